@@ -1,0 +1,1 @@
+//! Build agent: takes orders, builds, streams the log, uploads.

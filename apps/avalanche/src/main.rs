@@ -1,0 +1,3 @@
+//! The `avalanche` program.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! The `boulder` program.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! The `moraine` program.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Package manager: installs atomically, with rollback.

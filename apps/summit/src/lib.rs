@@ -1,0 +1,1 @@
+//! Controller: watches recipes, plans, hands builds out, keeps logs and history.

@@ -1,0 +1,3 @@
+//! The `summit` program.
+
+fn main() {}

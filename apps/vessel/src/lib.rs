@@ -1,0 +1,1 @@
+//! Repository manager: admits, stores, indexes and serves packages.

@@ -1,0 +1,3 @@
+//! The `vessel` program.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! What to build and in which order; the life of a task; who builds it.

@@ -1,0 +1,1 @@
+//! stone.yaml and monitoring.yaml: written, parsed, evaluated; macros and build scripts.

@@ -1,0 +1,1 @@
+//! Indexes, histories, streams and the layout of a published tree.

@@ -1,0 +1,1 @@
+//! The client's decisions: resolve, merge file trees, transactions.

@@ -1,0 +1,1 @@
+//! HTTP, git and distribution mirrors; the source cache keyed by digest.

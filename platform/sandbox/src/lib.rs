@@ -1,0 +1,1 @@
+//! Linux isolation for builds and for programs of a fresh root.

@@ -1,0 +1,1 @@
+//! Services between the programs: messages, identities, TLS with pinned keys.

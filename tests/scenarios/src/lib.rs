@@ -1,0 +1,1 @@
+//! Whole programs: killed, starved and cut off; the scenarios are in `tests/`.

@@ -1,0 +1,1 @@
+//! What tests share: the data folder, skips that say why.

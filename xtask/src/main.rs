@@ -1,0 +1,3 @@
+//! Automation with logic in it.
+
+fn main() {}
