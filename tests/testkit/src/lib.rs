@@ -1,1 +1,39 @@
-//! What tests share: the data folder, skips that say why.
+//! What tests share: the folder of real data, and skips that say why.
+//!
+//! A test that wants something the machine may lack asks for it here. Where it is missing the test prints
+//! `skipped: no …` and passes; with `MORAINE_REQUIRE_ALL` set, as the continuous integration does, the same skip fails.
+
+use std::path::{Path, PathBuf};
+
+/// The root of the workspace.
+#[must_use]
+pub fn workspace_root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).unwrap_or(here).to_path_buf()
+}
+
+/// Says that a test is skipped because `what` is missing.
+///
+/// # Panics
+/// With `MORAINE_REQUIRE_ALL` set: there nothing may be missing.
+#[expect(clippy::panic, clippy::print_stderr, reason = "a test's own way to fail and to speak")]
+pub fn skip(what: &str) {
+    if std::env::var_os("MORAINE_REQUIRE_ALL").is_some() {
+        panic!("no {what}, and MORAINE_REQUIRE_ALL forbids to skip");
+    }
+    eprintln!("skipped: no {what}");
+}
+
+/// The folder of real recipes, manifests and packages: `MORAINE_DATA`, or `../shared/data` beside the workspace.
+/// `None`, after saying so, where there is none.
+#[must_use]
+pub fn data() -> Option<PathBuf> {
+    let folder = std::env::var_os("MORAINE_DATA")
+        .map_or_else(|| workspace_root().join("../shared/data"), PathBuf::from);
+    if folder.is_dir() {
+        Some(folder)
+    } else {
+        skip("data");
+        None
+    }
+}
