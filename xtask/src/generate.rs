@@ -1,0 +1,69 @@
+//! Rust from `.proto` files, without protoc.
+//!
+//! The files in `platform/wire/proto` are compiled by protox, a compiler written in Rust, and turned into client and
+//! server code by tonic's generator. The result is committed, so that building Moraine needs neither. `--check`
+//! writes nothing and fails when what is committed differs.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+
+/// Protocol files, in `platform/wire/proto`.
+const PROTOCOLS: [&str; 2] = ["summit.proto", "vessel.proto"];
+
+/// What to do with what was generated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Write it to the source tree.
+    Write,
+    /// Compare it with the source tree.
+    Check,
+}
+
+/// Generates every module below `platform/wire/src/generated`. Answers the paths that were, or would be, changed.
+pub(crate) fn run(workspace: &Path, mode: Mode) -> Result<Vec<PathBuf>, Box<dyn Error>> {
+    let wire = workspace.join("platform/wire");
+    let proto = wire.join("proto");
+    let descriptors = protox::compile(PROTOCOLS.map(|name| proto.join(name)), [&proto])?;
+
+    let fresh = tempfile::tempdir()?;
+    tonic_prost_build::configure().out_dir(fresh.path()).emit_rerun_if_changed(false).compile_fds(descriptors)?;
+
+    let committed = wire.join("src/generated");
+    let mut changed = Vec::new();
+    for entry in fs_err::read_dir(fresh.path())? {
+        let entry = entry?;
+        let text = fs_err::read(entry.path())?;
+        let target = committed.join(entry.file_name());
+        if fs_err::read(&target).ok().as_deref() == Some(text.as_slice()) {
+            continue;
+        }
+        if mode == Mode::Write {
+            fs_err::create_dir_all(&committed)?;
+            fs_err::write(&target, text)?;
+        }
+        changed.push(target);
+    }
+    for entry in fs_err::read_dir(&committed)? {
+        let entry = entry?;
+        if !fresh.path().join(entry.file_name()).exists() {
+            if mode == Mode::Write {
+                fs_err::remove_file(entry.path())?;
+            }
+            changed.push(entry.path());
+        }
+    }
+    changed.sort();
+    Ok(changed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn committed_code_is_what_the_protocols_say() {
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let changed = run(workspace, Mode::Check).unwrap();
+        assert!(changed.is_empty(), "run `cargo run -p xtask -- gen`; it would change {changed:?}");
+    }
+}
