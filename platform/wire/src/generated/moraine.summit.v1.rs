@@ -152,14 +152,14 @@ pub struct Failed {
     pub phase: ::prost::alloc::string::String,
 }
 /// Vessel has published what this attempt built. Answered by Release.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Published {
     #[prost(uint64, tag = "1")]
     pub attempt_id: u64,
     #[prost(uint64, tag = "2")]
     pub lease_token: u64,
-    #[prost(uint64, tag = "3")]
-    pub history: u64,
+    #[prost(string, tag = "3")]
+    pub history: ::prost::alloc::string::String,
 }
 /// The agent does not take the order on; the task goes elsewhere.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -292,6 +292,9 @@ pub struct Order {
     /// What the recipe calls itself, for people and for the name of the log.
     #[prost(string, tag = "11")]
     pub source_name: ::prost::alloc::string::String,
+    /// Author time of the commit in seconds since 1970: the SOURCE_DATE_EPOCH of the build.
+    #[prost(uint64, tag = "12")]
+    pub commit_time_seconds: u64,
 }
 /// Everything below this offset is durably stored. An offset below what was sent means: send again from there.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -55,9 +55,9 @@ pub struct LandingRequest {
 pub struct LandingReply {
     #[prost(enumeration = "LandingState", tag = "1")]
     pub state: i32,
-    /// The history that has it, when landed.
-    #[prost(uint64, tag = "2")]
-    pub history: u64,
+    /// The history that has it ("17-3fa94c21"), when landed.
+    #[prost(string, tag = "2")]
+    pub history: ::prost::alloc::string::String,
     /// Why, when refused.
     #[prost(string, tag = "3")]
     pub reason: ::prost::alloc::string::String,
@@ -98,10 +98,10 @@ pub struct CommitRequest {
     #[prost(uint64, tag = "1")]
     pub attempt_id: u64,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CommitReply {
-    #[prost(uint64, tag = "1")]
-    pub history: u64,
+    #[prost(string, tag = "1")]
+    pub history: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ChannelRequest {
@@ -110,9 +110,9 @@ pub struct ChannelRequest {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ChannelReply {
-    /// Newest history; 0 when nothing has been published yet.
-    #[prost(uint64, tag = "1")]
-    pub history: u64,
+    /// Newest history; empty when nothing has been published yet.
+    #[prost(string, tag = "1")]
+    pub history: ::prost::alloc::string::String,
     /// Path of its index below the public base, by architecture "x86_64"; empty when nothing has been published yet.
     #[prost(string, tag = "2")]
     pub index_path: ::prost::alloc::string::String,
