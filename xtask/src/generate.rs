@@ -26,7 +26,10 @@ pub(crate) fn run(workspace: &Path, mode: Mode) -> Result<Vec<PathBuf>, Box<dyn 
     let descriptors = protox::compile(PROTOCOLS.map(|name| proto.join(name)), [&proto])?;
 
     let fresh = tempfile::tempdir()?;
-    tonic_prost_build::configure().out_dir(fresh.path()).emit_rerun_if_changed(false).compile_fds(descriptors)?;
+    tonic_prost_build::configure()
+        .out_dir(fresh.path())
+        .emit_rerun_if_changed(false)
+        .compile_fds(descriptors)?;
 
     let committed = wire.join("src/generated");
     let mut changed = Vec::new();
@@ -64,6 +67,9 @@ mod tests {
     fn committed_code_is_what_the_protocols_say() {
         let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let changed = run(workspace, Mode::Check).unwrap();
-        assert!(changed.is_empty(), "run `cargo run -p xtask -- gen`; it would change {changed:?}");
+        assert!(
+            changed.is_empty(),
+            "run `cargo run -p xtask -- gen`; it would change {changed:?}"
+        );
     }
 }

@@ -1,1 +1,48 @@
-//! Services between the programs: messages, identities, TLS with pinned keys.
+//! How services speak: gRPC over TLS 1.3, each side known by its ed25519 key.
+//!
+//! * [`summit`] and [`vessel`]: messages, clients and servers, generated from `proto/` by `cargo run -p xtask -- gen`.
+//! * [`Identity`], [`PublicKey`]: who we are, who they are.
+//! * [`serve`] and [`connect`]: both ends of a connection; [`peer_key`] says in a handler who calls.
+//! * [`status`]: errors on the wire and back.
+//!
+//! Servers set `max_decoding_message_size` to [`limits::MESSAGE_SIZE_BYTES_MAX`]. This crate decides nothing about
+//! what a peer may do beyond calling at all; handlers do.
+
+mod client;
+mod error;
+mod identity;
+mod key;
+pub mod limits;
+mod server;
+pub mod status;
+mod tls;
+
+pub use client::{connect, connect_within};
+pub use error::WireError;
+pub use identity::{Identity, IdentityError};
+pub use key::{PUBLIC_KEY_SIZE_BYTES, PublicKey, PublicKeyError};
+pub use server::{PeerKey, peer_key, serve};
+pub use status::{RemoteError, from_status, to_status};
+pub use tonic;
+
+/// The protocol between Summit and the build agents.
+#[allow(
+    missing_docs,
+    clippy::all,
+    clippy::pedantic,
+    reason = "generated; proto/summit.proto documents it"
+)]
+pub mod summit {
+    include!("generated/moraine.summit.v1.rs");
+}
+
+/// The protocol of Vessel.
+#[allow(
+    missing_docs,
+    clippy::all,
+    clippy::pedantic,
+    reason = "generated; proto/vessel.proto documents it"
+)]
+pub mod vessel {
+    include!("generated/moraine.vessel.v1.rs");
+}

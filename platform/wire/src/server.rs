@@ -1,0 +1,231 @@
+//! Serves gRPC to peers that are known by their keys.
+//!
+//! Accepting, the TLS handshake and serving are apart: a peer that dawdles in its handshake keeps nobody waiting.
+//! `allowed` is asked again at every call, so a key that was taken off the list is refused at its next call even on
+//! an open connection. A peer that is not allowed is told so, with its key, and disconnected; it never reaches a
+//! handler. Handlers learn who calls from [`peer_key`].
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::time::{Sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::service::{InterceptorLayer, Routes};
+use tonic::transport::Server;
+use tonic::transport::server::Connected;
+use tonic::{Request, Status};
+
+use crate::error::WireError;
+use crate::identity::Identity;
+use crate::key::PublicKey;
+use crate::limits;
+use crate::tls;
+
+/// Who calls: an extension of every request that a server of this crate hands out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerKey(pub PublicKey);
+
+/// Pause after the system could not accept, for example because all file descriptors are in use.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Who sent this request.
+///
+/// # Errors
+/// `UNAUTHENTICATED` when the request did not come through [`serve`].
+pub fn peer_key<T>(request: &Request<T>) -> Result<PublicKey, Status> {
+    match request.extensions().get::<PeerKey>() {
+        Some(PeerKey(key)) => Ok(*key),
+        None => Err(Status::unauthenticated("the connection carries no key")),
+    }
+}
+
+/// Serves `routes` on `listener` until `shutdown` is ready, and a short grace longer for calls in progress.
+///
+/// # Errors
+/// When TLS cannot be set up, and when the server ends by itself.
+pub async fn serve<A>(
+    listener: TcpListener,
+    identity: &Identity,
+    allowed: A,
+    routes: Routes,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), WireError>
+where
+    A: Fn(&PublicKey) -> bool + Clone + Send + Sync + 'static,
+{
+    let address = listener
+        .local_addr()
+        .map_or_else(|_| "its address".to_owned(), |address| address.to_string());
+    let config = tls::server_config(identity).map_err(|source| WireError::Tls { source })?;
+    let (ready, incoming) = mpsc::channel(limits::HANDSHAKES_MAX);
+    let accepting = tokio::spawn(accept_all(
+        listener,
+        TlsAcceptor::from(Arc::new(config)),
+        allowed.clone(),
+        ready,
+    ));
+
+    let check = move |request: Request<()>| {
+        let key = peer_key(&request)?;
+        if allowed(&key) {
+            return Ok(request);
+        }
+        Err(Status::permission_denied(format!(
+            "the key {key} is not known here; an operator must add it"
+        )))
+    };
+    let (stop, mut stopped) = watch::channel(false);
+    let server = Server::builder()
+        .http2_keepalive_interval(Some(limits::KEEP_ALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(limits::KEEP_ALIVE_TIMEOUT))
+        .max_concurrent_streams(limits::STREAMS_PER_CONNECTION_MAX)
+        .layer(InterceptorLayer::new(check))
+        .serve_with_incoming_shutdown(routes, ReceiverStream::new(incoming), async move {
+            // An error means that the sender is gone, which is a stop as well.
+            let _stop_or_gone = stopped.wait_for(|stop| *stop).await;
+        });
+    tokio::pin!(server);
+    let result = tokio::select! {
+        result = &mut server => result,
+        () = shutdown => {
+            accepting.abort();
+            stop.send_replace(true);
+            // Streams of agents never end by themselves: after the grace they are dropped, and attach again later.
+            timeout(limits::SHUTDOWN_GRACE, server).await.unwrap_or(Ok(()))
+        }
+    };
+    accepting.abort();
+    result.map_err(|source| WireError::Serve {
+        address,
+        source: source.into(),
+    })
+}
+
+async fn accept_all<A>(
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    allowed: A,
+    ready: mpsc::Sender<Result<PeerStream, io::Error>>,
+) where
+    A: Fn(&PublicKey) -> bool + Clone + Send + Sync + 'static,
+{
+    let handshakes = Arc::new(Semaphore::new(limits::HANDSHAKES_MAX));
+    let known = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
+    let unknown = Arc::new(Semaphore::new(limits::UNKNOWN_CONNECTIONS_MAX));
+    while let Ok(handshake) = Arc::clone(&handshakes).acquire_owned().await {
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let (acceptor, allowed, ready) = (acceptor.clone(), allowed.clone(), ready.clone());
+        let (known, unknown) = (Arc::clone(&known), Arc::clone(&unknown));
+        tokio::spawn(async move {
+            let _handshake = handshake;
+            let Some((stream, key)) = greet(&acceptor, stream, peer).await else {
+                return;
+            };
+            let is_known = allowed(&key);
+            let places = if is_known { known } else { unknown };
+            let Ok(place) = places.try_acquire_owned() else {
+                tracing::warn!(%peer, %key, "too many connections; this one is dropped");
+                return;
+            };
+            let deadline =
+                (!is_known).then(|| Box::pin(tokio::time::sleep(limits::UNKNOWN_CONNECTION_TIME_MAX)));
+            // A closed channel means that the server is stopping.
+            let _sent_or_stopping = ready
+                .send(Ok(PeerStream {
+                    stream,
+                    key,
+                    deadline,
+                    _place: place,
+                }))
+                .await;
+        });
+    }
+}
+
+/// One TLS handshake; none when it fails, which is logged.
+async fn greet(
+    acceptor: &TlsAcceptor,
+    stream: TcpStream,
+    peer: SocketAddr,
+) -> Option<(TlsStream<TcpStream>, PublicKey)> {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%peer, %error, "cannot switch delayed sending off");
+    }
+    let stream = match timeout(limits::CONNECT_TIMEOUT, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            tracing::debug!(%peer, %error, "the TLS handshake failed");
+            return None;
+        }
+        Err(_elapsed) => {
+            tracing::debug!(%peer, "the TLS handshake took too long");
+            return None;
+        }
+    };
+    let key = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+    let key = key.and_then(|key| PublicKey::from_subject_public_key_info(key))?;
+    Some((stream, key))
+}
+
+/// A connection together with the key of its other end and its place among the connections served at once.
+struct PeerStream {
+    stream: TlsStream<TcpStream>,
+    key: PublicKey,
+    deadline: Option<Pin<Box<Sleep>>>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Connected for PeerStream {
+    type ConnectInfo = PeerKey;
+
+    fn connect_info(&self) -> PeerKey {
+        PeerKey(self.key)
+    }
+}
+
+impl AsyncRead for PeerStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if let Some(deadline) = &mut this.deadline
+            && deadline.as_mut().poll(context).is_ready()
+        {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        Pin::new(&mut this.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for PeerStream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+    }
+}
