@@ -474,6 +474,7 @@ pub mod summit_client {
         missing_docs,
         clippy::wildcard_imports,
         clippy::let_unit_value,
+        reason = "generated",
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
@@ -614,6 +615,7 @@ pub mod summit_server {
         missing_docs,
         clippy::wildcard_imports,
         clippy::let_unit_value,
+        reason = "generated",
     )]
     use tonic::codegen::*;
     /// Generated trait containing gRPC methods that should be implemented for use with SummitServer.
@@ -713,7 +715,7 @@ pub mod summit_server {
         fn call(&mut self, req: http::Request<B>) -> Self::Future {
             match req.uri().path() {
                 "/moraine.summit.v1.Summit/Attach" => {
-                    #[allow(non_camel_case_types)]
+                    #[allow(non_camel_case_types, reason = "generated")]
                     struct AttachSvc<T: Summit>(pub Arc<T>);
                     impl<T: Summit> tonic::server::StreamingService<super::FromAgent>
                     for AttachSvc<T> {
@@ -757,7 +759,7 @@ pub mod summit_server {
                     Box::pin(fut)
                 }
                 "/moraine.summit.v1.Summit/WakeUp" => {
-                    #[allow(non_camel_case_types)]
+                    #[allow(non_camel_case_types, reason = "generated")]
                     struct WakeUpSvc<T: Summit>(pub Arc<T>);
                     impl<T: Summit> tonic::server::UnaryService<super::WakeUpRequest>
                     for WakeUpSvc<T> {

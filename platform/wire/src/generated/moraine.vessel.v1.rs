@@ -203,6 +203,7 @@ pub mod vessel_client {
         missing_docs,
         clippy::wildcard_imports,
         clippy::let_unit_value,
+        reason = "generated",
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
@@ -450,6 +451,7 @@ pub mod vessel_server {
         missing_docs,
         clippy::wildcard_imports,
         clippy::let_unit_value,
+        reason = "generated",
     )]
     use tonic::codegen::*;
     /// Generated trait containing gRPC methods that should be implemented for use with VesselServer.
@@ -568,7 +570,7 @@ pub mod vessel_server {
         fn call(&mut self, req: http::Request<B>) -> Self::Future {
             match req.uri().path() {
                 "/moraine.vessel.v1.Vessel/Expect" => {
-                    #[allow(non_camel_case_types)]
+                    #[allow(non_camel_case_types, reason = "generated")]
                     struct ExpectSvc<T: Vessel>(pub Arc<T>);
                     impl<T: Vessel> tonic::server::UnaryService<super::ExpectRequest>
                     for ExpectSvc<T> {
@@ -611,7 +613,7 @@ pub mod vessel_server {
                     Box::pin(fut)
                 }
                 "/moraine.vessel.v1.Vessel/Withdraw" => {
-                    #[allow(non_camel_case_types)]
+                    #[allow(non_camel_case_types, reason = "generated")]
                     struct WithdrawSvc<T: Vessel>(pub Arc<T>);
                     impl<T: Vessel> tonic::server::UnaryService<super::WithdrawRequest>
                     for WithdrawSvc<T> {
@@ -654,7 +656,7 @@ pub mod vessel_server {
                     Box::pin(fut)
                 }
                 "/moraine.vessel.v1.Vessel/Landing" => {
-                    #[allow(non_camel_case_types)]
+                    #[allow(non_camel_case_types, reason = "generated")]
                     struct LandingSvc<T: Vessel>(pub Arc<T>);
                     impl<T: Vessel> tonic::server::UnaryService<super::LandingRequest>
                     for LandingSvc<T> {
@@ -697,7 +699,7 @@ pub mod vessel_server {
                     Box::pin(fut)
                 }
                 "/moraine.vessel.v1.Vessel/Offset" => {
-                    #[allow(non_camel_case_types)]
+                    #[allow(non_camel_case_types, reason = "generated")]
                     struct OffsetSvc<T: Vessel>(pub Arc<T>);
                     impl<T: Vessel> tonic::server::UnaryService<super::OffsetRequest>
                     for OffsetSvc<T> {
@@ -740,7 +742,7 @@ pub mod vessel_server {
                     Box::pin(fut)
                 }
                 "/moraine.vessel.v1.Vessel/Put" => {
-                    #[allow(non_camel_case_types)]
+                    #[allow(non_camel_case_types, reason = "generated")]
                     struct PutSvc<T: Vessel>(pub Arc<T>);
                     impl<
                         T: Vessel,
@@ -785,7 +787,7 @@ pub mod vessel_server {
                     Box::pin(fut)
                 }
                 "/moraine.vessel.v1.Vessel/Commit" => {
-                    #[allow(non_camel_case_types)]
+                    #[allow(non_camel_case_types, reason = "generated")]
                     struct CommitSvc<T: Vessel>(pub Arc<T>);
                     impl<T: Vessel> tonic::server::UnaryService<super::CommitRequest>
                     for CommitSvc<T> {
@@ -828,7 +830,7 @@ pub mod vessel_server {
                     Box::pin(fut)
                 }
                 "/moraine.vessel.v1.Vessel/Channel" => {
-                    #[allow(non_camel_case_types)]
+                    #[allow(non_camel_case_types, reason = "generated")]
                     struct ChannelSvc<T: Vessel>(pub Arc<T>);
                     impl<T: Vessel> tonic::server::UnaryService<super::ChannelRequest>
                     for ChannelSvc<T> {
