@@ -25,7 +25,7 @@ impl Vessel for Mirror {
     async fn channel(&self, request: Request<ChannelRequest>) -> Result<Response<ChannelReply>, Status> {
         let key = peer_key(&request)?;
         Ok(Response::new(ChannelReply {
-            history: 1,
+            history: String::new(),
             index_path: key.to_string(),
             public_base_url: String::new(),
         }))
