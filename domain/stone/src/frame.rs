@@ -55,6 +55,8 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<FrameHeader> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     fn check(bytes: &[u8], expect: Option<(u64, Option<u64>)>) {
@@ -87,7 +89,9 @@ mod tests {
         let frame = zstd::bulk::compress(&plain, 3).unwrap();
         let header = parse(&frame).unwrap();
         assert_eq!(header.content_bytes, Some(100_000));
-        let unsized_frame = zstd::stream::encode_all(&plain[..], 3).unwrap();
+        let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 3).unwrap();
+        encoder.write_all(&plain).unwrap();
+        let unsized_frame = encoder.finish().unwrap();
         assert_eq!(parse(&unsized_frame).unwrap().content_bytes, None);
     }
 }
