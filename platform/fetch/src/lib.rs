@@ -1,1 +1,30 @@
-//! HTTP, git and distribution mirrors; the source cache keyed by digest.
+//! Getting things from elsewhere: HTTP and `file:` addresses, git, and Debian's source archive.
+//!
+//! * [`Client`] reads one address, bounded in size and time, resuming where it stopped.
+//! * [`SourceCache`] gets a source by its SHA-256 from the first of several places that has it, and keeps it.
+//! * [`GitMirrors`] keeps a bare mirror per git address and exports commits from it.
+//!
+//! Invariants: nothing is trusted but by its digest or commit id; every transfer has a size limit that the caller
+//! gives and a time limit; what is printed of an address never holds credentials; a transfer that was interrupted
+//! leaves a part file that the next one goes on from.
+//!
+//! The interface is synchronous: who calls it from an asynchronous program does so on a thread of its own. What is
+//! fetched is never unpacked or decompressed here.
+
+mod address;
+mod cache;
+mod client;
+mod command;
+mod debian;
+mod digest;
+mod git;
+mod part;
+
+pub use address::{AddressError, redacted};
+pub use cache::{FailedAttempt, FetchError, Mirror, Order, PrefixLayout, Source, SourceCache};
+pub use client::{Body, Client, ClientSettings, HttpError, Progress, Validators};
+pub use command::CommandError;
+pub use debian::{DebianError, DebianSources, DebianTarball};
+pub use digest::{Digest, DigestError};
+pub use git::{CommitId, GitError, GitMirror, GitMirrors};
+pub use part::{FinishedPart, PartError, PartFile};

@@ -1,0 +1,655 @@
+//! Reading one address, bounded in size and time.
+//!
+//! Bytes are taken as they are sent: no content encoding is asked for or undone, so a size limit counts what is kept
+//! and a compressed tarball stays the file its digest belongs to.
+
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use fault::{Fault, Kind};
+use fs_err as fs;
+use ureq::http::header;
+use ureq::tls::{RootCerts, TlsConfig};
+
+use crate::address::{Address, AddressError, redacted};
+use crate::part::{PartError, PartFile};
+
+/// Bytes read at a time; a few network buffers.
+const CHUNK_BYTES: usize = 64 * 1024;
+/// Where distributions keep the certificates they trust; one of these being there means the machine has its own.
+const CERTIFICATE_PLACES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+    "/usr/share/defaults/etc/ssl/certs/ca-certificates.crt",
+];
+
+/// How patient a [`Client`] is.
+#[derive(Debug, Clone)]
+pub struct ClientSettings {
+    /// Longest time to reach a server, TLS included.
+    pub connect_timeout: Duration,
+    /// Longest silence of a server.
+    pub read_timeout: Duration,
+    /// Fewest bytes a second, measured over each `slow_window`; zero switches the measure off.
+    pub slow_bytes_per_second: u64,
+    /// How long a server may be slow before it is given up.
+    pub slow_window: Duration,
+    /// Most redirects that are followed.
+    pub redirects_max: u32,
+    /// Most times one address is asked, if asking again can help.
+    pub attempts_max: u32,
+    /// Pause before the second attempt; doubled for each further one.
+    pub retry_pause: Duration,
+}
+
+impl Default for ClientSettings {
+    /// Ten seconds to connect, half a minute of silence, 1 KiB/s over a minute, three attempts.
+    fn default() -> Self {
+        ClientSettings {
+            connect_timeout: Duration::from_secs(10),
+            read_timeout: Duration::from_secs(30),
+            slow_bytes_per_second: 1024,
+            slow_window: Duration::from_secs(60),
+            redirects_max: 10,
+            attempts_max: 3,
+            retry_pause: Duration::from_millis(500),
+        }
+    }
+}
+
+/// What tells one version of a file at an address from another.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Validators {
+    /// The `ETag`, as sent.
+    pub etag: Option<String>,
+    /// `Last-Modified`, as sent.
+    pub last_modified: Option<String>,
+}
+
+/// What is at an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Body {
+    /// What the caller knew already.
+    NotModified,
+    /// These bytes.
+    Bytes {
+        /// The bytes, as sent.
+        bytes: Vec<u8>,
+        /// What to ask with next time.
+        validators: Validators,
+    },
+}
+
+/// How far a transfer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes that are here.
+    pub received_bytes: u64,
+    /// Bytes there will be, where the other end says so.
+    pub total_bytes: Option<u64>,
+}
+
+/// An address could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// It is no address that can be read.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// The server refused.
+    #[error("cannot get {url}: the server answered {status}")]
+    Status {
+        /// The address, without credentials.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+    },
+    /// The server could not be reached, or the connection broke.
+    #[error("cannot get {url}: {}", unreachable_because(source))]
+    Connection {
+        /// The address, without credentials.
+        url: String,
+        /// What the network said.
+        source: Box<ureq::Error>,
+    },
+    /// The connection ended early.
+    #[error("cannot get {url}: the connection ended after {received_bytes} bytes{}", of_total(*total_bytes))]
+    Truncated {
+        /// The address, without credentials.
+        url: String,
+        /// Bytes that came.
+        received_bytes: u64,
+        /// Bytes that were announced.
+        total_bytes: Option<u64>,
+        /// What the network said, if anything.
+        #[source]
+        source: Option<io::Error>,
+    },
+    /// The server is too slow.
+    #[error(
+        "cannot get {url}: the server sent only {received_bytes} bytes in {} seconds",
+        window.as_secs_f32()
+    )]
+    TooSlow {
+        /// The address, without credentials.
+        url: String,
+        /// Bytes that came in the window.
+        received_bytes: u64,
+        /// The window.
+        window: Duration,
+    },
+    /// There is more than the caller takes.
+    #[error("cannot get {url}: it is larger than the limit of {size_bytes_max} bytes")]
+    TooLarge {
+        /// The address, without credentials.
+        url: String,
+        /// The caller's limit.
+        size_bytes_max: u64,
+    },
+    /// The server does not speak HTTP as it must.
+    #[error("cannot get {url}: {why}")]
+    Protocol {
+        /// The address, without credentials.
+        url: String,
+        /// What was wrong.
+        why: String,
+    },
+    /// A `file:` address cannot be read.
+    #[error("cannot read {url}")]
+    File {
+        /// The address.
+        url: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// What came cannot be kept.
+    #[error(transparent)]
+    Part(#[from] PartError),
+}
+
+impl Fault for HttpError {
+    fn kind(&self) -> Kind {
+        match self {
+            HttpError::Address(error) => error.kind(),
+            HttpError::Status { status, .. } => match status {
+                401 | 403 | 407 => Kind::Denied,
+                404 | 410 => Kind::NotFound,
+                408 | 425 | 429 | 500.. => Kind::Unavailable,
+                _ => Kind::Damaged,
+            },
+            HttpError::Connection { source, .. } => match source.as_ref() {
+                ureq::Error::Io(_)
+                | ureq::Error::Timeout(_)
+                | ureq::Error::HostNotFound
+                | ureq::Error::ConnectionFailed
+                | ureq::Error::ConnectProxyFailed(_) => Kind::Unavailable,
+                _ => Kind::Damaged,
+            },
+            HttpError::Truncated { .. } | HttpError::TooSlow { .. } => Kind::Unavailable,
+            HttpError::TooLarge { .. } | HttpError::Protocol { .. } => Kind::Damaged,
+            HttpError::File { source, .. } => match source.kind() {
+                io::ErrorKind::NotFound => Kind::NotFound,
+                io::ErrorKind::PermissionDenied => Kind::Denied,
+                _ => Kind::Unavailable,
+            },
+            HttpError::Part(error) => error.kind(),
+        }
+    }
+
+    fn hints(&self) -> Vec<String> {
+        match self {
+            HttpError::Address(error) => error.hints(),
+            HttpError::Part(error) => error.hints(),
+            HttpError::Connection { source, .. } if matches!(source.as_ref(), ureq::Error::HostNotFound) => {
+                vec!["check the host name, and that this machine has a way out".to_owned()]
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl HttpError {
+    /// Whether asking the same address at once again can help. A host that has no name or refuses connections, or a
+    /// disk that is full, will be the same in a second.
+    fn is_worth_another_attempt(&self) -> bool {
+        match self {
+            HttpError::Part(_) | HttpError::File { .. } => false,
+            HttpError::Connection { source, .. } => match source.as_ref() {
+                ureq::Error::Io(error) => error.kind() != io::ErrorKind::ConnectionRefused,
+                ureq::Error::Timeout(timeout) => {
+                    !matches!(timeout, ureq::Timeout::Connect | ureq::Timeout::Resolve)
+                }
+                _ => false,
+            },
+            _ => self.kind().meaning().retry,
+        }
+    }
+}
+
+/// Reads addresses. Cheap to clone; connections are kept and shared.
+#[derive(Debug, Clone)]
+pub struct Client {
+    agent: ureq::Agent,
+    settings: ClientSettings,
+}
+
+impl Default for Client {
+    fn default() -> Self {
+        Client::new(ClientSettings::default())
+    }
+}
+
+impl Client {
+    /// A client that is as patient as `settings` say. Proxies are taken from the usual variables (`HTTPS_PROXY` …).
+    #[must_use]
+    pub fn new(settings: ClientSettings) -> Client {
+        let has_certificates = std::env::var_os("SSL_CERT_FILE").is_some()
+            || std::env::var_os("SSL_CERT_DIR").is_some()
+            || CERTIFICATE_PLACES.iter().any(|place| Path::new(place).exists());
+        let roots = if has_certificates { RootCerts::PlatformVerifier } else { RootCerts::WebPki };
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .user_agent(concat!("moraine/", env!("CARGO_PKG_VERSION")))
+            .accept_encoding("identity")
+            .max_redirects(settings.redirects_max)
+            .max_redirects_will_error(true)
+            .timeout_resolve(Some(settings.connect_timeout))
+            .timeout_connect(Some(settings.connect_timeout))
+            .timeout_send_request(Some(settings.read_timeout))
+            .timeout_recv_response(Some(settings.read_timeout))
+            .timeout_per_read(Some(settings.read_timeout))
+            .tls_config(TlsConfig::builder().root_certs(roots).build())
+            .build()
+            .new_agent();
+        Client { agent, settings }
+    }
+
+    /// Reads what is at `url` into memory, unless it is what `known` describes.
+    ///
+    /// # Errors
+    /// When it cannot be had, is larger than `size_bytes_max`, or is not an address.
+    pub fn get(&self, url: &str, known: &Validators, size_bytes_max: u64) -> Result<Body, HttpError> {
+        let mut sink = Memory::default();
+        let modified = self.transfer(url, known, size_bytes_max, &mut sink, &|_| ())?;
+        Ok(if modified {
+            Body::Bytes { bytes: sink.bytes, validators: sink.validators }
+        } else {
+            Body::NotModified
+        })
+    }
+
+    /// Receives what is at `url` into `part`, going on after the bytes the part already holds where the server
+    /// agrees that they belong to the same file. `progress` is called after every piece.
+    ///
+    /// # Errors
+    /// When it cannot be had, is larger than `size_bytes_max`, cannot be written, or is not an address. The part then
+    /// keeps what came, for the next time.
+    pub fn download(
+        &self,
+        url: &str,
+        part: &mut PartFile,
+        size_bytes_max: u64,
+        progress: &dyn Fn(Progress),
+    ) -> Result<(), HttpError> {
+        self.transfer(url, &Validators::default(), size_bytes_max, part, progress).map(drop)
+    }
+
+    /// Gives whether anything was modified.
+    fn transfer(
+        &self,
+        url: &str,
+        known: &Validators,
+        size_bytes_max: u64,
+        sink: &mut dyn Sink,
+        progress: &dyn Fn(Progress),
+    ) -> Result<bool, HttpError> {
+        let address = Address::parse(url)?;
+        let mut pause = self.settings.retry_pause;
+        let mut attempt = 1;
+        loop {
+            let transfer =
+                Transfer { url: redacted(url), known, size_bytes_max, progress, settings: &self.settings };
+            let result = match &address {
+                Address::File(path) => transfer.copy(path, sink),
+                Address::Http(url) => transfer.ask(&self.agent, url, sink),
+            };
+            match result {
+                Err(error) if attempt < self.settings.attempts_max && error.is_worth_another_attempt() => {
+                    tracing::info!(%error, attempt, "asking again");
+                    std::thread::sleep(pause);
+                    pause *= 2;
+                    attempt += 1;
+                }
+                other => return other,
+            }
+        }
+    }
+}
+
+/// Where received bytes go.
+trait Sink {
+    fn size_bytes(&self) -> u64;
+    /// What the bytes held so far belong to.
+    fn validator(&self) -> Option<&str>;
+    fn restart(&mut self, validators: &Validators) -> Result<(), PartError>;
+    fn append(&mut self, bytes: &[u8]) -> Result<(), PartError>;
+}
+
+impl Sink for PartFile {
+    fn size_bytes(&self) -> u64 {
+        PartFile::size_bytes(self)
+    }
+
+    fn validator(&self) -> Option<&str> {
+        PartFile::validator(self)
+    }
+
+    fn restart(&mut self, validators: &Validators) -> Result<(), PartError> {
+        PartFile::restart(self, validators.for_a_range()).map_err(|source| self.error(source))
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<(), PartError> {
+        PartFile::append(self, bytes).map_err(|source| self.error(source))
+    }
+}
+
+#[derive(Default)]
+struct Memory {
+    bytes: Vec<u8>,
+    validators: Validators,
+}
+
+impl Sink for Memory {
+    fn size_bytes(&self) -> u64 {
+        u64::try_from(self.bytes.len()).unwrap_or(u64::MAX)
+    }
+
+    fn validator(&self) -> Option<&str> {
+        self.validators.for_a_range()
+    }
+
+    fn restart(&mut self, validators: &Validators) -> Result<(), PartError> {
+        self.bytes.clear();
+        self.validators = validators.clone();
+        Ok(())
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<(), PartError> {
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+impl Validators {
+    /// The one that `If-Range` may carry: a strong `ETag`, else the date (RFC 9110, 13.1.5).
+    fn for_a_range(&self) -> Option<&str> {
+        self.etag.as_deref().filter(|etag| !etag.starts_with("W/")).or(self.last_modified.as_deref())
+    }
+
+    fn of(headers: &header::HeaderMap) -> Validators {
+        let text = |name| headers.get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());
+        Validators {
+            etag: text(header::ETAG).map(str::to_owned),
+            last_modified: text(header::LAST_MODIFIED).map(str::to_owned),
+        }
+    }
+}
+
+/// One attempt.
+struct Transfer<'a> {
+    url: String,
+    known: &'a Validators,
+    size_bytes_max: u64,
+    progress: &'a dyn Fn(Progress),
+    settings: &'a ClientSettings,
+}
+
+impl Transfer<'_> {
+    fn copy(&self, path: &Path, sink: &mut dyn Sink) -> Result<bool, HttpError> {
+        let file_error = |source| HttpError::File { url: self.url.clone(), source };
+        let mut file = fs::File::open(path).map_err(file_error)?;
+        let metadata = file.metadata().map_err(file_error)?;
+        if !metadata.is_file() {
+            return Err(file_error(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")));
+        }
+        let etag = format!("\"{}-{}.{}\"", metadata.len(), metadata.mtime(), metadata.mtime_nsec());
+        if self.known.etag.as_ref() == Some(&etag) {
+            return Ok(false);
+        }
+        sink.restart(&Validators { etag: Some(etag), last_modified: None })?;
+        let mut chunk = vec![0; CHUNK_BYTES];
+        loop {
+            let count = file.read(&mut chunk).map_err(file_error)?;
+            if count == 0 {
+                return Ok(true);
+            }
+            self.take(chunk.get(..count).unwrap_or_default(), sink, Some(metadata.len()))?;
+        }
+    }
+
+    fn ask(&self, agent: &ureq::Agent, url: &str, sink: &mut dyn Sink) -> Result<bool, HttpError> {
+        let held = sink.size_bytes();
+        let mut request = agent.get(url);
+        if let Some(etag) = &self.known.etag {
+            request = request.header(header::IF_NONE_MATCH, etag);
+        } else if let Some(date) = &self.known.last_modified {
+            request = request.header(header::IF_MODIFIED_SINCE, date);
+        }
+        let resumes = match sink.validator() {
+            Some(validator) if held > 0 => {
+                request = request
+                    .header(header::RANGE, format!("bytes={held}-"))
+                    .header(header::IF_RANGE, validator);
+                true
+            }
+            _ => false,
+        };
+        let response = request.call().map_err(|source| self.connection(source))?;
+        let status = response.status().as_u16();
+        let headers = response.headers();
+        match status {
+            304 if *self.known != Validators::default() => return Ok(false),
+            206 if resumes => {
+                if range_start(headers) != Some(held) {
+                    sink.restart(&Validators::default())?;
+                    return Err(self.protocol("the server sent another range than was asked for"));
+                }
+            }
+            // The range begins at or after the end: the file has changed, or all of it is here and the digest decides.
+            416 if resumes => {
+                sink.restart(&Validators::default())?;
+                return self.ask(agent, url, sink);
+            }
+            200 => {
+                refuse_encoding(headers).map_err(|why| self.protocol(why))?;
+                sink.restart(&Validators::of(headers))?;
+            }
+            status => return Err(HttpError::Status { url: self.url.clone(), status }),
+        }
+        let total_bytes = response.body().content_length().map(|rest| rest.saturating_add(sink.size_bytes()));
+        if total_bytes.is_some_and(|total| total > self.size_bytes_max) {
+            return Err(self.too_large());
+        }
+        self.receive(&mut response.into_body().into_reader(), sink, total_bytes)?;
+        Ok(true)
+    }
+
+    fn receive(
+        &self,
+        reader: &mut dyn Read,
+        sink: &mut dyn Sink,
+        total_bytes: Option<u64>,
+    ) -> Result<(), HttpError> {
+        let mut chunk = vec![0; CHUNK_BYTES];
+        let mut pace = Pace::new(Instant::now());
+        loop {
+            let count = match reader.read(&mut chunk) {
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(source) => return Err(self.truncated(sink, total_bytes, Some(source))),
+            };
+            if count == 0 {
+                return match total_bytes {
+                    Some(total) if sink.size_bytes() < total => Err(self.truncated(sink, total_bytes, None)),
+                    _ => Ok(()),
+                };
+            }
+            self.take(chunk.get(..count).unwrap_or_default(), sink, total_bytes)?;
+            if let Some(received_bytes) = pace.too_slow(count, Instant::now(), self.settings) {
+                return Err(HttpError::TooSlow {
+                    url: self.url.clone(),
+                    received_bytes,
+                    window: self.settings.slow_window,
+                });
+            }
+        }
+    }
+
+    fn take(&self, bytes: &[u8], sink: &mut dyn Sink, total_bytes: Option<u64>) -> Result<(), HttpError> {
+        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        if sink.size_bytes().saturating_add(length) > self.size_bytes_max {
+            return Err(self.too_large());
+        }
+        sink.append(bytes)?;
+        (self.progress)(Progress { received_bytes: sink.size_bytes(), total_bytes });
+        Ok(())
+    }
+
+    fn connection(&self, source: ureq::Error) -> HttpError {
+        HttpError::Connection { url: self.url.clone(), source: Box::new(source) }
+    }
+
+    fn protocol(&self, why: &str) -> HttpError {
+        HttpError::Protocol { url: self.url.clone(), why: why.to_owned() }
+    }
+
+    fn too_large(&self) -> HttpError {
+        HttpError::TooLarge { url: self.url.clone(), size_bytes_max: self.size_bytes_max }
+    }
+
+    fn truncated(&self, sink: &dyn Sink, total_bytes: Option<u64>, source: Option<io::Error>) -> HttpError {
+        HttpError::Truncated { url: self.url.clone(), received_bytes: sink.size_bytes(), total_bytes, source }
+    }
+}
+
+/// Counts bytes over windows of time.
+struct Pace {
+    since: Instant,
+    received_bytes: u64,
+}
+
+impl Pace {
+    fn new(now: Instant) -> Pace {
+        Pace { since: now, received_bytes: 0 }
+    }
+
+    /// The bytes of the window that just ended, if they are too few.
+    fn too_slow(&mut self, count: usize, now: Instant, settings: &ClientSettings) -> Option<u64> {
+        self.received_bytes = self.received_bytes.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
+        let elapsed = now.saturating_duration_since(self.since);
+        if elapsed < settings.slow_window {
+            return None;
+        }
+        let received_bytes = self.received_bytes;
+        *self = Pace::new(now);
+        let expected = u128::from(settings.slow_bytes_per_second) * elapsed.as_millis() / 1000;
+        (u128::from(received_bytes) < expected).then_some(received_bytes)
+    }
+}
+
+/// The first byte of a `Content-Range: bytes 5-9/10`.
+fn range_start(headers: &header::HeaderMap) -> Option<u64> {
+    let text = headers.get(header::CONTENT_RANGE)?.to_str().ok()?;
+    text.strip_prefix("bytes ")?.split_once('-')?.0.trim().parse().ok()
+}
+
+/// Some servers label a stored `.tar.gz` as an encoding of a `.tar`. Its bytes are what the digest belongs to, so gzip
+/// is taken as it comes; anything else was not asked for.
+fn refuse_encoding(headers: &header::HeaderMap) -> Result<(), &'static str> {
+    match headers.get(header::CONTENT_ENCODING).map(header::HeaderValue::as_bytes) {
+        None | Some(b"" | b"identity" | b"gzip" | b"x-gzip") => Ok(()),
+        Some(_) => Err("the server sent it in an encoding that was not asked for"),
+    }
+}
+
+fn of_total(total_bytes: Option<u64>) -> String {
+    total_bytes.map(|total| format!(" of {total}")).unwrap_or_default()
+}
+
+/// Says what the network said in words; the error itself is of the HTTP library and not meant for people.
+fn unreachable_because(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::HostNotFound => "the host name is not known".to_owned(),
+        ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {
+            "the server does not answer".to_owned()
+        }
+        ureq::Error::Timeout(_) => "the server went silent".to_owned(),
+        ureq::Error::TooManyRedirects => "it redirects too often".to_owned(),
+        ureq::Error::ConnectionFailed => "no connection".to_owned(),
+        ureq::Error::Io(error) => error.to_string(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pace_is_measured_over_whole_windows() {
+        let settings = ClientSettings {
+            slow_bytes_per_second: 100,
+            slow_window: Duration::from_secs(10),
+            ..ClientSettings::default()
+        };
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut pace = Pace::new(start);
+        assert_eq!(pace.too_slow(1, at(9), &settings), None, "the window is not over");
+        assert_eq!(pace.too_slow(999, at(10), &settings), None, "just fast enough");
+        assert_eq!(pace.too_slow(1, at(20), &settings), Some(1));
+    }
+
+    #[test]
+    fn only_strong_validators_go_with_a_range() {
+        fn check(etag: Option<&str>, last_modified: Option<&str>, expect: Option<&str>) {
+            let validators =
+                Validators { etag: etag.map(str::to_owned), last_modified: last_modified.map(str::to_owned) };
+            assert_eq!(validators.for_a_range(), expect);
+        }
+        check(Some("\"a\""), Some("date"), Some("\"a\""));
+        check(Some("W/\"a\""), Some("date"), Some("date"));
+        check(Some("W/\"a\""), None, None);
+        check(None, None, None);
+    }
+
+    #[test]
+    fn a_range_names_its_first_byte() {
+        fn check(text: &str, expect: Option<u64>) {
+            let mut headers = header::HeaderMap::new();
+            headers.insert(header::CONTENT_RANGE, text.parse().unwrap());
+            assert_eq!(range_start(&headers), expect, "{text}");
+        }
+        check("bytes 5-9/10", Some(5));
+        check("bytes 5-9/*", Some(5));
+        check("bytes */10", None);
+        check("lines 1-2/3", None);
+        check("bytes -5-9/10", None);
+    }
+
+    #[test]
+    fn statuses_have_the_kind_that_decides_about_a_retry() {
+        fn check(status: u16, expect: Kind) {
+            assert_eq!(HttpError::Status { url: String::new(), status }.kind(), expect, "{status}");
+        }
+        check(404, Kind::NotFound);
+        check(410, Kind::NotFound);
+        check(403, Kind::Denied);
+        check(429, Kind::Unavailable);
+        check(503, Kind::Unavailable);
+        check(418, Kind::Damaged);
+    }
+}
