@@ -7,11 +7,13 @@
 //!
 //! Nothing here decides what is worth saying: libraries return errors and emit `tracing` events, programs choose.
 
+mod arguments;
 mod logging;
 mod output;
 mod report;
 mod terminal;
 
+pub use arguments::parse;
 pub use logging::{LogError, LogFormat, LogLevel, Tracing};
 pub use output::{OutputError, write_stdout};
 pub use report::{render, report, run};
