@@ -1,1 +1,23 @@
-//! What to build and in which order; the life of a task; who builds it.
+//! The farm's decisions: what is missing, in which order it is built, who builds it, and what may happen to a task.
+//!
+//! Pure functions over snapshots. The way of a commit:
+//!
+//! 1. [`catalogue`]: what the recipes of one commit promise; [`published`]: what the repository has.
+//! 2. [`missing`]: which recipes need a build, and why; [`plan`]: which tasks that makes, and which it ends.
+//! 3. [`graph`]: who needs whom, cycles and levels; [`readiness`]: what each task waits for.
+//! 4. [`schedule`]: which ready task goes to which builder.
+//! 5. [`task`]: the life of one task, changed by one function.
+//!
+//! Nothing here knows the time, a file, a socket or a database.
+
+pub mod catalogue;
+pub mod failure;
+pub mod graph;
+pub mod ids;
+pub mod missing;
+pub mod moment;
+pub mod plan;
+pub mod published;
+pub mod readiness;
+pub mod schedule;
+pub mod task;

@@ -1,0 +1,135 @@
+//! Why an attempt came to nothing, and whose fault it was.
+
+use std::fmt;
+use std::str::FromStr;
+
+use fault::{Fault, Kind};
+use serde::{Deserialize, Serialize};
+
+/// The class of a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureClass {
+    /// A phase of the recipe ended with an error.
+    Build,
+    /// A build dependency is not to be had.
+    Dependency,
+    /// It took too long.
+    TimeLimit,
+    /// It said nothing for too long.
+    Silence,
+    /// It said too much.
+    LogLimit,
+    /// It wrote too much.
+    SizeLimit,
+    /// It needed more memory than it may have.
+    OutOfMemory,
+    /// The building machine is not in order.
+    HostFault,
+    /// The repository did not take what was built.
+    StoreFault,
+    /// The builder was not heard of for the time of its lease.
+    Lost,
+    /// Somebody stopped it.
+    Cancelled,
+    /// No builder can do what the recipe asks for.
+    Unsupported,
+}
+
+impl FailureClass {
+    /// Every class.
+    pub const ALL: [FailureClass; 12] = [
+        FailureClass::Build,
+        FailureClass::Dependency,
+        FailureClass::TimeLimit,
+        FailureClass::Silence,
+        FailureClass::LogLimit,
+        FailureClass::SizeLimit,
+        FailureClass::OutOfMemory,
+        FailureClass::HostFault,
+        FailureClass::StoreFault,
+        FailureClass::Lost,
+        FailureClass::Cancelled,
+        FailureClass::Unsupported,
+    ];
+
+    /// Whether the farm is to blame: such an attempt is tried again and never charged to the recipe.
+    #[must_use]
+    pub fn is_infrastructure(self) -> bool {
+        matches!(self, FailureClass::HostFault | FailureClass::StoreFault | FailureClass::Lost)
+    }
+
+    /// Whether it says something about the machine that built. A lost builder is away, not broken.
+    #[must_use]
+    pub fn is_host(self) -> bool {
+        matches!(self, FailureClass::HostFault)
+    }
+
+    /// Its name in messages, files and addresses.
+    #[must_use]
+    pub fn keyword(self) -> &'static str {
+        match self {
+            FailureClass::Build => "build",
+            FailureClass::Dependency => "dependency",
+            FailureClass::TimeLimit => "time-limit",
+            FailureClass::Silence => "silence",
+            FailureClass::LogLimit => "log-limit",
+            FailureClass::SizeLimit => "size-limit",
+            FailureClass::OutOfMemory => "out-of-memory",
+            FailureClass::HostFault => "host-fault",
+            FailureClass::StoreFault => "store-fault",
+            FailureClass::Lost => "lost",
+            FailureClass::Cancelled => "cancelled",
+            FailureClass::Unsupported => "unsupported",
+        }
+    }
+}
+
+impl fmt::Display for FailureClass {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.keyword())
+    }
+}
+
+/// A text that is no failure class.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("cannot read failure class {0:?}: it is not known")]
+pub struct UnknownFailureClass(pub String);
+
+impl Fault for UnknownFailureClass {
+    fn kind(&self) -> Kind {
+        Kind::Input
+    }
+}
+
+impl FromStr for FailureClass {
+    type Err = UnknownFailureClass;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|class| class.keyword() == text)
+            .ok_or_else(|| UnknownFailureClass(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keywords_are_read_back_and_equal_the_stored_form() {
+        for class in FailureClass::ALL {
+            assert_eq!(class.keyword().parse(), Ok(class));
+            assert_eq!(serde_json::to_string(&class).unwrap(), format!("\"{class}\""));
+        }
+        assert!("Build".parse::<FailureClass>().is_err());
+    }
+
+    #[test]
+    fn the_recipe_is_blamed_for_its_own_failures_only() {
+        let infrastructure: Vec<_> =
+            FailureClass::ALL.into_iter().filter(|class| class.is_infrastructure()).collect();
+        assert_eq!(infrastructure, [FailureClass::HostFault, FailureClass::StoreFault, FailureClass::Lost]);
+    }
+}
