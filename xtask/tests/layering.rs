@@ -8,7 +8,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 const LAYERS: [(&str, u8); 5] = [("domain", 0), ("platform", 1), ("apps", 2), ("tests", 3), ("xtask", 3)];
 
 /// Imports between neighbours outside the domain, each with its reason.
-const NEIGHBOURS: [(&str, &str, &str); 8] = [
+const NEIGHBOURS: [(&str, &str, &str); 7] = [
     ("boulder", "moss", "a build root is filled by the same code that fills a system"),
     ("moraine", "avalanche", "one binary holds every program"),
     ("moraine", "boulder", "one binary holds every program"),
@@ -16,7 +16,6 @@ const NEIGHBOURS: [(&str, &str, &str); 8] = [
     ("moraine", "summit", "one binary holds every program"),
     ("moraine", "vessel", "one binary holds every program"),
     ("conformance", "testkit", "tests share the data folder and their skips"),
-    ("scenarios", "testkit", "tests share the data folder and their skips"),
 ];
 
 /// What the domain may use from elsewhere: formats and language, nothing that knows a clock, a disk or a network.

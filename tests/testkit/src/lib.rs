@@ -3,7 +3,12 @@
 //! A test that wants something the machine may lack asks for it here. Where it is missing the test prints
 //! `skipped: no …` and passes; with `MORAINE_REQUIRE_ALL` set, as the continuous integration does, the same skip fails.
 
+mod sources;
+
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+pub use sources::Tarball;
 
 /// The root of the workspace.
 #[must_use]
@@ -36,4 +41,30 @@ pub fn data() -> Option<PathBuf> {
         skip("data");
         None
     }
+}
+
+/// Waits until `done` says so, looking often.
+///
+/// # Panics
+/// When it does not within `limit`: then `what` did not happen.
+#[expect(clippy::panic, reason = "a test's own way to fail")]
+pub fn wait_until(what: &str, limit: Duration, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + limit;
+    while !done() {
+        if Instant::now() >= deadline {
+            panic!("{what}: not within {} s", limit.as_secs());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Whether programs of these names are on the path; says which is missing where one is.
+#[must_use]
+pub fn has_programs(names: &[&str]) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let missing = names.iter().find(|name| !std::env::split_paths(&path).any(|folder| folder.join(name).is_file()));
+    if let Some(name) = missing {
+        skip(name);
+    }
+    missing.is_none()
 }

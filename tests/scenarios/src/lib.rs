@@ -1,1 +1,0 @@
-//! Whole programs: killed, starved and cut off; the scenarios are in `tests/`.
