@@ -156,8 +156,12 @@ impl FromStr for Dependency {
                 let kind = DependencyKind::ALL
                     .into_iter()
                     .find(|kind| kind.keyword() == keyword.trim())
-                    .ok_or_else(|| DependencyError::UnknownKeyword { text: text.into(), keyword: keyword.into() })?;
-                let name = rest.strip_suffix(')').ok_or_else(|| DependencyError::Unclosed { text: text.into() })?;
+                    .ok_or_else(|| DependencyError::UnknownKeyword {
+                        text: text.into(),
+                        keyword: keyword.into(),
+                    })?;
+                let name =
+                    rest.strip_suffix(')').ok_or_else(|| DependencyError::Unclosed { text: text.into() })?;
                 (kind, name)
             }
         };
@@ -209,7 +213,12 @@ mod tests {
             ("nano", DependencyKind::Name, "nano", "name(nano)"),
             ("name(nano)", DependencyKind::Name, "nano", "name(nano)"),
             ("binary(ld.bfd)", DependencyKind::Binary, "ld.bfd", "binary(ld.bfd)"),
-            ("soname(libc.so.6(x86_64))", DependencyKind::Soname, "libc.so.6(x86_64)", "soname(libc.so.6(x86_64))"),
+            (
+                "soname(libc.so.6(x86_64))",
+                DependencyKind::Soname,
+                "libc.so.6(x86_64)",
+                "soname(libc.so.6(x86_64))",
+            ),
             ("pkgconfig32(zlib)", DependencyKind::PkgConfig32, "zlib", "pkgconfig32(zlib)"),
         ];
         for (text, kind, name, printed) in table {

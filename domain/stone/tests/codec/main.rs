@@ -1,6 +1,6 @@
 //! The codec as its users see it: what is written comes back, and whatever is damaged is refused by name.
 
-#![expect(clippy::unwrap_used, reason = "what helps tests fails as tests do")]
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "what helps tests fails as tests do")]
 
 mod crafted;
 mod damage;
