@@ -187,7 +187,8 @@ fn delegated(directory: &Path) -> bool {
     }
     let mut value = [0_u8; 8];
     ["trusted.delegate", "user.delegate"].iter().any(|name| {
-        rustix::fs::getxattr(directory, *name, &mut value).is_ok_and(|count| value.get(..count) == Some(b"1".as_slice()))
+        rustix::fs::getxattr(directory, *name, &mut value)
+            .is_ok_and(|count| value.get(..count) == Some(b"1".as_slice()))
     })
 }
 
@@ -214,7 +215,8 @@ fn home(controller: Controller, membership: &str, mounts: &str) -> Option<Home> 
     let mut second = None;
     for line in membership.lines() {
         let mut fields = line.splitn(3, ':');
-        let (Some(number), Some(controllers), Some(group)) = (fields.next(), fields.next(), fields.next()) else {
+        let (Some(number), Some(controllers), Some(group)) = (fields.next(), fields.next(), fields.next())
+        else {
             continue;
         };
         let group = Path::new(group);
@@ -225,8 +227,11 @@ fn home(controller: Controller, membership: &str, mounts: &str) -> Option<Home> 
             .map(|(directory, is_top)| Home { version: Version::One, directory, is_top });
         }
         if number == "0" && controllers.is_empty() {
-            second = mounted(group, mounts, |kind, _| kind == "cgroup2")
-                .map(|(directory, is_top)| Home { version: Version::Two, directory, is_top });
+            second = mounted(group, mounts, |kind, _| kind == "cgroup2").map(|(directory, is_top)| Home {
+                version: Version::Two,
+                directory,
+                is_top,
+            });
         }
     }
     second
@@ -241,7 +246,11 @@ fn mounted(group: &Path, mounts: &str, matches: impl Fn(&str, &str) -> bool) -> 
         let mut after = after.split(' ');
         let (kind, options) = (after.next()?, after.nth(1)?);
         let below = group.strip_prefix(mount_root).ok().filter(|_| matches(kind, options))?;
-        let directory = if below.as_os_str().is_empty() { mount_point.into() } else { Path::new(mount_point).join(below) };
+        let directory = if below.as_os_str().is_empty() {
+            mount_point.into()
+        } else {
+            Path::new(mount_point).join(below)
+        };
         Some((directory, below.as_os_str().is_empty()))
     })
 }
@@ -266,7 +275,9 @@ pub(crate) fn available() -> Vec<(&'static str, Result<PathBuf, String>)> {
                 .and_then(|home| parent_for(controller, &home))
                 .and_then(|parent| {
                     let access = rustix::fs::access(&parent, rustix::fs::Access::WRITE_OK);
-                    access.map(|()| parent).map_err(|_| "the caller's own group cannot be written to".to_owned())
+                    access
+                        .map(|()| parent)
+                        .map_err(|_| "the caller's own group cannot be written to".to_owned())
                 });
             (name, found)
         })
@@ -299,7 +310,12 @@ mod tests {
         let unified = "0::/user.slice/run.scope\n";
         let unified_mounts = "32 28 0:28 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
         let one = Version::One;
-        check(Controller::Memory, hybrid, HYBRID_MOUNTS, Some((one, "/sys/fs/cgroup/memory/session/7", false)));
+        check(
+            Controller::Memory,
+            hybrid,
+            HYBRID_MOUNTS,
+            Some((one, "/sys/fs/cgroup/memory/session/7", false)),
+        );
         check(Controller::Processes, hybrid, HYBRID_MOUNTS, Some((one, "/sys/fs/cgroup/pids", true)));
         check(
             Controller::Memory,
@@ -308,7 +324,12 @@ mod tests {
             Some((Version::Two, "/sys/fs/cgroup/user.slice/run.scope", false)),
         );
         let container = "32 28 0:28 /user.slice /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
-        check(Controller::Memory, unified, container, Some((Version::Two, "/sys/fs/cgroup/run.scope", false)));
+        check(
+            Controller::Memory,
+            unified,
+            container,
+            Some((Version::Two, "/sys/fs/cgroup/run.scope", false)),
+        );
         check(Controller::Memory, "0::/../other\n", container, None);
         check(Controller::Memory, "nonsense\n", "more nonsense\n", None);
     }

@@ -245,7 +245,10 @@ mod tests {
     fn a_program_that_does_not_know_its_part_is_named_as_lost() {
         let spec = Spec::new(Root::Tmpfs { size_bytes: None }, "/bin/ls", [""; 0]);
         let error = Sandbox::spawn_through(Path::new("/bin/true"), &spec).unwrap_err();
-        assert!(matches!(&error, SandboxError::Lost { program } if program == Path::new("/bin/ls")), "{error:?}");
+        assert!(
+            matches!(&error, SandboxError::Lost { program } if program == Path::new("/bin/ls")),
+            "{error:?}"
+        );
         let error = Sandbox::spawn_through(Path::new("/no/such"), &spec).unwrap_err();
         assert!(error.to_string().contains("/no/such"));
     }

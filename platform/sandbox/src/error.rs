@@ -111,11 +111,14 @@ impl Fault for SetupFailure {
             hints.push("see what this machine lacks with `moraine doctor`".to_owned());
         }
         if self.action.starts_with("mount") && self.kind() == Kind::Denied {
-            hints.push("inside a container, mounting has to be allowed by it; `moraine doctor` tries it".to_owned());
+            hints.push(
+                "inside a container, mounting has to be allowed by it; `moraine doctor` tries it".to_owned(),
+            );
         }
         if self.action == "run" && self.kind() == Kind::NotFound {
             hints.push(
-                "the program, or the interpreter or dynamic loader that it names, is not in the root".to_owned(),
+                "the program, or the interpreter or dynamic loader that it names, is not in the root"
+                    .to_owned(),
             );
         }
         hints

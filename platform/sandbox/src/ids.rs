@@ -60,15 +60,15 @@ impl IdMap {
 }
 
 fn inward(ranges: &[IdRange], id: u32) -> Option<u32> {
-    ranges
-        .iter()
-        .find_map(|range| id.checked_sub(range.outside).filter(|offset| *offset < range.count).map(|o| range.inside + o))
+    ranges.iter().find_map(|range| {
+        id.checked_sub(range.outside).filter(|offset| *offset < range.count).map(|o| range.inside + o)
+    })
 }
 
 fn outward(ranges: &[IdRange], id: u32) -> Option<u32> {
-    ranges
-        .iter()
-        .find_map(|range| id.checked_sub(range.inside).filter(|offset| *offset < range.count).map(|o| range.outside + o))
+    ranges.iter().find_map(|range| {
+        id.checked_sub(range.inside).filter(|offset| *offset < range.count).map(|o| range.outside + o)
+    })
 }
 
 /// How a map gets into the kernel.
@@ -152,7 +152,8 @@ pub(crate) fn candidates(grants: &Grants) -> Vec<Candidate> {
 /// The range for a sandbox that root starts: the usual one where the caller's namespace has it, else the end of the
 /// widest range there is, never its lower half, where the accounts of the machine are.
 fn high_range(own: &[IdRange], own_id: u32) -> IdRange {
-    let bounds = |range: &IdRange| (u64::from(range.inside), u64::from(range.inside) + u64::from(range.count));
+    let bounds =
+        |range: &IdRange| (u64::from(range.inside), u64::from(range.inside) + u64::from(range.count));
     let wanted = (u64::from(HIGH_BASE), u64::from(HIGH_BASE) + u64::from(ID_COUNT));
     if own.iter().map(bounds).any(|(start, end)| start <= wanted.0 && wanted.1 <= end) {
         return IdRange { inside: 0, outside: HIGH_BASE, count: ID_COUNT };
@@ -259,7 +260,8 @@ mod tests {
 
     #[test]
     fn ids_translate_both_ways() {
-        let map = IdMap { users: vec![range(0, 1000, 1), range(1, 100_000, 65_535)], groups: vec![range(0, 7, 2)] };
+        let map =
+            IdMap { users: vec![range(0, 1000, 1), range(1, 100_000, 65_535)], groups: vec![range(0, 7, 2)] };
         for (inside, outside) in [(0, 1000), (1, 100_000), (65_535, 165_534)] {
             assert_eq!(map.to_outside(inside), Some(outside));
             assert_eq!(map.to_inside(outside), Some(inside));

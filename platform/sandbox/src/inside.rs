@@ -5,7 +5,7 @@
 //! its memory or its open files.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -17,8 +17,8 @@ use rustix::process::{
     set_parent_process_death_signal, setrlimit, setsid, umask, wait,
 };
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, Gid, Uid, UnshareFlags, remove_capability_from_bounding_set, set_capabilities,
-    set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+    CapabilitySet, CapabilitySets, Gid, Uid, UnshareFlags, remove_capability_from_bounding_set,
+    set_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
 
 use crate::channel::{ANSWER_BYTES_MAX, Ending, GoOn, Inside, Reader, Task, send};
@@ -50,6 +50,8 @@ pub(crate) struct Inner<'request> {
     pub(crate) task: &'request Task,
     pub(crate) spec: &'request Spec,
     pub(crate) map: &'request IdMap,
+    /// A user namespace with that map, where root shows its files through it.
+    pub(crate) owners: Option<OwnedFd>,
     pub(crate) supervisor: UnixStream,
 }
 
@@ -120,7 +122,8 @@ impl Build<'_, '_> {
                     .map_err(failed("keep mounts to itself below", "/"))
             }
             Step::OpenSources => {
-                self.mounting = Some(Mounting::open(spec, self.inner.caller, self.owner())?);
+                self.mounting =
+                    Some(Mounting::open(spec, self.inner.caller, self.owner(), self.inner.owners.as_ref())?);
                 Ok(())
             }
             Step::AttachRoot => self.mounting()?.attach_root(spec),
@@ -133,9 +136,8 @@ impl Build<'_, '_> {
             Step::SealRoot => mounting::seal_root(),
             Step::LimitProcess => self.limit_process(),
             Step::DropCapabilities => drop_capabilities(),
-            Step::ForbidNewPrivileges => set_no_new_privs(true).map_err(|cause| {
-                SetupFailure::new("forbid", "new privileges", io::Error::from(cause))
-            }),
+            Step::ForbidNewPrivileges => set_no_new_privs(true)
+                .map_err(|cause| SetupFailure::new("forbid", "new privileges", io::Error::from(cause))),
             Step::RemoveTrees => self.remove_trees(),
         }
     }
@@ -186,9 +188,8 @@ impl Build<'_, '_> {
             .map_err(|cause| SetupFailure::new("forbid", "core dumps", io::Error::from(cause)))?;
         match kernel::join_fresh_keyring() {
             // A kernel without keyrings has none to hide.
-            Err(error) if error.raw_os_error() != Some(libc::ENOSYS) => {
-                self.note(vec![format!("the caller's session keyring stays: no other could be had ({error})")])
-            }
+            Err(error) if error.raw_os_error() != Some(libc::ENOSYS) => self
+                .note(vec![format!("the caller's session keyring stays: no other could be had ({error})")]),
             _ => Ok(()),
         }
     }
@@ -285,8 +286,7 @@ fn become_command(spec: &Spec) -> SetupFailure {
     if let Err(cause) = rustix::process::chdir(&spec.directory) {
         return failed("enter directory", &spec.directory)(cause);
     }
-    let cause =
-        Command::new(&spec.program).args(&spec.arguments).env_clear().envs(&spec.environment).exec();
+    let cause = Command::new(&spec.program).args(&spec.arguments).env_clear().envs(&spec.environment).exec();
     failed("run", &spec.program)(cause)
 }
 
@@ -315,7 +315,8 @@ fn reap(supervisor: &UnixStream, command: Pid) -> i32 {
 /// Lets go of the caller's pipes, which now belong to the command alone.
 fn release_output() -> Result<(), SetupFailure> {
     // An end of a socket that nobody else has takes their place: `/dev/null` may not exist in this root.
-    let (silence, _) = UnixStream::pair().map_err(|cause| SetupFailure::new("release", "the output", cause))?;
+    let (silence, _) =
+        UnixStream::pair().map_err(|cause| SetupFailure::new("release", "the output", cause))?;
     let fail = |cause| SetupFailure::new("release", "the output", io::Error::from(cause));
     rustix::stdio::dup2_stdout(silence.as_fd()).map_err(fail)?;
     rustix::stdio::dup2_stderr(silence.as_fd()).map_err(fail)

@@ -17,7 +17,10 @@ pub(crate) enum Side {
 
 /// Duplicates the process. Only called with a single thread, so the copy is complete: no lock is held by a thread that
 /// does not exist in it.
-#[expect(unsafe_code, reason = "rustix offers no fork, because a fork with threads is unsound; there are none here")]
+#[expect(
+    unsafe_code,
+    reason = "rustix offers no fork, because a fork with threads is unsound; there are none here"
+)]
 pub(crate) fn fork() -> io::Result<Side> {
     // SAFETY: fork(2) takes no arguments; the caller has one thread, so every lock and allocation of the copy is usable.
     let answer = unsafe { libc::fork() };
@@ -38,7 +41,9 @@ pub(crate) fn fork_into(namespaces: UnshareFlags) -> io::Result<Side> {
 fn side(answer: i64) -> io::Result<Side> {
     match i32::try_from(answer) {
         Ok(0) => Ok(Side::Child),
-        Ok(number) if number > 0 => Pid::from_raw(number).map(Side::Parent).ok_or_else(io::Error::last_os_error),
+        Ok(number) if number > 0 => {
+            Pid::from_raw(number).map(Side::Parent).ok_or_else(io::Error::last_os_error)
+        }
         _ => Err(io::Error::last_os_error()),
     }
 }
@@ -80,10 +85,27 @@ pub(crate) const READ_ONLY: u64 = 0x1;
 pub(crate) const NO_SET_USER_ID: u64 = 0x2;
 pub(crate) const NO_DEVICES: u64 = 0x4;
 
+/// `MOUNT_ATTR_IDMAP`: the ids on disk are taken for ids inside a user namespace.
+const MAP_IDS: u64 = 0x0010_0000;
+
 /// Adds attributes to a mount, and to the mounts below it where asked.
-#[expect(unsafe_code, reason = "rustix does not have mount_setattr")]
 pub(crate) fn set_mount_attributes(mount: impl AsFd, set: u64, recursive: bool) -> io::Result<()> {
-    let attributes = MountAttributes { set, clear: 0, propagation: 0, user_namespace: 0 };
+    change_mount(mount, &MountAttributes { set, clear: 0, propagation: 0, user_namespace: 0 }, recursive)
+}
+
+/// Shows the owners of a detached mount's files as those of the same number inside a user namespace.
+pub(crate) fn map_mount_ids(mount: impl AsFd, user_namespace: impl AsFd, recursive: bool) -> io::Result<()> {
+    let number = user_namespace.as_fd().as_raw_fd();
+    let user_namespace = u64::try_from(number).map_err(io::Error::other)?;
+    change_mount(
+        mount,
+        &MountAttributes { set: MAP_IDS, clear: 0, propagation: 0, user_namespace },
+        recursive,
+    )
+}
+
+#[expect(unsafe_code, reason = "rustix does not have mount_setattr")]
+fn change_mount(mount: impl AsFd, attributes: &MountAttributes, recursive: bool) -> io::Result<()> {
     let mut flags = libc::AT_EMPTY_PATH;
     if recursive {
         flags |= libc::AT_RECURSIVE;
@@ -96,7 +118,7 @@ pub(crate) fn set_mount_attributes(mount: impl AsFd, set: u64, recursive: bool) 
             mount.as_fd().as_raw_fd(),
             c"".as_ptr(),
             flags,
-            &raw const attributes,
+            std::ptr::from_ref(attributes),
             size_of::<MountAttributes>(),
         )
     };

@@ -2,6 +2,10 @@
 //!
 //! All sources are opened before the new root is attached anywhere, so that it may cover them. Everything is mounted on
 //! open directories, never on path names, so that no link in the tree can move a mount elsewhere.
+//!
+//! Read-only trees that root shows to a sandbox keep their owners *by number*: what belongs to the machine's root
+//! belongs to root inside (an id-mapped mount), unless the tree has the ids of sandboxes already. Writable trees are not
+//! shown so, or the sandbox could leave set-user-id programs of the machine's root on its disk.
 
 use std::ffi::CString;
 use std::fmt::Write as _;
@@ -13,11 +17,13 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
-    fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount, move_mount, open_tree, unmount,
+    fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount, move_mount, open_tree,
+    unmount,
 };
 use rustix::process::{fchdir, pivot_root};
 
 use crate::error::SetupFailure;
+use crate::ids::ID_COUNT;
 use crate::kernel::{self, NO_DEVICES, NO_SET_USER_ID, READ_ONLY};
 use crate::plan::Caller;
 use crate::spec::{Mount, Root, Spec, Upper};
@@ -57,6 +63,8 @@ enum Source {
 pub(crate) struct Mounting {
     caller: Caller,
     owner: Owner,
+    owners: Option<OwnedFd>,
+    owners_differ: bool,
     root_source: Source,
     sources: Vec<Source>,
     root: Option<OwnedFd>,
@@ -67,7 +75,16 @@ type Step<T> = Result<T, SetupFailure>;
 
 impl Mounting {
     /// Opens everything of the host that the description names.
-    pub(crate) fn open(spec: &Spec, caller: Caller, owner: Owner) -> Step<Mounting> {
+    pub(crate) fn open(
+        spec: &Spec,
+        caller: Caller,
+        owner: Owner,
+        owners: Option<&OwnedFd>,
+    ) -> Step<Mounting> {
+        let owners = owners
+            .map(OwnedFd::try_clone)
+            .transpose()
+            .map_err(|cause| SetupFailure::new("keep", "the user namespace of the owners", cause))?;
         let root_source = match &spec.root {
             Root::Tmpfs { .. } => Source::Nothing,
             Root::Directory(path) => Source::Tree(open_source(path)?),
@@ -82,15 +99,28 @@ impl Mounting {
                 _ => Source::Nothing,
             });
         }
-        Ok(Mounting { caller, owner, root_source, sources, root: None, notices: Vec::new() })
+        Ok(Mounting {
+            caller,
+            owner,
+            owners,
+            owners_differ: false,
+            root_source,
+            sources,
+            root: None,
+            notices: Vec::new(),
+        })
     }
 
     /// Mounts the new root where it covers nothing that is still needed.
     pub(crate) fn attach_root(&mut self, spec: &Spec) -> Step<()> {
         let place = ATTACH_POINTS
             .iter()
-            .find_map(|path| openat(CWD, *path, OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok())
-            .ok_or_else(|| SetupFailure::new("attach", "the new root", "the host has no /tmp, /run, /mnt or /var"))?;
+            .find_map(|path| {
+                openat(CWD, *path, OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()
+            })
+            .ok_or_else(|| {
+                SetupFailure::new("attach", "the new root", "the host has no /tmp, /run, /mnt or /var")
+            })?;
         let source = std::mem::replace(&mut self.root_source, Source::Nothing);
         let root = match (&spec.root, source) {
             (Root::Tmpfs { size_bytes }, _) => {
@@ -100,7 +130,8 @@ impl Mounting {
             }
             (Root::Directory(path), Source::Tree(opened)) => {
                 let action = "mount as / the directory";
-                let copy = copy_tree(&opened, false, NO_SET_USER_ID | NO_DEVICES).map_err(failed(action, path))?;
+                let copy =
+                    copy_tree(&opened, false, NO_SET_USER_ID | NO_DEVICES).map_err(failed(action, path))?;
                 attach(&copy, &place).map_err(failed(action, path))?;
                 copy
             }
@@ -120,7 +151,8 @@ impl Mounting {
             .mounts
             .get(number)
             .ok_or_else(|| SetupFailure::new("find", format!("mount {number}"), "there are fewer"))?;
-        let source = self.sources.get_mut(number).map_or(Source::Nothing, |s| std::mem::replace(s, Source::Nothing));
+        let source =
+            self.sources.get_mut(number).map_or(Source::Nothing, |s| std::mem::replace(s, Source::Nothing));
         match (part, source) {
             (Mount::Bind { target, writable, recursive, .. }, Source::Tree(opened)) => {
                 self.bind(&opened, target, *writable, *recursive)
@@ -153,14 +185,19 @@ impl Mounting {
                 tree::put_file(root, target, contents.as_bytes(), *mode, self.owner)
                     .map_err(failed("create file", target))
             }
-            _ => Err(SetupFailure::new("mount", part.target().display().to_string(), "its source was not opened")),
+            _ => Err(SetupFailure::new(
+                "mount",
+                part.target().display().to_string(),
+                "its source was not opened",
+            )),
         }
     }
 
     /// Makes the new root `/` and lets go of the old one. Returns what could not be had and was done without.
     pub(crate) fn pivot(mut self) -> Step<Vec<String>> {
         let fail = |cause: Errno| failed("make the new root", Path::new("/"))(cause);
-        let old = openat(CWD, "/", OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(fail)?;
+        let old = openat(CWD, "/", OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+            .map_err(fail)?;
         let root = self.root.take().ok_or_else(|| fail(Errno::INVAL))?;
         fchdir(&root).map_err(fail)?;
         // With both names the same, the old root ends up stacked on the new one, from where it is detached.
@@ -186,20 +223,62 @@ impl Mounting {
         attach(&fresh, &place).map_err(failed(action, target))
     }
 
-    fn bind(&self, opened: &OwnedFd, target: &Path, writable: bool, recursive: bool) -> Step<()> {
+    fn bind(&mut self, opened: &OwnedFd, target: &Path, writable: bool, recursive: bool) -> Step<()> {
         let action = if writable { "mount writable on" } else { "mount read-only on" };
         let place = self.place(target, is_directory(opened).map_err(failed(action, target))?, action)?;
         let mut attributes = NO_SET_USER_ID | NO_DEVICES;
         if !writable {
             attributes |= READ_ONLY;
         }
-        let copy = copy_tree(opened, recursive, attributes).map_err(failed(action, target))?;
-        attach(&copy, &place).map_err(failed(action, target))
+        let copy = if writable {
+            copy_tree(opened, recursive, attributes)
+        } else {
+            self.copy_with_owners(opened, recursive, attributes)
+        };
+        attach(copy.map_err(failed(action, target))?, &place).map_err(failed(action, target))
+    }
+
+    /// A detached read-only mount of a tree, with the owners by number where that can be had.
+    fn copy_with_owners(
+        &mut self,
+        opened: &OwnedFd,
+        recursive: bool,
+        attributes: u64,
+    ) -> io::Result<OwnedFd> {
+        let copy = copy_tree(opened, recursive, attributes)?;
+        if let Some(owners) = &self.owners
+            && !self.belongs_inside(opened)?
+            && kernel::map_mount_ids(&copy, owners, recursive).is_err()
+            && !std::mem::replace(&mut self.owners_differ, true)
+        {
+            self.notices.push(
+                "some files of root belong to nobody inside: their file system cannot map ids".to_owned(),
+            );
+        }
+        Ok(copy)
+    }
+
+    /// Whether a tree already belongs to the ids of sandboxes, as the upper layer of an earlier one does.
+    fn belongs_inside(&self, opened: &OwnedFd) -> io::Result<bool> {
+        let offset = fstat(opened)?.st_uid.checked_sub(self.owner.uid);
+        Ok(offset.is_some_and(|offset| offset < ID_COUNT))
+    }
+
+    /// Layers with the owners by number. An overlay takes attached mounts only, so each is attached on itself, where
+    /// it goes away with the old root.
+    fn layers_with_owners(&mut self, lower: &[OwnedFd]) -> io::Result<Vec<OwnedFd>> {
+        lower
+            .iter()
+            .map(|layer| {
+                let copy = self.copy_with_owners(layer, false, NO_SET_USER_ID | NO_DEVICES)?;
+                attach(&copy, layer).map(|()| copy)
+            })
+            .collect()
     }
 
     /// Mounts an overlay on an open directory.
     fn overlay(
-        &self,
+        &mut self,
         lower: &[OwnedFd],
         upper: Option<&(OwnedFd, OwnedFd)>,
         place: &OwnedFd,
@@ -209,10 +288,13 @@ impl Mounting {
         if let (None, [only]) = (upper, lower) {
             // The kernel refuses an overlay of a single layer, which would be that layer.
             let attributes = NO_SET_USER_ID | NO_DEVICES | READ_ONLY;
-            let copy = copy_tree(only, false, attributes).map_err(&fail)?;
+            let copy = self.copy_with_owners(only, false, attributes).map_err(&fail)?;
             return attach(&copy, place).map_err(&fail);
         }
-        let numbers: Vec<i32> = lower.iter().map(AsRawFd::as_raw_fd).collect();
+        let mapped =
+            if self.owners.is_some() { self.layers_with_owners(lower).map_err(&fail)? } else { Vec::new() };
+        let layers = if self.owners.is_some() { mapped.as_slice() } else { lower };
+        let numbers: Vec<i32> = layers.iter().map(AsRawFd::as_raw_fd).collect();
         let writable = upper.map(|(upper, work)| (upper.as_raw_fd(), work.as_raw_fd()));
         let options = overlay_options(&numbers, writable, self.caller);
         if options.len() > MOUNT_OPTIONS_BYTES_MAX {
@@ -224,7 +306,8 @@ impl Mounting {
             flags |= MountFlags::RDONLY;
         }
         let place_path = descriptor_path(place.as_raw_fd());
-        mount("overlay", place_path.as_str(), "overlay", flags, options.as_c_str()).map_err(|error| fail(error.into()))
+        mount("overlay", place_path.as_str(), "overlay", flags, options.as_c_str())
+            .map_err(|error| fail(error.into()))
     }
 
     fn devices(&mut self, nodes: &[(&'static str, OwnedFd)], target: &Path) -> Step<()> {
@@ -248,7 +331,8 @@ impl Mounting {
         match fresh_file_system("devpts", &options, MountAttrFlags::MOUNT_ATTR_NOEXEC) {
             Ok(fresh) => self.attach_fresh(action, &target.join("pts"), Ok(fresh)),
             Err(error) => {
-                self.notices.push(format!("no terminals can be opened inside: devpts cannot be mounted ({error})"));
+                self.notices
+                    .push(format!("no terminals can be opened inside: devpts cannot be mounted ({error})"));
                 Ok(())
             }
         }
@@ -323,7 +407,11 @@ fn copy_tree(opened: &OwnedFd, recursive: bool, attributes: u64) -> io::Result<O
 }
 
 /// A detached mount of a new file system, without set-user-id programs.
-fn fresh_file_system(kind: &str, options: &[(&str, Option<&str>)], attributes: MountAttrFlags) -> io::Result<OwnedFd> {
+fn fresh_file_system(
+    kind: &str,
+    options: &[(&str, Option<&str>)],
+    attributes: MountAttrFlags,
+) -> io::Result<OwnedFd> {
     let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
     for (key, value) in options {
         match value {
@@ -358,7 +446,8 @@ fn overlay_options(lower: &[i32], upper: Option<(i32, i32)>, caller: Caller) -> 
     let mut options = format!("lowerdir={}", layers.join(":"));
     if let Some((upper, work)) = upper {
         // Writing to a string cannot fail.
-        let _unfailing = write!(options, ",upperdir={},workdir={}", descriptor_path(upper), descriptor_path(work));
+        let _unfailing =
+            write!(options, ",upperdir={},workdir={}", descriptor_path(upper), descriptor_path(work));
     }
     if caller == Caller::User {
         // The usual attributes of overlays are reserved to the machine's root.

@@ -169,7 +169,8 @@ mod tests {
             change(&mut spec);
             assert_eq!(steps(caller, purpose, &spec), expect, "{caller:?} {purpose:?}");
         };
-        let tree = [DetachPropagation, OpenSources, AttachRoot, super::Step::Mount(0), super::Step::Mount(1), Pivot];
+        let tree =
+            [DetachPropagation, OpenSources, AttachRoot, super::Step::Mount(0), super::Step::Mount(1), Pivot];
         let last = [LimitProcess, DropCapabilities, ForbidNewPrivileges];
         check(
             Caller::Root,
@@ -187,7 +188,8 @@ mod tests {
             Caller::User,
             Purpose::Try,
             |_| (),
-            &[&[ReceiveIds, BecomeRoot, Separate, RaiseLoopback, SetHostname], &tree[..], &[SealRoot], &last].concat(),
+            &[&[ReceiveIds, BecomeRoot, Separate, RaiseLoopback, SetHostname], &tree[..], &[SealRoot], &last]
+                .concat(),
         );
         check(
             Caller::User,

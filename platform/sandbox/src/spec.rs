@@ -41,7 +41,8 @@ pub struct Spec {
     #[serde(default)]
     pub mounts: Vec<Mount>,
     /// Directories of the host that are made to belong, with all that is in them, to root inside, before anything is
-    /// mounted. Symbolic links are changed themselves, never followed.
+    /// mounted: upper, work and build directories. Symbolic links are changed themselves, never followed. A file with
+    /// several names changes under all of them, so this is not for trees that share files with a store.
     #[serde(default)]
     pub owned: Vec<PathBuf>,
     /// The program: absolute inside the tree, or a bare name that is looked for along `PATH` of `environment`.
@@ -103,7 +104,10 @@ impl Spec {
             return refuse("no program is named".to_owned());
         }
         if self.hostname.is_empty() || self.hostname.len() > HOSTNAME_BYTES_MAX {
-            return refuse(format!("the host name has {} bytes, not 1 to {HOSTNAME_BYTES_MAX}", self.hostname.len()));
+            return refuse(format!(
+                "the host name has {} bytes, not 1 to {HOSTNAME_BYTES_MAX}",
+                self.hostname.len()
+            ));
         }
         if self.mounts.len() > MOUNTS_MAX {
             return refuse(format!("{} mounts are more than {MOUNTS_MAX}", self.mounts.len()));
@@ -153,9 +157,12 @@ pub enum Root {
         /// Most bytes it may hold; `None` for the kernel's default, half of the memory.
         size_bytes: Option<u64>,
     },
-    /// A directory of the host, without the file systems mounted below it.
+    /// A directory of the host, without the file systems mounted below it. Missing places for mounts are created in
+    /// it, and its files keep their ids: those of the machine's root belong to nobody inside. A tree that was installed
+    /// by root is better the lower layer of an overlay with an upper one.
     Directory(PathBuf),
-    /// Layers on top of one another.
+    /// Layers on top of one another. Without an upper layer the places of all mounts have to exist. Files of root in
+    /// read-only layers belong to root inside.
     Overlay {
         /// Read-only layers, the uppermost first.
         lower: Vec<PathBuf>,
@@ -317,9 +324,8 @@ pub enum Output {
 }
 
 fn check_inside(field: &str, path: &Path) -> Result<(), SandboxError> {
-    let refuse = |why: &str| {
-        Err(SandboxError::Description { why: format!("{field} {}: {why}", path.display()) })
-    };
+    let refuse =
+        |why: &str| Err(SandboxError::Description { why: format!("{field} {}: {why}", path.display()) });
     if !path.is_absolute() {
         return refuse("a path inside the sandbox begins with /");
     }
@@ -353,7 +359,8 @@ fn check_length(field: &str, path: &Path) -> Result<(), SandboxError> {
 
 fn check_layers(field: &str, lower: &[PathBuf], upper: Option<&Upper>) -> Result<usize, SandboxError> {
     if lower.is_empty() || lower.len() > OVERLAY_LAYERS_MAX {
-        let why = format!("{field}: an overlay has 1 to {OVERLAY_LAYERS_MAX} lower layers, not {}", lower.len());
+        let why =
+            format!("{field}: an overlay has 1 to {OVERLAY_LAYERS_MAX} lower layers, not {}", lower.len());
         return Err(SandboxError::Description { why });
     }
     for path in lower.iter().chain(upper.iter().flat_map(|upper| [&upper.upper, &upper.work])) {
@@ -389,10 +396,7 @@ mod tests {
         check(|spec| drop(spec.environment.insert("A=B".to_owned(), String::new())), "A=B");
         check(|spec| spec.root = Root::Directory("x".into()), "root x");
         check(|spec| spec.root = Root::Overlay { lower: Vec::new(), upper: None }, "not 0");
-        check(
-            |spec| spec.root = Root::Overlay { lower: vec!["/l".into(); 181], upper: None },
-            "not 181",
-        );
+        check(|spec| spec.root = Root::Overlay { lower: vec!["/l".into(); 181], upper: None }, "not 181");
         check(|spec| spec.mounts.push(Mount::Proc { target: "/".into() }), "`root`");
         check(|spec| spec.mounts.push(Mount::Proc { target: "/a/../../proc".into() }), "`..`");
         check(|spec| spec.mounts = vec![Mount::Proc { target: "/proc".into() }; 257], "257 mounts");

@@ -5,7 +5,7 @@
 //! itself ended.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
@@ -18,7 +18,9 @@ use rustix::process::{
 use rustix::thread::{CapabilitySet, UnshareFlags, capabilities};
 
 use crate::cgroup::Groups;
-use crate::channel::{ANSWER_BYTES_MAX, Answer, Ending, GoOn, Inside, REQUEST_BYTES_MAX, Reader, Request, send};
+use crate::channel::{
+    ANSWER_BYTES_MAX, Answer, Ending, GoOn, Inside, REQUEST_BYTES_MAX, Reader, Request, send,
+};
 use crate::error::SetupFailure;
 use crate::ids::{self, Candidate, Grants, IdMap, IdRange, Writer};
 use crate::inside::{self, Inner};
@@ -53,6 +55,8 @@ fn supervise() -> io::Result<()> {
     // A session of its own keeps the terminal's interrupt key from ending the supervisor before it can clean up: the
     // caller is interrupted, its end of the socket closes, and everything ends in order. Only a group leader may not.
     let _already_leader = setsid();
+    // No directory of the caller's is kept busy.
+    rustix::process::chdir("/")?;
     let Some(request) = Reader::new(REQUEST_BYTES_MAX).receive::<Request>(&caller)? else {
         return Ok(());
     };
@@ -88,10 +92,21 @@ struct Supervision {
 impl Supervision {
     /// Makes process 1, which waits for the first word.
     fn begin(request: &Request, caller: UnixStream) -> Result<Supervision, SetupFailure> {
-        let fail = |cause: io::Error| SetupFailure::new("enter", "a user namespace and a pid namespace", cause);
+        let fail =
+            |cause: io::Error| SetupFailure::new("enter", "a user namespace and a pid namespace", cause);
         let grants = grants().map_err(|cause| SetupFailure::new("read", "the ids of this process", cause))?;
         let kind = if grants.privileged { Caller::Root } else { Caller::User };
-        let map = ids::candidates(&grants).into_iter().next().map(|first| first.map).unwrap_or_default();
+        let best = ids::candidates(&grants).into_iter().next();
+        // Without, files of root show up as nobody's inside; process 1 tells nothing then, so it is told here.
+        let mut early_notices = Vec::new();
+        let owners = best.as_ref().filter(|_| grants.privileged).and_then(|best| {
+            owners_namespace(best)
+                .inspect_err(|error| {
+                    early_notices.push(format!("files of root belong to nobody inside: {error}"));
+                })
+                .ok()
+        });
+        let map = best.map(|best| best.map).unwrap_or_default();
         let mut groups = Groups::create(&request.spec.limits);
         let (inside, far) = UnixStream::pair().map_err(fail)?;
         let namespaces = plan::clone_namespaces(kind)
@@ -103,13 +118,21 @@ impl Supervision {
                 drop((caller, inside));
                 // Its groups are not process 1's to remove.
                 std::mem::forget(groups);
-                inside::run(Inner { caller: kind, task: &request.task, spec: &request.spec, map: &map, supervisor: far })
+                inside::run(Inner {
+                    caller: kind,
+                    task: &request.task,
+                    spec: &request.spec,
+                    map: &map,
+                    owners,
+                    supervisor: far,
+                })
             }
             Side::Parent(process) => process,
         };
-        drop(far);
+        drop((far, owners));
         groups.add(process.as_raw_nonzero().get());
-        let notices = std::mem::take(&mut groups.notices);
+        let mut notices = std::mem::take(&mut groups.notices);
+        notices.extend(early_notices);
         Ok(Supervision {
             caller,
             inside,
@@ -130,13 +153,7 @@ impl Supervision {
         let result = self.watch();
         // Process 1 may have ended already; ending it ends all that is left.
         let _ended = kill_process(self.process, Signal::KILL);
-        let status = loop {
-            match waitpid(Some(self.process), WaitOptions::empty()) {
-                Err(rustix::io::Errno::INTR) => {}
-                Ok(found) => break found.map(|(_, status)| status),
-                Err(_) => break None,
-            }
-        };
+        let status = reap(self.process);
         let memory_ran_out = self.groups.memory_ran_out();
         match result {
             Ok(Some(ending)) => Answer::Ended { ending, memory_ran_out },
@@ -177,7 +194,9 @@ impl Supervision {
     fn wait(&self, left: Option<Duration>) -> io::Result<(bool, bool)> {
         let timeout = match left {
             // Rounded up, or the last moment would be spent in a loop.
-            Some(left) => Some(Timespec::try_from(left + Duration::from_millis(1)).map_err(io::Error::other)?),
+            Some(left) => {
+                Some(Timespec::try_from(left + Duration::from_millis(1)).map_err(io::Error::other)?)
+            }
             None => None,
         };
         let mut watched =
@@ -199,10 +218,8 @@ impl Supervision {
             Inside::Started => {
                 self.deadline = self.wall_time.and_then(|limit| Instant::now().checked_add(limit));
                 self.release_output()?;
-                let answer = Answer::Started {
-                    id_map: self.map.clone(),
-                    notices: std::mem::take(&mut self.notices),
-                };
+                let answer =
+                    Answer::Started { id_map: self.map.clone(), notices: std::mem::take(&mut self.notices) };
                 if send(&self.caller, &answer).is_err() {
                     return Ok(Some(Ending::Killed));
                 }
@@ -239,7 +256,7 @@ impl Supervision {
                 Ok(()) => {
                     self.notices.extend(candidate.notice.map(str::to_owned));
                     self.map = candidate.map;
-                    return Ok(candidate.setgroups);
+                    return Ok(candidate.setgroups && setgroups_allowed(self.process));
                 }
                 Err(error) => last = error,
             }
@@ -248,11 +265,28 @@ impl Supervision {
     }
 }
 
+/// Waits for the end of a child; `None` where it has been waited for already.
+fn reap(process: Pid) -> Option<WaitStatus> {
+    loop {
+        match waitpid(Some(process), WaitOptions::empty()) {
+            Err(rustix::io::Errno::INTR) => {}
+            Ok(found) => return found.map(|(_, status)| status),
+            Err(_) => return None,
+        }
+    }
+}
+
 fn ending_of(status: Option<WaitStatus>) -> Ending {
     match status.and_then(WaitStatus::terminating_signal) {
         Some(signal) => Ending::Signaled(signal),
         None => Ending::Exited(status.and_then(WaitStatus::exit_status).unwrap_or_default()),
     }
+}
+
+/// Whether the kernel allows it: `newgidmap` may have forbidden it on its own account.
+fn setgroups_allowed(process: Pid) -> bool {
+    let path = Path::new("/proc").join(process.as_raw_nonzero().to_string()).join("setgroups");
+    fs_err::read_to_string(path).is_ok_and(|text| text.trim() == "allow")
 }
 
 fn write_maps(candidate: &Candidate, pid: i32) -> io::Result<()> {
@@ -268,6 +302,28 @@ fn write_maps(candidate: &Candidate, pid: i32) -> io::Result<()> {
         Writer::Helpers => {
             run_helper("newgidmap", pid, &candidate.map.groups)?;
             run_helper("newuidmap", pid, &candidate.map.users)
+        }
+    }
+}
+
+/// A user namespace with the sandbox's ids, as an open file: a process enters it, is given the map, and ends. The
+/// sandbox's own comes too late for this, after all mounts.
+fn owners_namespace(candidate: &Candidate) -> io::Result<OwnedFd> {
+    let (near, far) = UnixStream::pair()?;
+    match kernel::fork_into(UnshareFlags::NEWUSER)? {
+        Side::Child => {
+            drop(near);
+            // Nothing is ever written; the read ends when the supervisor lets go.
+            let _ended = Reader::new(ANSWER_BYTES_MAX).fill(&far);
+            kernel::exit_now(0)
+        }
+        Side::Parent(process) => {
+            let pid = process.as_raw_nonzero().get();
+            let opened = write_maps(candidate, pid)
+                .and_then(|()| fs_err::File::open(Path::new("/proc").join(pid.to_string()).join("ns/user")));
+            drop((near, far));
+            let _status = reap(process);
+            opened.map(|file| OwnedFd::from(file.into_file()))
         }
     }
 }
@@ -295,7 +351,8 @@ pub(crate) fn helper(name: &str) -> Option<std::path::PathBuf> {
 pub(crate) fn grants() -> io::Result<Grants> {
     let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
     let held = capabilities(None)?.effective;
-    let needed = CapabilitySet::SYS_ADMIN | CapabilitySet::SETUID | CapabilitySet::SETGID | CapabilitySet::CHOWN;
+    let needed =
+        CapabilitySet::SYS_ADMIN | CapabilitySet::SETUID | CapabilitySet::SETGID | CapabilitySet::CHOWN;
     let privileged = uid == 0 && held.contains(needed);
     let read = |path: &str| fs_err::read_to_string(path).unwrap_or_default();
     let passwd = read("/etc/passwd");

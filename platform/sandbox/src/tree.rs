@@ -9,8 +9,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, chownat, fchmod, fchown, mkdirat, openat,
-    openat2, renameat, statat, symlinkat, unlinkat,
+    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, chownat, fchmod, fchown, mkdirat,
+    openat, openat2, renameat, statat, symlinkat, unlinkat,
 };
 use rustix::io::{Errno, Result, write};
 
@@ -42,7 +42,8 @@ pub(crate) fn open_inside(root: impl AsFd, path: &Path, flags: OFlags) -> Result
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let mut tries = 1;
     loop {
-        let answer = openat2(root.as_fd(), path, flags | OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve);
+        let answer =
+            openat2(root.as_fd(), path, flags | OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve);
         match answer {
             Err(Errno::AGAIN) if tries < RESOLVE_TRIES_MAX => tries += 1,
             other => return other,
@@ -126,7 +127,7 @@ pub(crate) fn put_symlink(root: impl AsFd, path: &Path, link: &Path, owner: Owne
     chownat(&parent, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
 }
 
-fn parent<'path>(root: impl AsFd, path: &'path Path, owner: Owner) -> Result<(OwnedFd, &'path OsStr)> {
+fn parent(root: impl AsFd, path: &Path, owner: Owner) -> Result<(OwnedFd, &OsStr)> {
     let name = path.file_name().ok_or(Errno::INVAL)?;
     let above = path.parent().ok_or(Errno::INVAL)?;
     Ok((directory(root, above, 0o755, owner)?, name))
@@ -214,7 +215,12 @@ struct Removal<'top> {
 }
 
 impl Removal<'_> {
-    fn empty(&mut self, directory: &OwnedFd, path: &Path, depth: usize) -> std::result::Result<(), WalkError> {
+    fn empty(
+        &mut self,
+        directory: &OwnedFd,
+        path: &Path,
+        depth: usize,
+    ) -> std::result::Result<(), WalkError> {
         let fail = |cause| WalkError { path: path.to_path_buf(), cause };
         for name in names(directory).map_err(fail)? {
             let here = path.join(OsStr::from_bytes(name.to_bytes()));

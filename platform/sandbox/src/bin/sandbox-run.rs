@@ -65,7 +65,9 @@ fn run(json: bool) -> Result<u8, SandboxError> {
     Ok(match outcome {
         Outcome::Exited(status) => u8::try_from(status).unwrap_or(u8::MAX),
         // As shells have it: 128 and the signal.
-        Outcome::Signaled(signal) => u8::try_from(signal).map_or(u8::MAX, |signal| signal.saturating_add(128)),
+        Outcome::Signaled(signal) => {
+            u8::try_from(signal).map_or(u8::MAX, |signal| signal.saturating_add(128))
+        }
         Outcome::TimedOut => 124,
         Outcome::Killed => 137,
     })

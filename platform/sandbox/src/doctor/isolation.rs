@@ -7,7 +7,7 @@ use crate::cgroup;
 use crate::channel::Task;
 use crate::child;
 use crate::error::SandboxError;
-use crate::spec::{Limits, Mount, Network, Root, Spec, Upper};
+use crate::spec::{Mount, Network, Root, Spec, Upper};
 use crate::supervisor;
 
 /// Settings that close user namespaces to users, the value that does, and how to open them again.
@@ -24,7 +24,12 @@ const SETTINGS: [(&str, &str, &str); 3] = [
 pub(super) fn checks(program: &Path) -> Vec<Check> {
     let mut list = vec![user_namespaces(program)];
     if list.iter().all(|check| check.state == State::Ok) {
-        list.push(tried(program, "network namespaces", &bare(Network::None), "allow network namespaces here"));
+        list.push(tried(
+            program,
+            "network namespaces",
+            &bare(Network::None),
+            "allow network namespaces here",
+        ));
         list.push(tried(
             program,
             "proc",
@@ -141,8 +146,6 @@ fn more_ids() -> Check {
 }
 
 fn limits() -> Vec<Check> {
-    // The names are those of `Limits`.
-    let _fields = Limits { wall_time: None, memory_bytes: None, processes: None };
     cgroup::available()
         .into_iter()
         .map(|(what, found)| {

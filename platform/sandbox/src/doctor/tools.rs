@@ -59,7 +59,12 @@ fn check(tool: &Tool, path: &OsStr) -> Check {
                 "{}`apt install {debian}` (Debian), `dnf install {fedora}` (Fedora), `pacman -S {arch}` (Arch)",
                 tool.loss
             );
-            Check::lacking(tool.name, tool.state, format!("no {} on PATH", tool.programs.join(" or ")), remedy)
+            Check::lacking(
+                tool.name,
+                tool.state,
+                format!("no {} on PATH", tool.programs.join(" or ")),
+                remedy,
+            )
         }
     }
 }
@@ -107,7 +112,10 @@ mod tests {
         let tool = needed("C compiler", &["cc", "gcc"], ["gcc", "gcc", "gcc"]);
         let missing = check(&tool, path);
         assert_eq!(missing.state, State::Missing);
-        assert!(missing.found.contains("cc or gcc") && missing.remedy.contains("apt install gcc"), "{missing:?}");
+        assert!(
+            missing.found.contains("cc or gcc") && missing.remedy.contains("apt install gcc"),
+            "{missing:?}"
+        );
 
         let program = base.path().join("gcc");
         fs_err::write(&program, "").unwrap();
@@ -119,8 +127,11 @@ mod tests {
     #[test]
     fn without_apt_only_the_mirror_is_lost() {
         let list: Vec<Check> = TOOLS.iter().map(|tool| check(tool, OsStr::new(""))).collect();
-        let degraded: Vec<&str> =
-            list.iter().filter(|check| check.state == State::Degraded).map(|check| check.name.as_str()).collect();
+        let degraded: Vec<&str> = list
+            .iter()
+            .filter(|check| check.state == State::Degraded)
+            .map(|check| check.name.as_str())
+            .collect();
         assert_eq!(degraded, ["apt-get"]);
         assert!(list.iter().all(|check| check.remedy.contains("pacman -S")));
     }
