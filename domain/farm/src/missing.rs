@@ -122,7 +122,8 @@ mod tests {
 
     #[test]
     fn reasons() {
-        let table: [(RecipeEntry, Option<u64>, Option<(Reason, u64)>); 7] = [
+        type Row = (RecipeEntry, Option<u64>, Option<(Reason, u64)>);
+        let table: [Row; 7] = [
             (zlib(2, None), None, Some((Reason::New, 1))),
             (zlib(2, None), Some(1), Some((Reason::NewerRelease { from: 1, to: 2 }, 1))),
             (zlib(2, None), Some(2), None),

@@ -45,9 +45,7 @@ pub async fn connect_within(
     identity: &Identity,
     limit: Duration,
 ) -> Result<Channel, WireError> {
-    let bad_address = || WireError::BadAddress {
-        address: address.to_owned(),
-    };
+    let bad_address = || WireError::BadAddress { address: address.to_owned() };
     let uri: Uri = format!("http://{address}").parse().map_err(|_| bad_address())?;
     if uri.port_u16().is_none() || uri.path() != "/" || uri.query().is_some() {
         return Err(bad_address());
@@ -70,10 +68,7 @@ pub async fn connect_within(
     endpoint.connect_with_connector(dialer).await.map_err(|source| {
         // What the dialer itself found out says more than the error that tonic wrapped around it.
         let failure = failure.lock().unwrap_or_else(PoisonError::into_inner).take();
-        failure.unwrap_or_else(|| WireError::Handshake {
-            address: address.to_owned(),
-            source: source.into(),
-        })
+        failure.unwrap_or_else(|| WireError::Handshake { address: address.to_owned(), source: source.into() })
     })
 }
 
@@ -92,10 +87,7 @@ impl Dialer {
     async fn dial(self) -> Result<TokioIo<TlsStream<TcpStream>>, DialError> {
         let result = match timeout(self.limit, self.handshake()).await {
             Ok(result) => result,
-            Err(_elapsed) => Err(WireError::Timeout {
-                address: self.address.clone(),
-                limit: self.limit,
-            }),
+            Err(_elapsed) => Err(WireError::Timeout { address: self.address.clone(), limit: self.limit }),
         };
         result.map(TokioIo::new).map_err(|error| {
             let message = error.to_string();
@@ -106,31 +98,16 @@ impl Dialer {
 
     async fn handshake(&self) -> Result<TlsStream<TcpStream>, WireError> {
         let address = || self.address.clone();
-        let connect_error = |source| WireError::Connect {
-            address: address(),
-            source,
-        };
+        let connect_error = |source| WireError::Connect { address: address(), source };
         let stream = TcpStream::connect(&self.address).await.map_err(connect_error)?;
         stream.set_nodelay(true).map_err(connect_error)?;
-        let name = ServerName::try_from(SERVER_NAME).map_err(|source| WireError::Handshake {
-            address: address(),
-            source: source.into(),
-        })?;
+        let name = ServerName::try_from(SERVER_NAME)
+            .map_err(|source| WireError::Handshake { address: address(), source: source.into() })?;
         let connector = TlsConnector::from(Arc::clone(&self.config));
-        connector
-            .connect(name, stream)
-            .await
-            .map_err(|source| match self.verifier.other() {
-                Some(found) => WireError::OtherKey {
-                    address: address(),
-                    found,
-                    pinned: self.pinned,
-                },
-                None => WireError::Handshake {
-                    address: address(),
-                    source: source.into(),
-                },
-            })
+        connector.connect(name, stream).await.map_err(|source| match self.verifier.other() {
+            Some(found) => WireError::OtherKey { address: address(), found, pinned: self.pinned },
+            None => WireError::Handshake { address: address(), source: source.into() },
+        })
     }
 }
 

@@ -87,9 +87,7 @@ impl Fault for WireError {
             WireError::Connect { address, source, .. }
                 if source.kind() == io::ErrorKind::ConnectionRefused =>
             {
-                vec![format!(
-                    "nothing listens on {address}: start the service there, or correct the address"
-                )]
+                vec![format!("nothing listens on {address}: start the service there, or correct the address")]
             }
             WireError::Connect { .. } | WireError::Timeout { .. } => {
                 vec!["check the address, and that no firewall stands between".into()]

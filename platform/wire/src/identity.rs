@@ -115,24 +115,16 @@ impl Identity {
     /// # Errors
     /// As [`Identity::load_or_create`], and when there is no such file.
     pub fn load(path: &Path) -> Result<Self, IdentityError> {
-        let file_error = |source| IdentityError::File {
-            path: path.to_path_buf(),
-            source,
-        };
+        let file_error = |source| IdentityError::File { path: path.to_path_buf(), source };
         let file = fs_err::File::open(path).map_err(file_error)?;
         let mode = file.metadata().map_err(file_error)?.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {
-            return Err(IdentityError::Exposed {
-                path: path.to_path_buf(),
-                mode,
-            });
+            return Err(IdentityError::Exposed { path: path.to_path_buf(), mode });
         }
         let mut bytes = Vec::new();
         io::Read::read_to_end(&mut io::Read::take(file, KEY_FILE_SIZE_BYTES_MAX), &mut bytes)
             .map_err(file_error)?;
-        Self::from_pkcs8(&bytes).ok_or_else(|| IdentityError::NoKey {
-            path: path.to_path_buf(),
-        })
+        Self::from_pkcs8(&bytes).ok_or_else(|| IdentityError::NoKey { path: path.to_path_buf() })
     }
 
     /// The public half.
@@ -151,11 +143,7 @@ impl Identity {
         let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(bytes).ok()?;
         let public_key = PublicKey::from_bytes(pair.public_key().as_ref().try_into().ok()?);
         let signing_key = any_eddsa_type(&PrivatePkcs8KeyDer::from(bytes)).ok()?;
-        Some(Self {
-            public_key,
-            signing_key,
-            pair: Arc::new(pair),
-        })
+        Some(Self { public_key, signing_key, pair: Arc::new(pair) })
     }
 
     /// As TLS presents it: the raw public key in the place of a certificate.
@@ -180,17 +168,11 @@ fn generate_pkcs8() -> Result<Vec<u8>, IdentityError> {
 /// Makes the file. Finding one that somebody else made meanwhile is as good.
 fn create(path: &Path) -> Result<(), IdentityError> {
     let bytes = generate_pkcs8()?;
-    write_new(path, &bytes).map_err(|source| IdentityError::File {
-        path: path.to_path_buf(),
-        source,
-    })
+    write_new(path, &bytes).map_err(|source| IdentityError::File { path: path.to_path_buf(), source })
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs_err::create_dir_all(folder)?;
     // A temporary file of this crate has mode 0600 from its creation on.
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
@@ -216,11 +198,7 @@ mod tests {
         assert_eq!(first.public_key(), second.public_key());
         let mode = fs_err::metadata(&path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode, 0o600);
-        assert_eq!(
-            fs_err::read_dir(path.parent().unwrap()).unwrap().count(),
-            1,
-            "no temporary file is left"
-        );
+        assert_eq!(fs_err::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no temporary file is left");
     }
 
     #[test]
@@ -230,10 +208,7 @@ mod tests {
         Identity::load_or_create(&path).unwrap();
         fs_err::set_permissions(&path, PermissionsExt::from_mode(0o640)).unwrap();
         let error = Identity::load_or_create(&path).unwrap_err();
-        assert!(
-            matches!(error, IdentityError::Exposed { mode: 0o640, .. }),
-            "{error}"
-        );
+        assert!(matches!(error, IdentityError::Exposed { mode: 0o640, .. }), "{error}");
         assert!(error.hints()[0].contains("chmod 600"));
     }
 
@@ -243,10 +218,7 @@ mod tests {
         let path = folder.path().join("identity.key");
         fs_err::write(&path, b"not a key").unwrap();
         fs_err::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
-        assert!(matches!(
-            Identity::load_or_create(&path),
-            Err(IdentityError::NoKey { .. })
-        ));
+        assert!(matches!(Identity::load_or_create(&path), Err(IdentityError::NoKey { .. })));
         assert_eq!(fs_err::read(&path).unwrap(), b"not a key");
     }
 }

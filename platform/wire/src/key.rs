@@ -12,9 +12,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub const PUBLIC_KEY_SIZE_BYTES: usize = 32;
 
 /// What stands before the 32 bytes of an ed25519 key in a SubjectPublicKeyInfo (RFC 8410, section 4).
-const SUBJECT_PUBLIC_KEY_INFO_PREFIX: [u8; 12] = [
-    0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
-];
+const SUBJECT_PUBLIC_KEY_INFO_PREFIX: [u8; 12] =
+    [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 /// An ed25519 public key. As text: URL-safe base64 without padding, 43 characters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,9 +66,7 @@ impl FromStr for PublicKey {
     type Err = PublicKeyError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let error = || PublicKeyError {
-            text: text.chars().take(80).collect(),
-        };
+        let error = || PublicKeyError { text: text.chars().take(80).collect() };
         let bytes = URL_SAFE_NO_PAD.decode(text.trim()).map_err(|_| error())?;
         bytes.try_into().map(Self).map_err(|_| error())
     }
@@ -95,9 +92,7 @@ impl Serialize for PublicKey {
 
 impl<'de> Deserialize<'de> for PublicKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -111,11 +106,7 @@ mod tests {
         let text = key.to_string();
         assert_eq!(text.len(), 43);
         assert_eq!(text.parse::<PublicKey>(), Ok(key));
-        assert_eq!(
-            format!(" {text}\n").parse::<PublicKey>(),
-            Ok(key),
-            "a pasted line has blanks around it"
-        );
+        assert_eq!(format!(" {text}\n").parse::<PublicKey>(), Ok(key), "a pasted line has blanks around it");
     }
 
     #[test]
@@ -132,12 +123,7 @@ mod tests {
         assert_eq!(PublicKey::from_subject_public_key_info(&carried), Some(key));
         let mut other = carried.clone();
         other[8] = 0x6e;
-        for bytes in [
-            &other[..],
-            &carried[..43],
-            &[],
-            &[carried.as_slice(), &[0]].concat(),
-        ] {
+        for bytes in [&other[..], &carried[..43], &[], &[carried.as_slice(), &[0]].concat()] {
             assert_eq!(PublicKey::from_subject_public_key_info(bytes), None);
         }
     }

@@ -9,6 +9,7 @@
 //! what a peer may do beyond calling at all; handlers do.
 
 mod client;
+pub mod convert;
 mod error;
 mod identity;
 mod key;
@@ -26,23 +27,13 @@ pub use status::{RemoteError, from_status, to_status};
 pub use tonic;
 
 /// The protocol between Summit and the build agents.
-#[allow(
-    missing_docs,
-    clippy::all,
-    clippy::pedantic,
-    reason = "generated; proto/summit.proto documents it"
-)]
+#[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated; proto/summit.proto documents it")]
 pub mod summit {
     include!("generated/moraine.summit.v1.rs");
 }
 
 /// The protocol of Vessel.
-#[allow(
-    missing_docs,
-    clippy::all,
-    clippy::pedantic,
-    reason = "generated; proto/vessel.proto documents it"
-)]
+#[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated; proto/vessel.proto documents it")]
 pub mod vessel {
     include!("generated/moraine.vessel.v1.rs");
 }

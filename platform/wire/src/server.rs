@@ -63,26 +63,19 @@ pub async fn serve<A>(
 where
     A: Fn(&PublicKey) -> bool + Clone + Send + Sync + 'static,
 {
-    let address = listener
-        .local_addr()
-        .map_or_else(|_| "its address".to_owned(), |address| address.to_string());
+    let address =
+        listener.local_addr().map_or_else(|_| "its address".to_owned(), |address| address.to_string());
     let config = tls::server_config(identity).map_err(|source| WireError::Tls { source })?;
     let (ready, incoming) = mpsc::channel(limits::HANDSHAKES_MAX);
-    let accepting = tokio::spawn(accept_all(
-        listener,
-        TlsAcceptor::from(Arc::new(config)),
-        allowed.clone(),
-        ready,
-    ));
+    let accepting =
+        tokio::spawn(accept_all(listener, TlsAcceptor::from(Arc::new(config)), allowed.clone(), ready));
 
     let check = move |request: Request<()>| {
         let key = peer_key(&request)?;
         if allowed(&key) {
             return Ok(request);
         }
-        Err(Status::permission_denied(format!(
-            "the key {key} is not known here; an operator must add it"
-        )))
+        Err(Status::permission_denied(format!("the key {key} is not known here; an operator must add it")))
     };
     let (stop, mut stopped) = watch::channel(false);
     let server = Server::builder()
@@ -105,10 +98,7 @@ where
         }
     };
     accepting.abort();
-    result.map_err(|source| WireError::Serve {
-        address,
-        source: source.into(),
-    })
+    result.map_err(|source| WireError::Serve { address, source: source.into() })
 }
 
 async fn accept_all<A>(
@@ -147,14 +137,7 @@ async fn accept_all<A>(
             let deadline =
                 (!is_known).then(|| Box::pin(tokio::time::sleep(limits::UNKNOWN_CONNECTION_TIME_MAX)));
             // A closed channel means that the server is stopping.
-            let _sent_or_stopping = ready
-                .send(Ok(PeerStream {
-                    stream,
-                    key,
-                    deadline,
-                    _place: place,
-                }))
-                .await;
+            let _sent_or_stopping = ready.send(Ok(PeerStream { stream, key, deadline, _place: place })).await;
         });
     }
 }

@@ -79,16 +79,8 @@ pub fn from_status(status: &Status) -> RemoteError {
         message => message.to_owned(),
     };
     let hints = String::from_utf8_lossy(status.details());
-    let hints = hints
-        .lines()
-        .filter(|line| !line.is_empty())
-        .map(str::to_owned)
-        .collect();
-    RemoteError {
-        kind: kind(status.code()),
-        message,
-        hints,
-    }
+    let hints = hints.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
+    RemoteError { kind: kind(status.code()), message, hints }
 }
 
 fn shortened(text: &str) -> &str {
@@ -136,9 +128,6 @@ mod tests {
     fn an_endless_message_is_cut_between_characters() {
         let text = "ä".repeat(STATUS_TEXT_SIZE_BYTES_MAX);
         assert_eq!(shortened(&text).len(), STATUS_TEXT_SIZE_BYTES_MAX);
-        assert_eq!(
-            shortened(&format!("x{text}")).len(),
-            STATUS_TEXT_SIZE_BYTES_MAX - 1
-        );
+        assert_eq!(shortened(&format!("x{text}")).len(), STATUS_TEXT_SIZE_BYTES_MAX - 1);
     }
 }

@@ -26,9 +26,7 @@ const PROTOCOL: &[u8] = b"h2";
 /// What the server side of a connection needs.
 pub(crate) fn server_config(identity: &Identity) -> Result<ServerConfig, Error> {
     let provider = Arc::new(ring::default_provider());
-    let verifier = Arc::new(AnyKey {
-        provider: Arc::clone(&provider),
-    });
+    let verifier = Arc::new(AnyKey { provider: Arc::clone(&provider) });
     let resolver = Arc::new(AlwaysResolvesServerRawPublicKeys::new(identity.certified_key()));
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13])?
@@ -44,11 +42,7 @@ pub(crate) fn client_config(
     pinned: PublicKey,
 ) -> Result<(ClientConfig, Arc<PinnedKey>), Error> {
     let provider = Arc::new(ring::default_provider());
-    let verifier = Arc::new(PinnedKey {
-        provider: Arc::clone(&provider),
-        pinned,
-        other: Mutex::new(None),
-    });
+    let verifier = Arc::new(PinnedKey { provider: Arc::clone(&provider), pinned, other: Mutex::new(None) });
     let resolver = Arc::new(AlwaysResolvesClientRawPublicKeys::new(identity.certified_key()));
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13])?
@@ -91,9 +85,7 @@ impl ServerCertVerifier for PinnedKey {
             return Ok(ServerCertVerified::assertion());
         }
         *self.other.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
-        Err(Error::InvalidCertificate(
-            CertificateError::ApplicationVerificationFailure,
-        ))
+        Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
     }
 
     fn verify_tls12_signature(

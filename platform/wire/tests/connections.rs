@@ -84,13 +84,7 @@ impl TestServer {
             })
             .await
         });
-        Self {
-            address,
-            key,
-            known,
-            stop: Some(stop),
-            task,
-        }
+        Self { address, key, known, stop: Some(stop), task }
     }
 
     fn admit(&self, identity: &Identity) {
@@ -104,10 +98,7 @@ async fn both_sides_know_the_key_of_the_other() {
     let identity = Identity::generate().unwrap();
     server.admit(&identity);
     let channel = connect(&server.address, server.key, &identity).await.unwrap();
-    let reply = VesselClient::new(channel)
-        .channel(ChannelRequest::default())
-        .await
-        .unwrap();
+    let reply = VesselClient::new(channel).channel(ChannelRequest::default()).await.unwrap();
     assert_eq!(reply.into_inner().index_path, identity.public_key().to_string());
 }
 
@@ -118,10 +109,7 @@ async fn a_server_with_another_key_is_not_trusted() {
     server.admit(&identity);
     let pinned = Identity::generate().unwrap().public_key();
     let error = connect(&server.address, pinned, &identity).await.unwrap_err();
-    assert!(
-        matches!(&error, WireError::OtherKey { found, .. } if *found == server.key),
-        "{error:?}"
-    );
+    assert!(matches!(&error, WireError::OtherKey { found, .. } if *found == server.key), "{error:?}");
     assert_eq!(error.kind(), Kind::Denied);
     assert!(error.hints()[0].contains(&server.key.to_string()));
 }
@@ -131,15 +119,9 @@ async fn an_unknown_peer_is_told_its_key_and_reaches_no_handler() {
     let server = TestServer::start().await;
     let identity = Identity::generate().unwrap();
     let channel = connect(&server.address, server.key, &identity).await.unwrap();
-    let status = VesselClient::new(channel)
-        .channel(ChannelRequest::default())
-        .await
-        .unwrap_err();
+    let status = VesselClient::new(channel).channel(ChannelRequest::default()).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::PermissionDenied);
-    assert!(
-        status.message().contains(&identity.public_key().to_string()),
-        "{status}"
-    );
+    assert!(status.message().contains(&identity.public_key().to_string()), "{status}");
 }
 
 #[tokio::test]
@@ -160,15 +142,11 @@ async fn nothing_listening_and_bad_addresses_are_told_apart() {
     let address = listener.local_addr().unwrap().to_string();
     drop(listener);
     let identity = Identity::generate().unwrap();
-    let error = connect(&address, identity.public_key(), &identity)
-        .await
-        .unwrap_err();
+    let error = connect(&address, identity.public_key(), &identity).await.unwrap_err();
     assert!(matches!(error, WireError::Connect { .. }), "{error:?}");
     assert!(error.hints()[0].contains("nothing listens"));
     for address in ["", "host", "host:port", "host:1/path", "a b:1"] {
-        let error = connect(address, identity.public_key(), &identity)
-            .await
-            .unwrap_err();
+        let error = connect(address, identity.public_key(), &identity).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Input, "{address:?}: {error:?}");
     }
 }
@@ -183,9 +161,7 @@ async fn a_silent_server_ends_in_a_timeout_and_a_silent_client_delays_nobody() {
 
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = silent.local_addr().unwrap().to_string();
-    let error = connect_within(&address, server.key, &identity, Duration::from_millis(50))
-        .await
-        .unwrap_err();
+    let error = connect_within(&address, server.key, &identity, Duration::from_millis(50)).await.unwrap_err();
     assert!(matches!(error, WireError::Timeout { .. }), "{error:?}");
 }
 
@@ -197,18 +173,11 @@ async fn a_stopped_server_ends_although_a_stream_is_open() {
     let mut client = VesselClient::new(connect(&server.address, server.key, &identity).await.unwrap());
     let (chunks, stream) = tokio::sync::mpsc::channel(1);
     chunks.send(PutChunk::default()).await.unwrap();
-    let call = tokio::spawn(async move {
-        client
-            .put(tokio_stream::wrappers::ReceiverStream::new(stream))
-            .await
-    });
+    let call =
+        tokio::spawn(async move { client.put(tokio_stream::wrappers::ReceiverStream::new(stream)).await });
     server.stop.take().unwrap().send(()).unwrap();
     let limit = wire::limits::SHUTDOWN_GRACE + Duration::from_secs(5);
-    tokio::time::timeout(limit, server.task)
-        .await
-        .unwrap()
-        .unwrap()
-        .unwrap();
+    tokio::time::timeout(limit, server.task).await.unwrap().unwrap().unwrap();
     drop(chunks);
     tokio::time::timeout(limit, call).await.unwrap().unwrap().ok();
 }
