@@ -15,12 +15,12 @@ use crate::error::SandboxError;
 /// most 20 of them (`/proc/self/fd/12345:`), which leaves room for upper, work and flags.
 pub(crate) const OVERLAY_LAYERS_MAX: usize = 180;
 
-/// Most mounts of one description. A build has about twenty; the bound keeps the open files below the usual limit
-/// of 1,024.
+/// Most mounts of one description. A build has about twenty; more than ten times that is a mistake.
 pub(crate) const MOUNTS_MAX: usize = 256;
 
-/// Most layers, sources and devices together, each of which is an open file during the set-up.
-pub(crate) const SOURCES_MAX: usize = 768;
+/// Most layers, sources and devices together: each is an open file during the set-up, and a layer is one twice, of which
+/// 1,024 are usually allowed.
+pub(crate) const SOURCES_MAX: usize = 384;
 
 /// Longest path that the kernel takes, its end mark included (`PATH_MAX`).
 const PATH_BYTES_MAX: usize = 4096;
@@ -405,7 +405,7 @@ mod tests {
                 let lower = vec![PathBuf::from("/l"); 180];
                 spec.mounts = vec![Mount::Overlay { lower, upper: None, target: "/usr".into() }; 5];
             },
-            "more than 768",
+            "more than 384",
         );
     }
 

@@ -4,7 +4,6 @@
 
 #![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::let_underscore_must_use,
     reason = "helpers of tests are not recognised as tests, and fail as tests do"
 )]
@@ -543,7 +542,7 @@ fn a_step_that_fails_names_what_it_was_about() {
                     target: "/usr/no/room".into(),
                     mode: 0o755,
                     size_bytes: None,
-                })
+                });
             },
             "cannot mount tmpfs on /usr/no/room: Read-only file system",
             6,
