@@ -111,7 +111,12 @@ impl Groups {
         sweep(&parent);
         let directory = parent.join(format!("{NAME_PREFIX}{}", std::process::id()));
         if !self.directories.contains(&directory) {
-            fs_err::create_dir(&directory).map_err(|error| error.to_string())?;
+            fs_err::create_dir(&directory).map_err(|error| match error.kind() {
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                    no_delegation(controller)
+                }
+                _ => error.to_string(),
+            })?;
             self.directories.push(directory.clone());
         }
         for (file, needed) in limit_files(controller, home.version) {
@@ -155,9 +160,13 @@ fn limit_files(controller: Controller, version: Version) -> &'static [(&'static 
     }
 }
 
+fn no_delegation(controller: Controller) -> String {
+    format!("no {} control group is delegated to this user", controller.name())
+}
+
 /// The directory in which a group can be made.
 fn parent_for(controller: Controller, home: &Home) -> Result<PathBuf, String> {
-    let no_delegation = || format!("no {} control group is delegated to this user", controller.name());
+    let no_delegation = || no_delegation(controller);
     if home.version == Version::One {
         return Ok(home.directory.clone());
     }

@@ -10,7 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use rustix::fs::Mode;
+use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::process::{
     DumpableBehavior, Pid, Resource, Rlimit, Signal, WaitOptions, set_dumpable_behavior,
@@ -40,6 +40,9 @@ pub(crate) const KEPT_CAPABILITIES: [(CapabilitySet, &str); 6] = [
     (CapabilitySet::SETUID, "test suites become nobody"),
     (CapabilitySet::SETGID, "test suites become nobody"),
 ];
+
+/// Where the kernel keeps how many namespaces of each kind a user namespace may have below it.
+const USER_SETTINGS: &str = "/proc/sys/user";
 
 /// Exit status of a helper process that could not do its part; the reason has been sent before.
 const STATUS_OF_FAILURE: i32 = 127;
@@ -74,7 +77,7 @@ pub(crate) fn run(inner: Inner<'_>) -> ! {
 fn prepare_and_start(inner: &Inner<'_>, reader: &mut Reader) -> Result<Option<Pid>, SetupFailure> {
     die_with_supervisor()?;
     umask(Mode::empty());
-    let mut build = Build { inner, reader, mounting: None };
+    let mut build = Build { inner, reader, mounting: None, settings: None };
     for step in plan::steps(inner.caller, inner.task.purpose(), inner.spec) {
         build.perform(step)?;
     }
@@ -97,6 +100,8 @@ struct Build<'build, 'request> {
     inner: &'build Inner<'request>,
     reader: &'build mut Reader,
     mounting: Option<Mounting>,
+    /// `/proc/sys/user` of the host, which every user namespace sees its own values in.
+    settings: Option<OwnedFd>,
 }
 
 impl Build<'_, '_> {
@@ -122,6 +127,8 @@ impl Build<'_, '_> {
                     .map_err(failed("keep mounts to itself below", "/"))
             }
             Step::OpenSources => {
+                let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
+                self.settings = openat(CWD, USER_SETTINGS, flags, Mode::empty()).ok();
                 self.mounting =
                     Some(Mounting::open(spec, self.inner.caller, self.owner(), self.inner.owners.as_ref())?);
                 Ok(())
@@ -135,6 +142,7 @@ impl Build<'_, '_> {
             }
             Step::SealRoot => mounting::seal_root(),
             Step::LimitProcess => self.limit_process(),
+            Step::ForbidNamespaces => self.forbid_namespaces(),
             Step::DropCapabilities => drop_capabilities(),
             Step::ForbidNewPrivileges => set_no_new_privs(true)
                 .map_err(|cause| SetupFailure::new("forbid", "new privileges", io::Error::from(cause))),
@@ -191,6 +199,23 @@ impl Build<'_, '_> {
             Err(error) if error.raw_os_error() != Some(libc::ENOSYS) => self
                 .note(vec![format!("the caller's session keyring stays: no other could be had ({error})")]),
             _ => Ok(()),
+        }
+    }
+
+    /// Inside a further user namespace a program would have all capabilities again, if only there, and with them the
+    /// parts of the kernel that are meant for root alone.
+    fn forbid_namespaces(&mut self) -> Result<(), SetupFailure> {
+        let written = self.settings.take().ok_or(rustix::io::Errno::NOENT).and_then(|settings| {
+            let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+            let file = openat(&settings, "max_user_namespaces", flags, Mode::empty())?;
+            rustix::io::write(&file, b"0")
+        });
+        match written {
+            Ok(_) => Ok(()),
+            Err(cause) => self.note(vec![format!(
+                "programs inside can make user namespaces of their own: {}",
+                io::Error::from(cause)
+            )]),
         }
     }
 

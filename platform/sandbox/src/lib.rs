@@ -27,9 +27,9 @@
 //!   (`ETXTBSY`) even where a hostile root finds a handle on it through `/proc`.
 //!
 //! # What it does not do
-//! No system call filter is installed: with no capability outside the user namespace, no new privileges, no host file
-//! and no device but the harmless ones, a filter would guard against flaws of the kernel itself only, and would break
-//! test suites of what is built. It does not limit disk space or processor time, and where no control group may be
+//! No system call filter is installed: with no capability outside the user namespace, no further user namespaces, no new
+//! privileges, no host file and no device but the harmless ones, a filter would guard against flaws of the kernel
+//! itself only, and would break test suites of what is built. It does not limit disk space or processor time, and where no control group may be
 //! written it says so in [`Child::notices`] and does not limit memory or processes either.
 
 mod cgroup;

@@ -77,6 +77,8 @@ pub enum Step {
     SealRoot,
     /// Core dumps off, a keyring of its own.
     LimitProcess,
+    /// Let nothing inside make user namespaces of its own.
+    ForbidNamespaces,
     /// Keep only the capabilities that a build script needs.
     DropCapabilities,
     /// Gain nothing by starting a program.
@@ -132,7 +134,12 @@ pub fn steps(caller: Caller, purpose: Purpose, spec: &Spec) -> Vec<Step> {
     if caller == Caller::Root {
         list.extend([Step::EnterUserNamespace, Step::BecomeRoot]);
     }
-    list.extend([Step::LimitProcess, Step::DropCapabilities, Step::ForbidNewPrivileges]);
+    list.extend([
+        Step::LimitProcess,
+        Step::ForbidNamespaces,
+        Step::DropCapabilities,
+        Step::ForbidNewPrivileges,
+    ]);
     list
 }
 
@@ -171,7 +178,7 @@ mod tests {
         };
         let tree =
             [DetachPropagation, OpenSources, AttachRoot, super::Step::Mount(0), super::Step::Mount(1), Pivot];
-        let last = [LimitProcess, DropCapabilities, ForbidNewPrivileges];
+        let last = [LimitProcess, ForbidNamespaces, DropCapabilities, ForbidNewPrivileges];
         check(
             Caller::Root,
             Purpose::Run,
@@ -216,6 +223,7 @@ mod tests {
                 let place = |wanted: Step| list.iter().position(|step| *step == wanted);
                 assert!(place(BecomeRoot) < place(DropCapabilities));
                 assert!(place(DropCapabilities) < place(ForbidNewPrivileges));
+                assert!(place(BecomeRoot) < place(ForbidNamespaces), "the limit is the new namespace's own");
                 assert!(place(BecomeRoot).is_some());
                 if caller == Caller::Root {
                     assert!(place(Pivot) < place(EnterUserNamespace), "mounts belong to the machine's root");
