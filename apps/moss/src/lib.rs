@@ -1,17 +1,38 @@
 //! Package manager: installs atomically, with rollback.
+//!
+//! A system is a root directory in which `/usr` is made of packages and nothing else. Every change makes a whole new `/usr`
+//! beside the old one and exchanges the two in one step of the kernel; the old one is kept, so going back is the same step.
+//!
+//! - [`System`] is such a root: it plans changes, carries them out, and goes back to earlier states.
+//! - [`materialise`] fills a directory with packages without any of that, for builds.
+//! - [`cli`] is the `moss` program over both.
+//!
+//! What to install is decided by the crate `system`; here it is fetched, verified, stored and put in place. Triggers that
+//! packages carry are not run, the boot loader is not touched, and signatures are not yet checked: what is trusted is the
+//! index, and through its SHA-256 the packages.
 
 mod acquire;
 mod blit;
+mod catalog;
+pub mod cli;
 mod database;
 mod installation;
+mod materialise;
+mod refresh;
 mod reporter;
+mod repositories;
 mod store;
 mod swap;
+// mod system_change;
 
 pub use acquire::AcquireError;
 pub use blit::BlitError;
 pub use database::{Database, DatabaseError, State, StateMember, StoredPackage};
 pub use installation::{Access, Installation, InstallationError};
+pub use materialise::{Materialise, MaterialiseError, Materialised, MissingPolicy, materialise};
+pub use refresh::{Freshness, Offer, RefreshError, Refreshed};
 pub use reporter::{Phase, Reporter, Silent};
+pub use repositories::{RepositoriesError, add_repository, load_repositories, remove_repository};
 pub use store::{Store, StoreSink};
-pub use swap::{StopAfter, SwapError, recover_installation};
+pub use swap::{StopAfter, SwapError};
+// pub use system_change::{Change, ChangeError, InstalledPackage, System};

@@ -1,0 +1,64 @@
+//! From what repositories offer and what is installed to what the resolver chooses among, and back.
+
+use std::collections::HashMap;
+
+use package::PackageMeta;
+use system::resolve::{Candidate, Source};
+use system::{PackageId, PackageIdError, Release};
+
+use crate::acquire::Wanted;
+use crate::refresh::Offer;
+
+/// The packages of some repositories, by digest.
+pub(crate) struct Catalog<'a> {
+    pub(crate) sources: Vec<Source>,
+    by_id: HashMap<PackageId, (&'a Offer, &'a PackageMeta)>,
+}
+
+impl<'a> Catalog<'a> {
+    /// The preferred repository counts for a package that several have.
+    pub(crate) fn new(offers: &'a [Offer]) -> Result<Self, PackageIdError> {
+        let mut order: Vec<&Offer> = offers.iter().collect();
+        order.sort_by(|left, right| right.repository.priority.cmp(&left.repository.priority));
+        let mut catalog = Self { sources: Vec::new(), by_id: HashMap::new() };
+        for offer in order {
+            let mut candidates = Vec::with_capacity(offer.packages.len());
+            for meta in &offer.packages {
+                let id: PackageId = meta.hash.as_deref().unwrap_or_default().parse()?;
+                candidates.push(candidate(id.clone(), meta));
+                catalog.by_id.entry(id).or_insert((offer, meta));
+            }
+            catalog.sources.push(Source {
+                name: offer.repository.id.clone(),
+                priority: offer.repository.priority,
+                candidates,
+            });
+        }
+        Ok(catalog)
+    }
+
+    /// The metadata of a package that some repository has.
+    pub(crate) fn meta(&self, id: &PackageId) -> Option<&'a PackageMeta> {
+        self.by_id.get(id).map(|(_, meta)| *meta)
+    }
+
+    /// Where the package is; none when no repository has it.
+    pub(crate) fn wanted(&self, id: &PackageId) -> Option<Result<Wanted, repository::UrlError>> {
+        let (offer, meta) = self.by_id.get(id)?;
+        let address = repository::package_url(&offer.index_url, meta.uri.as_deref().unwrap_or_default());
+        Some(address.map(|address| Wanted { id: id.clone(), meta: (*meta).clone(), address }))
+    }
+}
+
+/// What the resolver must know about a package.
+pub(crate) fn candidate(id: PackageId, meta: &PackageMeta) -> Candidate {
+    Candidate {
+        id,
+        name: meta.name.clone(),
+        version: meta.version.clone(),
+        release: Release::new(meta.release, meta.build_release),
+        depends: meta.depends.iter().cloned().collect(),
+        provides: meta.provides.iter().cloned().collect(),
+        conflicts: meta.conflicts.iter().cloned().collect(),
+    }
+}

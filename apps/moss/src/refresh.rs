@@ -1,0 +1,412 @@
+//! What repositories offer: fetched, verified, and kept for when they cannot be reached.
+//!
+//! Nothing replaces a cached index before it was read completely. For a versioned repository one conditional request
+//! of its root index tells whether anything changed, because what a history lists never does.
+
+use std::io::{self, Cursor};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use fault::{Fault, Kind};
+use fetch::{Body, Client, HttpError, Validators};
+use fs_err as fs;
+use package::PackageMeta;
+use repository::{
+    Format, Index, IndexError, ROOT_INDEX_BYTES_MAX, RepositoryConfig, RepositorySource, ResolveError,
+    RootIndex, RootIndexError,
+};
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::reporter::{Phase, Reporter, Running};
+
+/// Largest `stone.index` that is fetched: 65,535 packages, the most that fit, at 1,500 bytes each, not compressed at all.
+const INDEX_BYTES_MAX: u64 = 100 << 20;
+
+/// Under which name the cache of a repository is kept, so that several programs can have their own.
+const PROGRAM: &str = "moss";
+
+/// Why it is not known what a repository offers.
+#[derive(Debug, thiserror::Error)]
+pub enum RefreshError {
+    /// It cannot be reached.
+    #[error("cannot refresh repository {id}")]
+    Fetch {
+        /// The repository.
+        id: String,
+        /// Why not.
+        #[source]
+        source: HttpError,
+    },
+    /// Its root index cannot be read.
+    #[error("cannot use repository {id}")]
+    RootIndex {
+        /// The repository.
+        id: String,
+        /// Why not.
+        #[source]
+        source: RootIndexError,
+    },
+    /// It has not the version that is to be followed.
+    #[error("cannot use repository {id}")]
+    Version {
+        /// The repository.
+        id: String,
+        /// Why not.
+        #[source]
+        source: ResolveError,
+    },
+    /// It is in a format of the future.
+    #[error("cannot use repository {id}: its packages are in format {:?}, which this version of moss cannot read", format.as_str())]
+    Unsupported {
+        /// The repository.
+        id: String,
+        /// The format.
+        format: Format,
+    },
+    /// Its index cannot be read.
+    #[error("cannot use repository {id}")]
+    Index {
+        /// The repository.
+        id: String,
+        /// Why not.
+        #[source]
+        source: IndexError,
+    },
+    /// Its cache cannot be read or written.
+    #[error("cannot use the cache of repository {id}, {}", path.display())]
+    Cache {
+        /// The repository.
+        id: String,
+        /// The cache.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Fault for RefreshError {
+    fn kind(&self) -> Kind {
+        match self {
+            RefreshError::Fetch { source, .. } => source.kind(),
+            RefreshError::RootIndex { source, .. } => source.kind(),
+            RefreshError::Version { source, .. } => source.kind(),
+            RefreshError::Unsupported { .. } => Kind::Conflict,
+            RefreshError::Index { source, .. } => source.kind(),
+            RefreshError::Cache { .. } => Kind::Unavailable,
+        }
+    }
+
+    fn hints(&self) -> Vec<String> {
+        match self {
+            RefreshError::Fetch { source, .. } => {
+                let mut hints = source.hints();
+                hints.push("see where it is expected: moss repo list".into());
+                hints
+            }
+            RefreshError::RootIndex { source, .. } => source.hints(),
+            RefreshError::Version { source, .. } => source.hints(),
+            RefreshError::Index { source, .. } => source.hints(),
+            RefreshError::Unsupported { id, .. } => vec![
+                "update moss; until then the packages that are installed stay as they are".into(),
+                format!(
+                    "or follow a tag that is older: moss repo remove {id}, and moss repo add with --root-index version=tag/NAME"
+                ),
+            ],
+            RefreshError::Cache { .. } => Vec::new(),
+        }
+    }
+}
+
+/// How recent the answer has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    /// What was fetched last; repositories that never were are left out with a warning.
+    Cached,
+    /// As it is now, or where that cannot be had what was fetched last, with a warning.
+    Preferred,
+    /// As it is now.
+    Required,
+}
+
+/// What a repository offers.
+#[derive(Debug, Clone)]
+pub struct Offer {
+    /// The repository.
+    pub repository: RepositoryConfig,
+    /// Address of the index, which the addresses of packages are relative to.
+    pub index_url: String,
+    /// Its packages.
+    pub packages: Vec<PackageMeta>,
+}
+
+/// What is remembered beside a cached index.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+struct Memory {
+    index_url: String,
+    /// SHA-256 of the index that the rest speaks of.
+    index_sha256: String,
+    index_etag: Option<String>,
+    index_last_modified: Option<String>,
+    root_etag: Option<String>,
+    root_last_modified: Option<String>,
+}
+
+/// Fetches and keeps what repositories offer.
+pub(crate) struct RepositoryCache<'a> {
+    pub(crate) directory: PathBuf,
+    pub(crate) client: &'a Client,
+    pub(crate) reporter: &'a dyn Reporter,
+    /// Whether what is fetched may be kept.
+    pub(crate) keep: bool,
+}
+
+/// Whether anything was fetched, for `repo update`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refreshed {
+    /// It is as it was.
+    Unchanged,
+    /// A new index was fetched.
+    Changed,
+    /// Nobody asked, or it could not be reached.
+    FromCache,
+}
+
+impl RepositoryCache<'_> {
+    /// What all active repositories offer.
+    pub(crate) fn offers(
+        &self,
+        repositories: &[RepositoryConfig],
+        freshness: Freshness,
+    ) -> Result<Vec<Offer>, RefreshError> {
+        let active: Vec<&RepositoryConfig> =
+            repositories.iter().filter(|repository| repository.active).collect();
+        let shown = match freshness {
+            Freshness::Cached => None,
+            Freshness::Preferred | Freshness::Required => {
+                let total = u64::try_from(active.len()).unwrap_or(u64::MAX);
+                Some(Running::begin(self.reporter, Phase::Refresh, total))
+            }
+        };
+        let mut offers = Vec::new();
+        for repository in active {
+            offers.extend(self.offer(repository, freshness)?.map(|(offer, _)| offer));
+            if let Some(running) = &shown {
+                running.advance(1);
+            }
+        }
+        Ok(offers)
+    }
+
+    /// What one repository offers; none when only the cache may answer and there is nothing in it.
+    pub(crate) fn offer(
+        &self,
+        repository: &RepositoryConfig,
+        freshness: Freshness,
+    ) -> Result<Option<(Offer, Refreshed)>, RefreshError> {
+        let place =
+            Place { cache: self, repository, directory: self.directory.join(cache_name(&repository.source)) };
+        let cached = place.read()?;
+        if freshness == Freshness::Cached {
+            if cached.is_none() {
+                self.reporter.warn(&format!(
+                    "repository {0} was never fetched; fetch it: moss repo update {0}",
+                    repository.id
+                ));
+            }
+            return Ok(cached.map(|(offer, _)| (offer, Refreshed::FromCache)));
+        }
+        match place.fetch(cached.as_ref().map(|(_, memory)| memory)) {
+            Ok(Some(offer)) => Ok(Some((offer, Refreshed::Changed))),
+            Ok(None) => Ok(cached.map(|(offer, _)| (offer, Refreshed::Unchanged))),
+            Err(error) => match (freshness, cached) {
+                (Freshness::Preferred, Some((offer, _))) if may_fall_back(&error) => {
+                    let why = fault::chain(&error).join(": ");
+                    self.reporter.warn(&format!("{why}; going on with what was fetched last"));
+                    Ok(Some((offer, Refreshed::FromCache)))
+                }
+                _ => Err(error),
+            },
+        }
+    }
+}
+
+fn may_fall_back(error: &RefreshError) -> bool {
+    !matches!(error, RefreshError::Unsupported { .. })
+        && matches!(error.kind(), Kind::Unavailable | Kind::NotFound | Kind::Damaged)
+}
+
+/// The directory of a repository in the cache.
+fn cache_name(source: &RepositorySource) -> String {
+    let identity = match source {
+        RepositorySource::Direct { uri } => format!("{PROGRAM}-{uri}"),
+        RepositorySource::Versioned { base_uri, channel, version, arch } => {
+            format!("{PROGRAM}-{base_uri}-{channel}-{version}-{arch}")
+        }
+    };
+    format!("{:x}", xxh3_64(identity.as_bytes()))
+}
+
+struct Place<'a> {
+    cache: &'a RepositoryCache<'a>,
+    repository: &'a RepositoryConfig,
+    directory: PathBuf,
+}
+
+impl Place<'_> {
+    fn id(&self) -> String {
+        self.repository.id.clone()
+    }
+
+    fn cache_error(&self, source: io::Error) -> RefreshError {
+        RefreshError::Cache { id: self.id(), path: self.directory.clone(), source }
+    }
+
+    fn read_optional(&self, name: &str) -> Result<Option<Vec<u8>>, RefreshError> {
+        match fs::read(self.directory.join(name)) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(self.cache_error(source)),
+        }
+    }
+
+    /// What was fetched last. A cache whose parts do not belong together counts as none.
+    fn read(&self) -> Result<Option<(Offer, Memory)>, RefreshError> {
+        let (Some(index), Some(memory)) =
+            (self.read_optional("stone.index")?, self.read_optional("memory.json")?)
+        else {
+            return Ok(None);
+        };
+        let Ok(memory) = serde_json::from_slice::<Memory>(&memory) else { return Ok(None) };
+        if fetch::Digest::of(&index).to_string() != memory.index_sha256 {
+            return Ok(None);
+        }
+        match self.parse(&index, &memory.index_url) {
+            Ok(offer) => Ok(Some((offer, memory))),
+            Err(error) => {
+                tracing::warn!(%error, "the cached index cannot be read and is fetched again");
+                Ok(None)
+            }
+        }
+    }
+
+    fn parse(&self, bytes: &[u8], index_url: &str) -> Result<Offer, RefreshError> {
+        let index = Index::read(Cursor::new(bytes), &Index::limits())
+            .map_err(|source| RefreshError::Index { id: self.id(), source })?;
+        Ok(Offer {
+            repository: self.repository.clone(),
+            index_url: index_url.to_owned(),
+            packages: index.into_packages(),
+        })
+    }
+
+    /// Fetches what is new; none when nothing is.
+    fn fetch(&self, known: Option<&Memory>) -> Result<Option<Offer>, RefreshError> {
+        let mut memory = Memory::default();
+        let index_url = match self.repository.source.root_index_url() {
+            None => match &self.repository.source {
+                RepositorySource::Direct { uri } => uri.clone(),
+                RepositorySource::Versioned { .. } => return Ok(None),
+            },
+            Some(root_url) => match self.resolve(&root_url, known, &mut memory)? {
+                Some(index_url) => index_url,
+                None => return Ok(None),
+            },
+        };
+        let is_history = matches!(self.repository.source, RepositorySource::Versioned { .. });
+        let same_address = known.filter(|known| known.index_url == index_url);
+        if let (true, Some(known)) = (is_history, same_address) {
+            // What a history lists never changes; only the root index has to be remembered.
+            self.write_memory(&Memory {
+                root_etag: memory.root_etag,
+                root_last_modified: memory.root_last_modified,
+                ..known.clone()
+            })?;
+            return Ok(None);
+        }
+        let validators = same_address.map_or_else(Validators::default, |known| Validators {
+            etag: known.index_etag.clone(),
+            last_modified: known.index_last_modified.clone(),
+        });
+        let Body::Bytes { bytes, validators } = self.get(&index_url, &validators, INDEX_BYTES_MAX)? else {
+            return Ok(None);
+        };
+        let offer = self.parse(&bytes, &index_url)?;
+        memory.index_sha256 = fetch::Digest::of(&bytes).to_string();
+        memory.index_url = index_url;
+        memory.index_etag = validators.etag;
+        memory.index_last_modified = validators.last_modified;
+        self.write(&bytes, &memory)?;
+        Ok(Some(offer))
+    }
+
+    fn get(&self, url: &str, known: &Validators, size_bytes_max: u64) -> Result<Body, RefreshError> {
+        self.cache
+            .client
+            .get(url, known, size_bytes_max)
+            .map_err(|source| RefreshError::Fetch { id: self.id(), source })
+    }
+
+    /// The address of the index that the version stands for now; none when the root index is as it was.
+    fn resolve(
+        &self,
+        root_url: &str,
+        known: Option<&Memory>,
+        memory: &mut Memory,
+    ) -> Result<Option<String>, RefreshError> {
+        let RepositorySource::Versioned { version, .. } = &self.repository.source else { return Ok(None) };
+        let validators = known.map_or_else(Validators::default, |known| Validators {
+            etag: known.root_etag.clone(),
+            last_modified: known.root_last_modified.clone(),
+        });
+        let size_bytes_max = u64::try_from(ROOT_INDEX_BYTES_MAX).unwrap_or(u64::MAX);
+        let Body::Bytes { bytes, validators } = self.get(root_url, &validators, size_bytes_max)? else {
+            return Ok(None);
+        };
+        let root = RootIndex::from_json(&bytes)
+            .map_err(|source| RefreshError::RootIndex { id: self.id(), source })?;
+        let resolved =
+            root.resolve(version).map_err(|source| RefreshError::Version { id: self.id(), source })?;
+        if !resolved.format.is_supported() {
+            return Err(RefreshError::Unsupported { id: self.id(), format: resolved.format });
+        }
+        memory.root_etag = validators.etag;
+        memory.root_last_modified = validators.last_modified;
+        Ok(Some(self.repository.source.index_url(&resolved.history)))
+    }
+
+    fn write(&self, index: &[u8], memory: &Memory) -> Result<(), RefreshError> {
+        if !self.cache.keep {
+            return Ok(());
+        }
+        let write = || {
+            fs::create_dir_all(&self.directory)?;
+            // Whoever reads between the two finds digests that differ, and fetches for itself.
+            replace(&self.directory.join("stone.index"), index)?;
+            replace(&self.directory.join("index-uri"), memory.index_url.as_bytes())
+        };
+        write().map_err(|source| self.cache_error(source))?;
+        self.write_memory(memory)
+    }
+
+    fn write_memory(&self, memory: &Memory) -> Result<(), RefreshError> {
+        if !self.cache.keep {
+            return Ok(());
+        }
+        let text = serde_json::to_vec(memory).map_err(|error| self.cache_error(error.into()))?;
+        replace(&self.directory.join("memory.json"), &text).map_err(|source| self.cache_error(source))
+    }
+}
+
+/// Makes names of partial files unique within this process.
+static PARTIAL_NUMBER: AtomicU64 = AtomicU64::new(0);
+
+/// Replaces a file that several processes may be replacing at once.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let number = PARTIAL_NUMBER.fetch_add(1, Ordering::Relaxed);
+    let own = path.with_extension(format!("part-{}-{number}", std::process::id()));
+    fs::write(&own, bytes)?;
+    fs::File::open(&own)?.sync_all()?;
+    fs::rename(&own, path)
+}
