@@ -2,7 +2,7 @@
 
 use crate::error::EvaluateError;
 use crate::model::Recipe;
-use crate::plan::{plan_all, BuildContext};
+use crate::plan::{BuildContext, plan_all};
 use crate::problem::{Problem, Severity};
 use crate::rules::package_rules;
 
@@ -12,12 +12,12 @@ use crate::rules::package_rules;
 pub fn check(recipe: &Recipe, architecture: &str) -> Vec<Problem> {
     let mut problems = Vec::new();
     for target in recipe.targets(architecture) {
-        match plan_all(recipe, &BuildContext::new(target)) {
+        match plan_all(recipe, &BuildContext::new(recipe, target)) {
             Ok((_, errors)) => problems.extend(errors.into_iter().map(|error| problem(recipe, error))),
             Err(error) => problems.push(problem(recipe, error)),
         }
     }
-    if let Err(error) = package_rules(recipe, &BuildContext::new(architecture)) {
+    if let Err(error) = package_rules(recipe, &BuildContext::new(recipe, architecture)) {
         problems.push(problem(recipe, error));
     }
     let blocks = std::iter::once(&recipe.build).chain(recipe.profiles.iter().map(|(_, fields)| fields));
@@ -55,14 +55,19 @@ mod tests {
     fn checked(rest: &str) -> Vec<String> {
         let text = format!("name: demo\nversion: \"1.0\"\nrelease: 2\nhomepage: h\nlicense: MIT\n{rest}");
         let problems = check(&parse("stone.yaml", &text).unwrap().recipe, "x86_64");
-        problems.iter().map(|problem| format!("{}:{}: {}", problem.line, problem.column, problem.message)).collect()
+        problems
+            .iter()
+            .map(|problem| format!("{}:{}: {}", problem.line, problem.column, problem.message))
+            .collect()
     }
 
     #[test]
     fn everything_is_found_once() {
         assert_eq!(checked("build: |\n  %make\n"), Vec::<String>::new());
         assert_eq!(
-            checked("emul32: true\nsetup: |\n  %nix\nbuild: |\n  %(nix)\nrundeps: [ \"%(nix)\" ]\nworkload: x\n"),
+            checked(
+                "emul32: true\nsetup: |\n  %nix\nbuild: |\n  %(nix)\nrundeps: [ \"%(nix)\" ]\nworkload: x\n"
+            ),
             [
                 "8:3: there is no action %nix",
                 "10:3: there is no definition %(nix)",

@@ -123,11 +123,16 @@ impl Fault for EvaluateError {
             Self::Recipe { problem, .. } => {
                 vec![format!("correct the file and look again with `boulder recipe check {}`", problem.file)]
             }
-            Self::UnknownTarget { known, .. } => {
-                known.first().map(|target| format!("use a known target, such as {target}")).into_iter().collect()
-            }
+            Self::UnknownTarget { known, .. } => known
+                .first()
+                .map(|target| format!("use a known target, such as {target}"))
+                .into_iter()
+                .collect(),
             Self::Macros { .. } => {
-                vec!["without overridden definitions this is a fault of the program; please report it".to_owned()]
+                vec![
+                    "without overridden definitions this is a fault of the program; please report it"
+                        .to_owned(),
+                ]
             }
         }
     }

@@ -212,7 +212,9 @@ fn first_piece(text: &str) -> (usize, Piece<'_>) {
     if let Some(bracketed) = behind.strip_prefix('(') {
         let name = identifier(bracketed);
         return match bracketed.get(name.len()..) {
-            Some(end) if !name.is_empty() && end.starts_with(')') => (name.len() + 3, Piece::Definition(name)),
+            Some(end) if !name.is_empty() && end.starts_with(')') => {
+                (name.len() + 3, Piece::Definition(name))
+            }
             _ => (2, Piece::Unclosed),
         };
     }
@@ -224,7 +226,8 @@ fn first_piece(text: &str) -> (usize, Piece<'_>) {
 }
 
 fn identifier(text: &str) -> &str {
-    let end = text.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').unwrap_or(text.len());
+    let end =
+        text.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').unwrap_or(text.len());
     text.get(..end).unwrap_or_default()
 }
 
@@ -239,7 +242,11 @@ mod tests {
         macros.definitions.insert("deeper".into(), "%(nowhere)".into());
         macros.definitions.insert("secret".into(), "%(_name)".into());
         let overrides = BTreeMap::from([("vendorID".to_owned(), "pc-linux-gnu".to_owned())]);
-        let values = BTreeMap::from([("name", "nano".to_owned()), ("jobs", "4".to_owned()), ("installroot", "/i".into())]);
+        let values = BTreeMap::from([
+            ("name", "nano".to_owned()),
+            ("jobs", "4".to_owned()),
+            ("installroot", "/i".into()),
+        ]);
         test(&Expander { macros: &macros, values, overrides: &overrides })
     }
 
@@ -295,7 +302,10 @@ mod tests {
                 assert!(error.help.contains(help), "{text}: {}", error.help);
             }
             let error = expander.expand("x %(broken)").unwrap_err();
-            assert_eq!((error.offset_bytes, error.trace), (2, vec!["%(broken)".to_owned(), "%(deeper)".to_owned()]));
+            assert_eq!(
+                (error.offset_bytes, error.trace),
+                (2, vec!["%(broken)".to_owned(), "%(deeper)".to_owned()])
+            );
         });
     }
 

@@ -15,23 +15,33 @@ enum Token {
     One(char),
     Any,
     Star,
-    Class { negated: bool, ranges: Vec<(char, char)> },
+    /// `**/` behind a slash: any number of directories, or none.
+    Directories,
+    Class {
+        negated: bool,
+        ranges: Vec<(char, char)>,
+    },
 }
 
 impl Glob {
     pub(crate) fn new(pattern: &str) -> Self {
-        let trimmed = pattern.trim_end_matches('/');
-        let literal = if trimmed.is_empty() { pattern } else { trimmed };
+        // What is left of "/" is empty, and covers every absolute path.
+        let literal = pattern.trim_end_matches('/');
         Self { literal: literal.to_owned(), tokens: tokens(literal) }
     }
 
     /// Whether the pattern covers a path: it matches the path, or a directory that the path is in.
     pub(crate) fn covers(&self, path: &str) -> bool {
-        if path == self.literal || path.strip_prefix(&self.literal).is_some_and(|rest| rest.starts_with('/')) {
+        if path == self.literal || path.strip_prefix(&self.literal).is_some_and(|rest| rest.starts_with('/'))
+        {
             return true;
         }
         let characters: Vec<char> = path.chars().collect();
-        matches(&self.tokens, &characters)
+        if self.tokens.contains(&Token::Directories) {
+            matches_directories(&self.tokens, &characters)
+        } else {
+            matches(&self.tokens, &characters)
+        }
     }
 }
 
@@ -50,11 +60,7 @@ fn matches(tokens: &[Token], path: &[char]) -> bool {
                 token += 1;
                 continue;
             }
-            Some(Token::Any) => next.is_some(),
-            Some(Token::One(wanted)) => next == Some(*wanted),
-            Some(Token::Class { negated, ranges }) => next.is_some_and(|character| {
-                ranges.iter().any(|(first, last)| (*first..=*last).contains(&character)) != *negated
-            }),
+            Some(other) => next.is_some_and(|character| other.fits(character)),
         };
         if fits {
             token += 1;
@@ -68,6 +74,63 @@ fn matches(tokens: &[Token], path: &[char]) -> bool {
     }
 }
 
+/// The same where there are [`Token::Directories`]: all places in the pattern that the path so far can have reached.
+fn matches_directories(tokens: &[Token], path: &[char]) -> bool {
+    let mut reached = vec![false; tokens.len() + 1];
+    reach(tokens, &mut reached, 0);
+    for &character in path {
+        if character == '/' && reached.last() == Some(&true) {
+            return true;
+        }
+        let mut next = vec![false; tokens.len() + 1];
+        for (number, token) in
+            tokens.iter().enumerate().filter(|(number, _)| reached.get(*number) == Some(&true))
+        {
+            match token {
+                Token::Star => reach(tokens, &mut next, number),
+                Token::Directories => {
+                    if let Some(stay) = next.get_mut(number) {
+                        *stay = true;
+                    }
+                    if character == '/' {
+                        reach(tokens, &mut next, number + 1);
+                    }
+                }
+                other if other.fits(character) => reach(tokens, &mut next, number + 1),
+                _ => {}
+            }
+        }
+        reached = next;
+    }
+    reached.last() == Some(&true)
+}
+
+/// Marks a place as reached, and those behind it that need no character.
+fn reach(tokens: &[Token], reached: &mut [bool], number: usize) {
+    let free = tokens
+        .iter()
+        .skip(number)
+        .take_while(|token| matches!(token, Token::Star | Token::Directories))
+        .count();
+    for place in reached.iter_mut().skip(number).take(free + 1) {
+        *place = true;
+    }
+}
+
+impl Token {
+    /// Whether a token that stands for one character stands for this one.
+    fn fits(&self, character: char) -> bool {
+        match self {
+            Token::One(wanted) => character == *wanted,
+            Token::Any => true,
+            Token::Class { negated, ranges } => {
+                ranges.iter().any(|(first, last)| (*first..=*last).contains(&character)) != *negated
+            }
+            Token::Star | Token::Directories => false,
+        }
+    }
+}
+
 fn tokens(pattern: &str) -> Vec<Token> {
     let characters: Vec<char> = pattern.chars().collect();
     let mut tokens = Vec::new();
@@ -75,6 +138,12 @@ fn tokens(pattern: &str) -> Vec<Token> {
     while let Some(&character) = characters.get(place) {
         place += 1;
         let token = match character {
+            '*' if matches!(tokens.last(), Some(Token::One('/') | Token::Directories))
+                && characters.get(place..place + 2) == Some(&['*', '/']) =>
+            {
+                place += 2;
+                Token::Directories
+            }
             '*' if tokens.last() == Some(&Token::Star) => continue,
             '*' => Token::Star,
             '?' => Token::Any,
@@ -152,9 +221,19 @@ mod tests {
             ("/usr/bin/\\*", "/usr/bin/*", true),
             ("/usr/bin/\\*", "/usr/bin/x", false),
             ("/", "/", true),
-            ("", "", true),
-            ("", "/usr", true),
+            ("/", "/usr/bin/x", true),
+            ("/", "usr", false),
             ("nano", "/usr/bin/nano", false),
+            ("/usr/share/man/**/**/gv*", "/usr/share/man/man1/gview.1", true),
+            ("/usr/share/man/**/**/gv*", "/usr/share/man/de/man1/gview.1", true),
+            ("/usr/share/man/**/**/gv*", "/usr/share/man/gview.1", true),
+            ("/usr/share/man/**/gv*", "/usr/share/man/man1/xgview.1", false),
+            ("/usr/lib/**/x.sh", "/usr/lib/x.sh", true),
+            ("/usr/lib/**/x.sh", "/usr/lib/a/b/x.sh", true),
+            ("/usr/lib/**/x.sh", "/usr/libx.sh", false),
+            ("/usr/lib/**/x", "/usr/lib/a/x/below", true),
+            ("/usr/lib/**", "/usr/lib/a/b", true),
+            ("/usr/lib/**/[a-c]?", "/usr/lib/bz", true),
         ] {
             assert_eq!(Glob::new(pattern).covers(path), expect, "{pattern} {path}");
         }
@@ -164,5 +243,7 @@ mod tests {
     fn many_stars_take_no_longer_than_their_product() {
         let pattern = format!("/{}b", "a*".repeat(200));
         assert!(!Glob::new(&pattern).covers(&format!("/{}", "a".repeat(5_000))));
+        let pattern = format!("/{}b", "**/a*".repeat(200));
+        assert!(!Glob::new(&pattern).covers(&"/a".repeat(1_000)));
     }
 }

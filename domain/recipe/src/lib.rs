@@ -32,13 +32,13 @@ mod written;
 pub use check::check;
 pub use error::{EvaluateError, RecipeError};
 pub use expand::DEPTH_MAX as MACRO_DEPTH_MAX;
-pub use macros::{known_targets, Action, Macros};
+pub use macros::{Action, Macros, known_targets};
 pub use model::{
-    BuildFields, Options, PackageFields, Parsed, PathKind, PathPattern, Recipe, Text, Toolchain, TuningChoice,
-    TuningSetting, Upstream,
+    BuildFields, Options, PackageFields, Parsed, PathKind, PathPattern, Recipe, Text, Toolchain,
+    TuningChoice, TuningSetting, Upstream,
 };
-pub use plan::{plan, BuildContext, BuildPaths, BuildPlan, Phase, PhaseKind};
+pub use plan::{BuildContext, BuildPaths, BuildPlan, Phase, PhaseKind, plan};
 pub use problem::{Position, Problem, Severity, Warning};
 pub use read::parse;
-pub use rules::{package_rules, PackageDefinition, PackageRules};
-pub use written::{Key, Node, Style, Value, Written, DEPTH_MAX, INPUT_BYTES_MAX, NODES_MAX};
+pub use rules::{PackageDefinition, PackageRules, package_rules};
+pub use written::{DEPTH_MAX, INPUT_BYTES_MAX, Key, NODES_MAX, Node, Style, Value, Written};

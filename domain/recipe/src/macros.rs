@@ -154,10 +154,13 @@ impl Macros {
             .get_or_init(read_embedded)
             .as_ref()
             .map_err(|error| EvaluateError::Macros { message: error.to_string(), trace: Vec::new() })?;
-        let file = embedded.targets.iter().find(|(name, _)| *name == target).map(|(_, file)| file).ok_or_else(|| {
-            let known = known_targets().into_iter().map(str::to_owned).collect();
-            EvaluateError::UnknownTarget { target: target.to_owned(), known }
-        })?;
+        let file =
+            embedded.targets.iter().find(|(name, _)| *name == target).map(|(_, file)| file).ok_or_else(
+                || {
+                    let known = known_targets().into_iter().map(str::to_owned).collect();
+                    EvaluateError::UnknownTarget { target: target.to_owned(), known }
+                },
+            )?;
         Ok(Self::merge(&embedded.base, file, &embedded.actions))
     }
 
@@ -167,7 +170,11 @@ impl Macros {
             definitions: BTreeMap::new(),
             flags: BTreeMap::new(),
             tuning: BTreeMap::new(),
-            default_groups: target.default_groups.clone().or_else(|| base.default_groups.clone()).unwrap_or_default(),
+            default_groups: target
+                .default_groups
+                .clone()
+                .or_else(|| base.default_groups.clone())
+                .unwrap_or_default(),
             base_packages: base.packages.clone(),
             target_packages: target.packages.clone(),
         };
@@ -249,15 +256,23 @@ fn read_file(reader: &mut Reader, root: &Node) -> Option<MacroFile> {
             }
             "packages" => file.packages = reader.packages(value),
             "defaultTuningGroups" => file.default_groups = Some(words(reader, value, "defaultTuningGroups")),
-            _ => reader.unknown_key(key, "of a macro file", ["actions", "definitions", "flags", "tuning", "packages"]),
+            _ => reader.unknown_key(
+                key,
+                "of a macro file",
+                ["actions", "definitions", "flags", "tuning", "packages"],
+            ),
         }
     }
     Some(file)
 }
 
 fn read_action(reader: &mut Reader, key: &Key, value: &Node) -> Action {
-    let mut action =
-        Action { description: String::new(), example: String::new(), command: String::new(), dependencies: Vec::new() };
+    let mut action = Action {
+        description: String::new(),
+        example: String::new(),
+        command: String::new(),
+        dependencies: Vec::new(),
+    };
     for (key, value) in reader.pairs_of_map(key, value) {
         let text = match key.text.as_str() {
             "description" => &mut action.description,
@@ -268,7 +283,11 @@ fn read_action(reader: &mut Reader, key: &Key, value: &Node) -> Action {
                 continue;
             }
             _ => {
-                reader.unknown_key(key, "of an action", ["description", "example", "command", "dependencies"]);
+                reader.unknown_key(
+                    key,
+                    "of an action",
+                    ["description", "example", "command", "dependencies"],
+                );
                 continue;
             }
         };

@@ -9,8 +9,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use package::Dependency;
-use serde::ser::{SerializeMap, Serializer};
 use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
 
 use crate::problem::{Position, Problem, Source};
 use crate::rules;
@@ -234,7 +234,9 @@ impl Upstream {
     pub fn build_directory(&self) -> Option<&str> {
         match self {
             Self::Archive { unpack: false, .. } => None,
-            Self::Archive { unpack_directory, .. } => Some(unpack_directory.as_deref().unwrap_or(self.file_name())),
+            Self::Archive { unpack_directory, .. } => {
+                Some(unpack_directory.as_deref().unwrap_or(self.file_name()))
+            }
             Self::Git { clone_directory, .. } => Some(clone_directory.as_deref().unwrap_or(self.file_name())),
         }
     }
@@ -304,7 +306,9 @@ impl Text {
             Origin::Lines { first_line, indent } => {
                 Position { line: first_line + lines, column: indent + column + 1 }
             }
-            Origin::Inline(start) if lines == 0 => Position { line: start.line, column: start.column + column },
+            Origin::Inline(start) if lines == 0 => {
+                Position { line: start.line, column: start.column + column }
+            }
             Origin::Inline(start) => start,
         }
     }
@@ -347,7 +351,8 @@ impl Recipe {
     #[must_use]
     pub fn profile(&self, target: &str) -> Option<&BuildFields> {
         let family = target.split_once('/').map(|(family, _)| family);
-        let find = |wanted: &str| self.profiles.iter().find(|(key, _)| key == wanted).map(|(_, fields)| fields);
+        let find =
+            |wanted: &str| self.profiles.iter().find(|(key, _)| key == wanted).map(|(_, fields)| fields);
         find(target).or_else(|| family.and_then(find))
     }
 
@@ -400,7 +405,8 @@ impl Serialize for Recipe {
         map.serialize_entry("architectures", &self.architectures)?;
         map.serialize_entry("tuning", &self.tuning)?;
         map.serialize_entry("profiles", &profiles)?;
-        let scripts = BuildFields { build_depends: Vec::new(), check_depends: Vec::new(), ..self.build.clone() };
+        let scripts =
+            BuildFields { build_depends: Vec::new(), check_depends: Vec::new(), ..self.build.clone() };
         map.serialize_entry("scripts", &Scripts(&scripts))?;
         map.end()
     }
@@ -449,7 +455,8 @@ mod tests {
 
     #[test]
     fn a_place_in_a_script_is_a_place_in_the_file() {
-        let text = Text { text: "one\n  twö three\n".into(), origin: Origin::Lines { first_line: 10, indent: 4 } };
+        let text =
+            Text { text: "one\n  twö three\n".into(), origin: Origin::Lines { first_line: 10, indent: 4 } };
         assert_eq!(text.position(0), Position { line: 10, column: 5 });
         let three = text.text.find("three").unwrap();
         assert_eq!(text.position(three), Position { line: 11, column: 11 });

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::error::RecipeError;
 use crate::model::Text;
 use crate::problem::Problem;
-use crate::read::{shorten, Reader};
+use crate::read::{Reader, shorten};
 use crate::written::{Key, Node, Value, Written};
 
 /// One `monitoring.yaml`.
@@ -157,7 +157,11 @@ fn number(reader: &mut Reader, value: &Node, text: &str) -> Option<u64> {
     let number = text.parse().ok();
     if number.is_none() {
         let message = format!("id must be a number, not {:?}", shorten(text));
-        reader.error(value.start, message, "take it from the project's page at release-monitoring.org, or write `~`");
+        reader.error(
+            value.start,
+            message,
+            "take it from the project's page at release-monitoring.org, or write `~`",
+        );
     }
     number
 }
@@ -172,7 +176,10 @@ mod tests {
                     product: bash\n";
         let parsed = parse("monitoring.yaml", text).unwrap();
         assert!(parsed.warnings.is_empty());
-        assert_eq!(parsed.monitoring.releases, Releases { id: Some(166), rss: None, ignore: vec!["^1\\.".into()] });
+        assert_eq!(
+            parsed.monitoring.releases,
+            Releases { id: Some(166), rss: None, ignore: vec!["^1\\.".into()] }
+        );
         let gnu_bash = PlatformName { vendor: "gnu".into(), product: "bash".into() };
         assert_eq!(parsed.monitoring.security.cpe, [gnu_bash]);
         let empty = parse("monitoring.yaml", "releases: { id: ~, rss: ~ }\nsecurity: { cpe: ~ }\n").unwrap();
@@ -184,7 +191,10 @@ mod tests {
         for (text, place) in [
             ("releases: { id: bash }", "monitoring.yaml:1:17: error: id must be a number"),
             ("security: { cpe: gnu }", "monitoring.yaml:1:18: error: cpe must be a list"),
-            ("security: { cpe: [ { vendor: gnu } ] }", "monitoring.yaml:1:20: error: the entry of cpe has no product"),
+            (
+                "security: { cpe: [ { vendor: gnu } ] }",
+                "monitoring.yaml:1:20: error: the entry of cpe has no product",
+            ),
             ("- a", "monitoring.yaml:1:1: error: a monitoring file is a map"),
         ] {
             let error = parse("monitoring.yaml", text).unwrap_err().to_string();

@@ -21,10 +21,10 @@ pub(crate) fn check_name(text: &str) -> Result<(), String> {
     only(text, "+-._")
 }
 
-/// Whether a text can be a version.
+/// Whether a text can be a version. The format wants a digit at the beginning, but real recipes have letters there.
 pub(crate) fn check_version(text: &str) -> Result<(), String> {
     length(text, NAME_BYTES_MAX)?;
-    if !text.starts_with(|first: char| first.is_ascii_digit()) {
+    if !text.starts_with(|first: char| first.is_ascii_alphanumeric()) {
         return Err("it must begin with a digit".to_owned());
     }
     only(text, "+-._~^:")
@@ -101,10 +101,10 @@ mod tests {
         for name in ["", "-x", ".x", "a/b", "a b", "a\0", "ä", "%(name)", "$(x)"] {
             assert!(check_name(name).is_err(), "{name}");
         }
-        for version in ["1", "1.10", "059", "7.1.2-26", "5.15.18+kde.118", "1~rc1", "2025-11-05"] {
+        for version in ["1", "1.10", "059", "7.1.2-26", "5.15.18+kde.118", "1~rc1", "2025-11-05", "r1.683"] {
             assert_eq!(check_version(version), Ok(()), "{version}");
         }
-        for version in ["", "v1", "1/2", "1 2", "1;2"] {
+        for version in ["", ".1", "-1", "1/2", "1 2", "1;2"] {
             assert!(check_version(version).is_err(), "{version}");
         }
     }

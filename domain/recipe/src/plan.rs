@@ -22,9 +22,9 @@ pub struct BuildContext {
     /// The target: an architecture such as `x86_64`, or `emul32/x86_64`.
     pub target: String,
     /// How many jobs run side by side.
-    pub jobs: u32,
-    /// The compilers to use instead of those that the recipe asks for, where a build root has no others.
-    pub toolchain: Option<Toolchain>,
+    pub jobs: usize,
+    /// The compilers: the recipe's wish, or what the build root has.
+    pub toolchain: Toolchain,
     /// The time that files of the build get, in seconds since 1970.
     pub source_date_epoch: u64,
     /// Where things are inside the build root.
@@ -35,19 +35,26 @@ pub struct BuildContext {
     pub overrides: BTreeMap<String, String>,
 }
 
-impl BuildContext {
-    /// One job, the recipe's toolchain, time 0, the usual paths, no caches, no overrides.
-    #[must_use]
-    pub fn new(target: impl Into<String>) -> Self {
+impl Default for BuildContext {
+    /// One job for `x86_64` with clang, time 0, the usual paths, no caches, no overrides.
+    fn default() -> Self {
         Self {
-            target: target.into(),
+            target: "x86_64".to_owned(),
             jobs: 1,
-            toolchain: None,
+            toolchain: Toolchain::default(),
             source_date_epoch: 0,
             paths: BuildPaths::default(),
             caches: false,
             overrides: BTreeMap::new(),
         }
+    }
+}
+
+impl BuildContext {
+    /// The default for this target, with the compilers that the recipe asks for.
+    #[must_use]
+    pub fn new(recipe: &Recipe, target: impl Into<String>) -> Self {
+        Self { target: target.into(), toolchain: recipe.options.toolchain, ..Self::default() }
     }
 
     /// The architecture of the target.
@@ -93,7 +100,7 @@ pub struct BuildPlan {
     pub toolchain: Toolchain,
     /// What to run, in order. A phase that the recipe does not have is not there.
     pub phases: Vec<Phase>,
-    /// The folder of this target, which must exist and be empty before the first phase.
+    /// The folder of this target. The preparation makes it; it must not hold anything of an earlier build.
     pub build_directory: String,
     /// Where the phases after the preparation begin.
     pub work_directory: String,
@@ -111,7 +118,11 @@ impl BuildPlan {
     /// Everything that the build root needs beyond its base packages and what the recipe names itself.
     #[must_use]
     pub fn implicit_depends(&self) -> BTreeSet<Dependency> {
-        [&self.action_depends, &self.archive_depends, &self.toolchain_depends].into_iter().flatten().cloned().collect()
+        [&self.action_depends, &self.archive_depends, &self.toolchain_depends]
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect()
     }
 }
 
@@ -122,7 +133,7 @@ pub struct Phase {
     pub kind: PhaseKind,
     /// Text for bash; it needs nothing of the environment.
     pub script: String,
-    /// The directory it changes to.
+    /// A directory that exists when the script begins: where its commands run, or for the preparation the one above.
     pub work_directory: String,
 }
 
@@ -144,7 +155,7 @@ pub enum PhaseKind {
 impl PhaseKind {
     /// The word for logs.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub fn label(self) -> &'static str {
         match self {
             Self::Prepare => "prepare",
             Self::Setup => "setup",
@@ -170,7 +181,7 @@ pub(crate) fn plan_all(
     context: &BuildContext,
 ) -> Result<(BuildPlan, Vec<EvaluateError>), EvaluateError> {
     let macros = Macros::for_target(&context.target)?;
-    let toolchain = context.toolchain.unwrap_or(recipe.options.toolchain);
+    let toolchain = context.toolchain;
     let build_directory = format!("{}/{}", context.paths.build_directory, context.target);
     let work_directory = match recipe.upstreams.iter().find_map(Upstream::build_directory) {
         Some(directory) => format!("{build_directory}/{directory}"),
@@ -183,15 +194,21 @@ pub(crate) fn plan_all(
     };
     let flags = tuning::resolve(recipe, &macros, toolchain)?;
     for language in Language::ALL {
-        let text = flags.get(&language).into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join(" ");
+        let text =
+            flags.get(&language).into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join(" ");
         let expanded = expander.expand_inside(&text).map_err(macros_error)?;
         expander.values.insert(flags_value(language), expanded.text);
     }
 
     expander.values.insert("workdir", build_directory.clone());
     let prologue = expander.expand_inside("%scriptBase").map_err(macros_error)?.text;
-    let script = format!("{prologue}\n{}", prepare::script(&recipe.upstreams, &context.paths, &build_directory));
-    let prepare = Phase { kind: PhaseKind::Prepare, script, work_directory: build_directory.clone() };
+    let script = format!(
+        "mkdir -p -- {}\n{prologue}\n{}",
+        prepare::quote(&build_directory),
+        prepare::script(&recipe.upstreams, &context.paths, &build_directory)
+    );
+    let prepare =
+        Phase { kind: PhaseKind::Prepare, script, work_directory: context.paths.build_directory.clone() };
 
     expander.values.insert("workdir", work_directory.clone());
     let mut plan = BuildPlan {
@@ -226,7 +243,11 @@ fn add_phases(
     let field = |get: fn(&BuildFields) -> &Option<Text>| {
         profile.and_then(|profile| get(profile).as_ref()).or_else(|| get(&recipe.build).as_ref())
     };
-    let environment = field(|fields| &fields.environment).map(&mut expand).map(|expanded| expanded.text);
+    // Functions that the environment defines are run by the phases, so what they need counts.
+    let environment = field(|fields| &fields.environment).map(&mut expand).map(|expanded| {
+        plan.action_depends.extend(expanded.dependencies);
+        expanded.text
+    });
     for (kind, text) in [
         (PhaseKind::Setup, field(|fields| &fields.setup)),
         (PhaseKind::Build, field(|fields| &fields.build)),
@@ -272,7 +293,10 @@ fn values(
         ("compiler_cargo_cache", optional_cache("cargocache")),
         ("compiler_zig_cache", optional_cache("zigcache")),
         ("rustc_wrapper", if context.caches { "/usr/bin/sccache".to_owned() } else { String::new() }),
-        ("compiler_path", if context.caches { "/usr/lib/ccache/bin:/usr/bin:/bin" } else { "/usr/bin:/bin" }.to_owned()),
+        (
+            "compiler_path",
+            if context.caches { "/usr/lib/ccache/bin:/usr/bin:/bin" } else { "/usr/bin:/bin" }.to_owned(),
+        ),
         ("compiler_ld", linker(recipe, toolchain).to_owned()),
         ("pgo_stage", "NONE".to_owned()),
         ("pgo_dir", format!("{build_directory}-pgo")),

@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use package::{Dependency, DependencyKind};
 
-use crate::model::Upstream;
+use crate::model::{Upstream, url_file_name};
 use crate::plan::BuildPaths;
 
 /// Extensions of archives that are unpacked by `bsdtar-static`, as the reference tool has them.
@@ -66,12 +66,17 @@ pub(crate) fn depends(upstreams: &[Upstream]) -> BTreeSet<Dependency> {
     let binary = |name: &str| Dependency::new(DependencyKind::Binary, name);
     let mut depends = BTreeSet::new();
     for upstream in upstreams {
-        let Upstream::Archive { .. } = upstream else { continue };
-        match upstream.file_name().rsplit_once('.').map(|(_, extension)| extension) {
-            Some("rpm") => depends.extend([binary("rpm2cpio"), Dependency::name("cpio")]),
-            Some("deb") => depends.extend([binary("ar")]),
-            Some(extension) if TAR_EXTENSIONS.contains(&extension) => depends.extend([binary("bsdtar-static")]),
-            _ => {}
+        let Upstream::Archive { url, rename, .. } = upstream else { continue };
+        // An archive may be renamed to something without an extension.
+        for name in [Some(url_file_name(url)), rename.as_deref()].into_iter().flatten() {
+            match name.rsplit_once('.').map(|(_, extension)| extension) {
+                Some("rpm") => depends.extend([binary("rpm2cpio"), Dependency::name("cpio")]),
+                Some("deb") => depends.extend([binary("ar")]),
+                Some(extension) if TAR_EXTENSIONS.contains(&extension) => {
+                    depends.extend([binary("bsdtar-static")])
+                }
+                _ => {}
+            }
         }
     }
     depends

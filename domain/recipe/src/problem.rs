@@ -153,7 +153,8 @@ pub(crate) fn suggest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) 
         .map(|candidate| {
             // `tune` for `tuning`, `test` for nothing: a shared beginning counts as one slip less.
             let distance = edit_distance(word, candidate);
-            let shared = word.chars().zip(candidate.chars()).take_while(|(left, right)| left == right).count();
+            let shared =
+                word.chars().zip(candidate.chars()).take_while(|(left, right)| left == right).count();
             (if shared >= 3 { distance.saturating_sub(2) } else { distance }, candidate)
         })
         .filter(|(distance, _)| *distance <= allowed)

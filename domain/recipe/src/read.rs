@@ -19,11 +19,11 @@ use package::Dependency;
 
 use crate::error::RecipeError;
 use crate::model::{
-    BuildFields, Options, Origin, PackageFields, Parsed, PathKind, PathPattern, Recipe, Text, Toolchain, TuningChoice,
-    TuningSetting,
+    BuildFields, Options, Origin, PackageFields, Parsed, PathKind, PathPattern, Recipe, Text, Toolchain,
+    TuningChoice, TuningSetting,
 };
 use crate::name;
-use crate::problem::{suggest, Position, Problem, Severity, Source};
+use crate::problem::{Position, Problem, Severity, Source, suggest};
 use crate::written::{Key, Node, Style, Value, Written};
 
 /// Reads a recipe. `file_name` is only for messages.
@@ -56,7 +56,16 @@ const BUILD_KEYS: &[&str] =
 const PACKAGE_KEYS: &[&str] =
     &["summary", "description", "rundeps", "rundeps-exclude", "provides-exclude", "conflicts", "paths"];
 const OPTION_KEYS: &[&str] = &[
-    "toolchain", "cspgo", "samplepgo", "debug", "strip", "networking", "compressman", "lastrip", "emul32", "mold",
+    "toolchain",
+    "cspgo",
+    "samplepgo",
+    "debug",
+    "strip",
+    "networking",
+    "compressman",
+    "lastrip",
+    "emul32",
+    "mold",
 ];
 const LIST_KEYS: &[&str] = &["upstreams", "packages", "profiles", "architectures", "tuning"];
 
@@ -102,7 +111,12 @@ impl Reader {
     }
 
     /// Warns about a key that nothing reads.
-    pub(crate) fn unknown_key<'k>(&mut self, key: &Key, place: &str, known: impl IntoIterator<Item = &'k str>) {
+    pub(crate) fn unknown_key<'k>(
+        &mut self,
+        key: &Key,
+        place: &str,
+        known: impl IntoIterator<Item = &'k str>,
+    ) {
         let shown = shorten(&key.text);
         let help = match suggest(&key.text, known) {
             Some(meant) => format!("did you mean {meant:?}?"),
@@ -113,7 +127,11 @@ impl Reader {
 
     fn root(&mut self, root: &Node) -> Option<Recipe> {
         let Value::Mapping(pairs) = &root.value else {
-            self.error(root.start, format!("a recipe is a map of keys, not {}", root.kind()), "begin with `name: …`");
+            self.error(
+                root.start,
+                format!("a recipe is a map of keys, not {}", root.kind()),
+                "begin with `name: …`",
+            );
             return None;
         };
         let mut recipe = Recipe {
@@ -145,7 +163,11 @@ impl Reader {
         }
         for required in IDENTITY_KEYS {
             if !pairs.iter().any(|(key, _)| key.text == *required) {
-                self.error(root.start, format!("the key {required:?} is missing"), format!("add `{required}: …`"));
+                self.error(
+                    root.start,
+                    format!("the key {required:?} is missing"),
+                    format!("add `{required}: …`"),
+                );
             }
         }
         Some(recipe)
@@ -183,7 +205,8 @@ impl Reader {
                 }
             }
             "architectures" => {
-                recipe.architectures = self.texts(value, "architectures").into_iter().map(|text| text.text).collect();
+                recipe.architectures =
+                    self.texts(value, "architectures").into_iter().map(|text| text.text).collect();
             }
             "tuning" => recipe.tuning = self.tuning(value),
             _ => return false,
@@ -293,7 +316,12 @@ impl Reader {
                 format!("write `version: \"{text}\"`"),
             );
         }
-        self.checked(value, "version", name::check_version)
+        let version = self.checked(value, "version", name::check_version);
+        if version.starts_with(|first: char| first.is_ascii_alphabetic()) {
+            let help = "leave the letters out";
+            self.warn(value.start, format!("version {version:?} does not begin with a digit"), help);
+        }
+        version
     }
 
     fn release(&mut self, value: &Node) -> u64 {
@@ -302,7 +330,11 @@ impl Reader {
         match text.parse::<u64>() {
             Ok(number) if number > 0 && digits => {
                 if style != Style::Plain || text.starts_with('0') {
-                    self.warn(value.start, "release is not a plain number", format!("write `release: {number}`"));
+                    self.warn(
+                        value.start,
+                        "release is not a plain number",
+                        format!("write `release: {number}`"),
+                    );
                 }
                 number
             }
@@ -320,7 +352,11 @@ impl Reader {
             _ => self.required(value, "license").map(|(text, _)| text).into_iter().collect(),
         };
         if licenses.is_empty() && matches!(value.value, Value::Sequence(_)) {
-            self.error(value.start, "license names nothing", "name the licence by its SPDX id, such as `MIT`");
+            self.error(
+                value.start,
+                "license names nothing",
+                "name the licence by its SPDX id, such as `MIT`",
+            );
         }
         licenses
     }
@@ -342,10 +378,16 @@ impl Reader {
         for text in self.texts(value, key) {
             match text.parse::<Dependency>() {
                 Ok(dependency) => dependencies.push(dependency),
-                Err(error) => self.error(text.position(0), error.to_string(), "write a package name or kind(name)"),
+                Err(error) => {
+                    self.error(text.position(0), error.to_string(), "write a package name or kind(name)")
+                }
             }
             if text.contains("%(") {
-                self.warn(text.position(0), format!("macros are not expanded in {key}"), "write the name out");
+                self.warn(
+                    text.position(0),
+                    format!("macros are not expanded in {key}"),
+                    "write the name out",
+                );
             }
         }
         dependencies
@@ -356,7 +398,11 @@ impl Reader {
         for text in &texts {
             if regex::Regex::new(text).is_err() {
                 let message = format!("{:?} is not a regular expression and excludes nothing", shorten(text));
-                self.warn(text.position(0), message, "escape brackets with a backslash, such as `soname\\(libx\\)`");
+                self.warn(
+                    text.position(0),
+                    message,
+                    "escape brackets with a backslash, such as `soname\\(libx\\)`",
+                );
             }
         }
         texts
@@ -390,12 +436,19 @@ impl Reader {
             "special" => PathKind::Special,
             other => {
                 let message = format!("{:?} is not a kind of path", shorten(other));
-                self.error(value.start, message, "leave the kind out; known are any, exe, symlink and special");
+                self.error(
+                    value.start,
+                    message,
+                    "leave the kind out; known are any, exe, symlink and special",
+                );
                 return None;
             }
         };
         if kind != PathKind::Any {
-            let message = format!("the kind {text:?} of a path has no effect; the path is matched whatever it is");
+            let message = format!(
+                "the kind {:?} of a path has no effect; the path is matched whatever it is",
+                text.as_str()
+            );
             self.warn(value.start, message, "write the path alone");
         }
         Some(kind)
@@ -438,7 +491,8 @@ fn other_readers_change(text: &str) -> bool {
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     match text.split_once('.') {
         None => {
-            let exponent = text.split_once(['e', 'E']).is_some_and(|(left, right)| digits(left) && digits(right));
+            let exponent =
+                text.split_once(['e', 'E']).is_some_and(|(left, right)| digits(left) && digits(right));
             exponent || (digits(text) && text.len() > 1 && text.starts_with('0'))
         }
         Some((whole, fraction)) => digits(whole) && digits(fraction) && text.ends_with('0'),

@@ -148,7 +148,8 @@ impl Collector<'_> {
         let rundeps = self.dependencies(&fields.rundeps)?;
         let conflicts = self.dependencies(&fields.conflicts)?;
         let rundeps_exclude = fields.rundeps_exclude.iter().map(|text| text.text.clone());
-        let provides_exclude: Vec<String> = fields.provides_exclude.iter().map(|text| text.text.clone()).collect();
+        let provides_exclude: Vec<String> =
+            fields.provides_exclude.iter().map(|text| text.text.clone()).collect();
         let mut paths = Vec::new();
         for path in &fields.paths {
             paths.push(expand_identity(self.recipe, &path.pattern)?);
@@ -196,7 +197,8 @@ impl Collector<'_> {
 
     fn finish(self) -> Result<PackageRules, EvaluateError> {
         let fallback_summary = self.optional(self.recipe.package.summary.as_ref())?.unwrap_or_default();
-        let fallback_description = self.optional(self.recipe.package.description.as_ref())?.unwrap_or_default();
+        let fallback_description =
+            self.optional(self.recipe.package.description.as_ref())?.unwrap_or_default();
         let sorted = |mut texts: Vec<String>| {
             texts.sort_unstable();
             texts.dedup();
@@ -235,7 +237,7 @@ mod tests {
             "name: demo\nversion: \"1.0\"\nrelease: 2\nhomepage: h\nlicense: MIT\nsummary: The demo\n\
              description: |\n  Long words.\n{rest}"
         );
-        package_rules(&parse("stone.yaml", &text).unwrap().recipe, &BuildContext::new("x86_64"))
+        package_rules(&parse("stone.yaml", &text).unwrap().recipe, &BuildContext::default())
     }
 
     #[test]
@@ -262,10 +264,10 @@ mod tests {
             assert_eq!(rules.assign(path), Some(package), "{path}");
         }
         let demo = rules.package("demo").unwrap();
-        assert_eq!(demo.rundeps.iter().map(ToString::to_string).collect::<Vec<_>>(), [
-            "binary(sh)",
-            "name(demo-libs)"
-        ]);
+        assert_eq!(
+            demo.rundeps.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["binary(sh)", "name(demo-libs)"]
+        );
         assert_eq!((demo.summary.as_str(), demo.description.as_str()), ("The demo", "Long words."));
         assert_eq!(rules.package("demo-tools").unwrap().description, "Long words.");
     }

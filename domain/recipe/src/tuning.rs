@@ -8,13 +8,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::error::EvaluateError;
 use crate::macros::{Language, Macros, TuningGroup};
 use crate::model::{Recipe, Toolchain, TuningChoice, TuningSetting};
-use crate::problem::{suggest, Severity};
+use crate::problem::{Severity, suggest};
 
 /// Flags by language, macros in them not yet expanded.
 pub(crate) type Flags = BTreeMap<Language, BTreeSet<String>>;
 
 /// Resolves the default groups and the recipe's choices into flags.
-pub(crate) fn resolve(recipe: &Recipe, macros: &Macros, toolchain: Toolchain) -> Result<Flags, EvaluateError> {
+pub(crate) fn resolve(
+    recipe: &Recipe,
+    macros: &Macros,
+    toolchain: Toolchain,
+) -> Result<Flags, EvaluateError> {
     let mut settings: BTreeMap<&str, &TuningSetting> =
         macros.default_groups.iter().map(|group| (group.as_str(), &TuningSetting::Enabled)).collect();
     for choice in &recipe.tuning {
@@ -41,7 +45,8 @@ fn names<'g>(group: &'g TuningGroup, setting: &TuningSetting) -> Vec<&'g str> {
         TuningSetting::Enabled => group.default_choice.as_deref(),
         TuningSetting::Choice(choice) => Some(choice.as_str()),
     };
-    let chosen = group.choices.iter().filter(|(name, _)| Some(name.as_str()) == choice).flat_map(|(_, flags)| flags);
+    let chosen =
+        group.choices.iter().filter(|(name, _)| Some(name.as_str()) == choice).flat_map(|(_, flags)| flags);
     group.enabled.iter().chain(chosen).map(String::as_str).collect()
 }
 
@@ -126,7 +131,9 @@ mod tests {
         for target in ["x86_64", "aarch64", "emul32/x86_64"] {
             for language in Language::ALL {
                 let flags = flags(" - polly\n - relative-vtables\n", target, Toolchain::Gnu, language);
-                for only_llvm in ["--icf", "-flto=thin", "polly", "relative-c++", "undefined-version", "linker-plugin"] {
+                for only_llvm in
+                    ["--icf", "-flto=thin", "polly", "relative-c++", "undefined-version", "linker-plugin"]
+                {
                     assert!(!flags.contains(only_llvm), "{target} {language:?}: {flags}");
                 }
                 if target != "x86_64" {

@@ -113,7 +113,11 @@ impl Written {
         while let Some(event) = parser.next_event() {
             let (event, span) = event.map_err(|error| {
                 let at = position(*error.marker());
-                RecipeError::one(source.problem(Severity::Error, at, format!("not valid YAML: {}", error.info())))
+                RecipeError::one(source.problem(
+                    Severity::Error,
+                    at,
+                    format!("not valid YAML: {}", error.info()),
+                ))
             })?;
             if event == Event::StreamEnd {
                 break;
@@ -148,7 +152,11 @@ impl Builder<'_> {
             Event::DocumentStart(_) => {
                 self.documents += 1;
                 if self.documents > 1 {
-                    return Err(self.refuse(start, "a second document begins here", "keep one document in the file"));
+                    return Err(self.refuse(
+                        start,
+                        "a second document begins here",
+                        "keep one document in the file",
+                    ));
                 }
                 Ok(())
             }
@@ -165,7 +173,10 @@ impl Builder<'_> {
             }
             Event::MappingStart(anchor, tag) => {
                 self.refuse_decoration(start, anchor, tag.is_some())?;
-                self.begin(start, Open::Mapping { start, pairs: Vec::new(), key: None, lines: BTreeMap::new() })
+                self.begin(
+                    start,
+                    Open::Mapping { start, pairs: Vec::new(), key: None, lines: BTreeMap::new() },
+                )
             }
             Event::SequenceEnd | Event::MappingEnd => self.end(),
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
@@ -218,8 +229,12 @@ impl Builder<'_> {
 
     fn end(&mut self) -> Result<(), Problem> {
         match self.open.pop() {
-            Some(Open::Sequence { start, items }) => self.place(Node { start, value: Value::Sequence(items) }),
-            Some(Open::Mapping { start, pairs, .. }) => self.place(Node { start, value: Value::Mapping(pairs) }),
+            Some(Open::Sequence { start, items }) => {
+                self.place(Node { start, value: Value::Sequence(items) })
+            }
+            Some(Open::Mapping { start, pairs, .. }) => {
+                self.place(Node { start, value: Value::Mapping(pairs) })
+            }
             None => Ok(()),
         }
     }
@@ -307,7 +322,10 @@ mod tests {
     #[test]
     fn size_depth_and_number_are_bounded() {
         assert!(refused(&"x".repeat(INPUT_BYTES_MAX + 1)).contains("the limit is"));
-        assert!(refused(&"[".repeat(5_000)).contains("nested deeper"));
+        assert!(refused(&format!("{}{}", "[".repeat(100), "]".repeat(100))).contains("nested deeper"));
+        refused(&"[".repeat(100_000));
+        refused(&"- ".repeat(100_000));
+        refused(&"{a: ".repeat(100_000));
         assert!(refused(&format!("[{}]", "1,".repeat(NODES_MAX + 1))).contains("more than"));
     }
 }

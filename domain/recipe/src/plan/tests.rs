@@ -32,19 +32,24 @@ fn recipe(text: &str) -> Recipe {
     parse("stone.yaml", text).unwrap().recipe
 }
 
+fn planned(text: &str, target: &str) -> Result<BuildPlan, EvaluateError> {
+    let recipe = recipe(text);
+    plan(&recipe, &BuildContext::new(&recipe, target))
+}
+
 fn script(plan: &BuildPlan, kind: PhaseKind) -> &str {
     &plan.phases.iter().find(|phase| phase.kind == kind).unwrap().script
 }
 
 #[test]
 fn phases_come_in_order_and_begin_alike() {
-    let plan = plan(&recipe(RECIPE), &BuildContext::new("x86_64")).unwrap();
+    let plan = planned(RECIPE, "x86_64").unwrap();
     let kinds: Vec<PhaseKind> = plan.phases.iter().map(|phase| phase.kind).collect();
     use PhaseKind::{Build, Check, Install, Prepare, Setup};
     assert_eq!(kinds, [Prepare, Setup, Build, Install, Check]);
     assert_eq!(plan.work_directory, "/mason/build/x86_64/demo-1.0.tar.xz");
     for phase in &plan.phases {
-        assert!(phase.script.starts_with("set -o errexit -o pipefail -o nounset\n"));
+        assert!(phase.script.contains("set -o errexit -o pipefail -o nounset\n"));
         assert!(phase.script.contains("export CC=\"clang\""));
         let environment = phase.script.contains("export GREETING=hello\n");
         assert_eq!(environment, phase.kind != Prepare, "{:?}", phase.kind);
@@ -58,28 +63,32 @@ fn phases_come_in_order_and_begin_alike() {
 fn a_profile_replaces_single_phases_of_its_target() {
     let recipe = recipe(RECIPE);
     assert_eq!(recipe.targets("x86_64"), ["emul32/x86_64", "x86_64"]);
-    let small = plan(&recipe, &BuildContext::new("emul32/x86_64")).unwrap();
+    let small = planned(RECIPE, "emul32/x86_64").unwrap();
     assert!(script(&small, PhaseKind::Build).contains("ninja -v -C"));
     assert!(script(&small, PhaseKind::Setup).contains("--libdir=/usr/lib32 "));
     assert!(script(&small, PhaseKind::Setup).contains("export CC=\"clang -m32\""));
     let names: Vec<String> = small.implicit_depends().iter().map(ToString::to_string).collect();
     assert!(names.contains(&"name(clang-32bit)".to_owned()) && names.contains(&"binary(ninja)".to_owned()));
-    let large = plan(&recipe, &BuildContext::new("x86_64")).unwrap();
+    let large = planned(RECIPE, "x86_64").unwrap();
     assert!(script(&large, PhaseKind::Build).contains("make VERBOSE=1 -j1"));
 }
 
 #[test]
 fn the_callers_toolchain_and_definitions_win() {
-    let mut context = BuildContext::new("x86_64");
-    context.toolchain = Some(Toolchain::Gnu);
+    let mut context = BuildContext::default();
+    context.toolchain = Toolchain::Gnu;
     context.jobs = 7;
     context.overrides.insert("locale".into(), "C.UTF-8".into());
     context.overrides.insert("vendorID".into(), "pc-linux-gnu".into());
     let plan = plan(&recipe(RECIPE), &context).unwrap();
     let setup = script(&plan, PhaseKind::Setup);
-    for expected in
-        ["export LANG=\"C.UTF-8\"", "--build=x86_64-pc-linux-gnu", "export CC=\"gcc\"", "-flto=7", "STRIP=\"strip\""]
-    {
+    for expected in [
+        "export LANG=\"C.UTF-8\"",
+        "--build=x86_64-pc-linux-gnu",
+        "export CC=\"gcc\"",
+        "-flto=7",
+        "STRIP=\"strip\"",
+    ] {
         assert!(setup.contains(expected), "no {expected}");
     }
     assert!(!setup.contains("clang") && !setup.contains("icf"));
@@ -88,7 +97,7 @@ fn the_callers_toolchain_and_definitions_win() {
 
 #[test]
 fn caches_are_named_only_when_used() {
-    let mut context = BuildContext::new("x86_64");
+    let mut context = BuildContext::default();
     let without = plan(&recipe(RECIPE), &context).unwrap();
     assert!(script(&without, PhaseKind::Build).contains("_export_unless_empty GOCACHE \"\""));
     context.caches = true;
@@ -101,9 +110,9 @@ fn caches_are_named_only_when_used() {
 #[test]
 fn every_target_with_macros_plans() {
     for target in known_targets() {
-        plan(&recipe(RECIPE), &BuildContext::new(target)).unwrap_or_else(|error| panic!("{target}: {error}"));
+        planned(RECIPE, target).unwrap_or_else(|error| panic!("{target}: {error}"));
     }
-    let error = plan(&recipe(RECIPE), &BuildContext::new("emul32/aarch64")).unwrap_err();
+    let error = planned(RECIPE, "emul32/aarch64").unwrap_err();
     assert!(matches!(error, EvaluateError::UnknownTarget { .. }));
     assert!(error.to_string().contains("known targets are x86_64"));
 }
@@ -111,10 +120,8 @@ fn every_target_with_macros_plans() {
 #[test]
 fn a_fault_in_a_script_points_into_the_recipe() {
     let text = RECIPE.replace("%make_install", "echo a\n  %make_instal");
-    let error = plan(&recipe(&text), &BuildContext::new("x86_64")).unwrap_err().to_string();
-    let line = text.lines().position(|line| line.contains("instal")).unwrap();
+    let error = planned(&text, "x86_64").unwrap_err().to_string();
     let found = text.lines().position(|line| line.contains("%make_instal")).unwrap();
-    assert!(line <= found);
     assert_eq!(
         error,
         format!(
@@ -128,12 +135,12 @@ fn a_fault_in_a_script_points_into_the_recipe() {
 #[test]
 fn faults_of_all_phases_are_found() {
     let text = RECIPE.replace("%make\n", "%nix\n").replace("%configure", "%(nothing)");
-    let (_, errors) = plan_all(&recipe(&text), &BuildContext::new("x86_64")).unwrap();
+    let (_, errors) = plan_all(&recipe(&text), &BuildContext::default()).unwrap();
     assert_eq!(errors.len(), 2);
 }
 
 #[test]
 fn the_same_input_gives_the_same_scripts() {
-    let context = BuildContext::new("x86_64");
+    let context = BuildContext::default();
     assert_eq!(plan(&recipe(RECIPE), &context), plan(&recipe(RECIPE), &context));
 }

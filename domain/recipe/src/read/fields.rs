@@ -2,7 +2,7 @@
 
 use crate::model::{Origin, Text};
 use crate::problem::Position;
-use crate::read::{shorten, Reader};
+use crate::read::{Reader, shorten};
 use crate::written::{Key, Node, Style, Value};
 
 impl Reader {
@@ -76,18 +76,15 @@ impl Reader {
         Text { text, origin }
     }
 
-    /// Finds the lines of a literal block: they follow the line with the `|`, all indented alike.
+    /// Finds the lines of a literal block. `start` is its first line that is not blank; all are indented alike.
     fn literal_origin(&self, start: Position, text: &str) -> Origin {
-        let first_line = start.line + 1;
-        let indent = text
-            .lines()
-            .enumerate()
-            .find(|(_, line)| !line.trim().is_empty())
-            .map_or(0, |(number, line)| {
-                let written = self.source.line(first_line + number);
-                written.chars().count().saturating_sub(line.chars().count())
-            });
-        Origin::Lines { first_line, indent }
+        let blank = text.lines().take_while(|line| line.trim().is_empty()).count();
+        let written = self.source.line(start.line).chars().count();
+        let kept = text.lines().nth(blank).map_or(written, |line| line.chars().count());
+        Origin::Lines {
+            first_line: start.line.saturating_sub(blank).max(1),
+            indent: written.saturating_sub(kept),
+        }
     }
 
     /// A switch; `None` after an error or when nothing is written.
@@ -137,7 +134,11 @@ impl Reader {
             }
             _ => {
                 let message = format!("{key} must be a list, not {}", node.kind());
-                self.error(node.start, message, format!("write `{key}:` alone and below it one `- …` for each"));
+                self.error(
+                    node.start,
+                    message,
+                    format!("write `{key}:` alone and below it one `- …` for each"),
+                );
                 &[]
             }
         }
@@ -176,12 +177,21 @@ impl Reader {
     ) -> Option<(&'n Key, &'n Node)> {
         let chosen = pairs.iter().min_by(|(left, _), (right, _)| left.text.cmp(&right.text));
         let Some((key, value)) = chosen else {
-            self.error(at, format!("an entry of {place} is an empty map"), "name something, or remove the entry");
+            self.error(
+                at,
+                format!("an entry of {place} is an empty map"),
+                "name something, or remove the entry",
+            );
             return None;
         };
         for (other, _) in pairs.iter().filter(|(other, _)| other.text != key.text) {
-            let message = format!("{:?} is ignored: its entry of {place} already names {:?}", other.text, key.text);
-            self.warn(other.start, message, "begin an entry of its own with `- `, or correct the indentation");
+            let message =
+                format!("{:?} is ignored: its entry of {place} already names {:?}", other.text, key.text);
+            self.warn(
+                other.start,
+                message,
+                "begin an entry of its own with `- `, or correct the indentation",
+            );
         }
         if key.text.trim().is_empty() {
             self.error(key.start, format!("an entry of {place} has no name"), "name it before the colon");
@@ -207,6 +217,10 @@ impl Reader {
     }
 
     fn warn_empty(&mut self, node: &Node, key: &str) {
-        self.warn(node.start, format!("{:?} is empty and has no effect", shorten(key)), "remove it, or give a value");
+        self.warn(
+            node.start,
+            format!("{:?} is empty and has no effect", shorten(key)),
+            "remove it, or give a value",
+        );
     }
 }

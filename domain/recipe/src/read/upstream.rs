@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{url_file_name, Upstream};
+use crate::model::{Upstream, url_file_name};
 use crate::name;
 use crate::problem::Position;
-use crate::read::{shorten, Reader};
+use crate::read::{Reader, shorten};
 use crate::written::{Key, Node, Value};
 
 const ARCHIVE_KEYS: &[&str] = &["hash", "rename", "stripdirs", "unpack", "unpackdir"];
@@ -31,7 +31,8 @@ impl Reader {
         for upstream in upstreams {
             if let Some(first) = seen.insert(upstream.file_name(), upstream.url()) {
                 let name = upstream.file_name();
-                let message = format!("two upstreams have the file name {name:?}: {first} and {}", upstream.url());
+                let message =
+                    format!("two upstreams have the file name {name:?}: {first} and {}", upstream.url());
                 self.error(list.start, message, "give one of them another name with `rename` (not for git)");
             }
         }
@@ -41,7 +42,9 @@ impl Reader {
         let scheme = url.split_once("://").map(|(scheme, _)| scheme);
         let known = scheme.is_some_and(|scheme| {
             scheme.starts_with(|first: char| first.is_ascii_lowercase())
-                && scheme.chars().all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '+' | '-' | '.'))
+                && scheme
+                    .chars()
+                    .all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '+' | '-' | '.'))
         });
         if !known || url.chars().any(|character| character.is_whitespace() || character.is_control()) {
             let message = format!("{:?} is not a URL", shorten(url));
@@ -81,7 +84,14 @@ impl Reader {
         if rename.is_none() {
             self.default_name(url, key.start, "rename")?;
         }
-        Some(Upstream::Archive { url: url.to_owned(), sha256, rename, strip_components, unpack, unpack_directory })
+        Some(Upstream::Archive {
+            url: url.to_owned(),
+            sha256,
+            rename,
+            strip_components,
+            unpack,
+            unpack_directory,
+        })
     }
 
     fn git(&mut self, url: &str, key: &Key, value: &Node) -> Option<Upstream> {
@@ -124,7 +134,8 @@ impl Reader {
         let text = text.trim().to_ascii_lowercase();
         // SHA-256 has 32 bytes, two digits each.
         if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            let message = format!("the hash {:?} is not the 64 hexadecimal digits of a SHA-256", shorten(&text));
+            let message =
+                format!("the hash {:?} is not the 64 hexadecimal digits of a SHA-256", shorten(&text));
             self.error(node.start, message, "take it from `sha256sum FILE`");
             return None;
         }
