@@ -256,7 +256,9 @@ impl PackageMeta {
         records.extend(self.uri.iter().map(|uri| Record::text(tag::PACKAGE_URI, uri)));
         records.extend(self.hash.iter().map(|hash| Record::text(tag::PACKAGE_HASH, hash)));
         records.extend(self.download_size_bytes.map(|size| Record::number(tag::PACKAGE_SIZE, size)));
-        let licenses: BTreeSet<&String> = self.licenses.iter().collect();
+        // Repeated ones stay, as they do in the manifests of recipes that name a licence twice.
+        let mut licenses: Vec<&String> = self.licenses.iter().collect();
+        licenses.sort();
         records.extend(licenses.into_iter().map(|license| Record::text(tag::LICENSE, license)));
         records.extend(self.depends.iter().map(|dependency| needed(tag::DEPENDS, dependency)));
         let itself = self.implicit_provider();
