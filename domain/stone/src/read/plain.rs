@@ -35,7 +35,8 @@ impl From<StreamError<ReadError>> for ReadError {
 /// Hands the plain bytes of a payload to `consume`, piece by piece. The source stands behind the header; afterwards it
 /// stands behind the payload, if all went well.
 ///
-/// Where the stored bytes are not those of the checksum, that is the error, whatever else they led to.
+/// Where the stored bytes are not those of the checksum, that is the error, whatever else they led to; only an error of
+/// `consume` ends it at once.
 pub(crate) fn stream<R: Read, E>(
     source: &mut R,
     place: PayloadPlace,
