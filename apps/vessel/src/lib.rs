@@ -1,1 +1,36 @@
-//! Repository manager: admits, stores, indexes and serves packages.
+//! The repository manager: takes what Summit ordered from the builder that Summit named, verifies it, and publishes it.
+//!
+//! From outside in:
+//!
+//! * [`cli`]: the program. [`serve`]: the running service. [`settings`]: what it is told.
+//! * `service` answers gRPC calls, `http` serves the published tree.
+//! * [`Publisher`] is the engine. It asks [`admission`] what a landing does, and lets `tree` and `ledger` do it.
+//!
+//! What holds, whatever happens: published bytes never change; a reader sees the version before or the one after, each
+//! complete; a builder publishes what was ordered from it and nothing else.
+
+pub mod admission;
+pub mod cli;
+pub mod closure;
+mod digest;
+mod durable;
+pub mod expectation;
+mod folder;
+mod format;
+mod http;
+mod ledger;
+mod publisher;
+pub mod serve;
+mod service;
+pub mod settings;
+mod staging;
+mod tree;
+mod verify;
+
+pub use digest::{Sha256, Sha256Error};
+pub use folder::{DataFolder, FolderError};
+pub use format::FormatError;
+pub use publisher::{Imported, PublishError, Publisher};
+pub use staging::StagingError;
+pub use tree::TreeError;
+pub use verify::{VerifyError, read_package};

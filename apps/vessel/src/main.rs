@@ -1,3 +1,7 @@
 //! The `vessel` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    vessel::cli::main(std::env::args_os())
+}

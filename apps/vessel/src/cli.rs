@@ -1,0 +1,384 @@
+//! The command line of `vessel`.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::{Args, Parser, Subcommand};
+use database::DatabaseError;
+use fault::{Fault, Kind};
+use observe::{LogFormat, LogLevel, Tracing, write_stdout};
+use serde::Serialize;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use wire::{Identity, PublicKey};
+
+use crate::folder::DataFolder;
+use crate::ledger::{History, Ledger, VOLATILE};
+use crate::publisher::Publisher;
+use crate::serve::{Addresses, serve};
+use crate::settings::{Written, check_channel};
+
+/// Keeps the repository: takes packages from builders, publishes them, serves them.
+#[derive(Debug, Parser)]
+#[command(name = "vessel", version)]
+struct Vessel {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Take packages from builders and serve the published tree, until interrupted.
+    Serve(ServeArguments),
+    /// Print the public key of this Vessel, which Summit and builders pin; makes it when there is none.
+    Key(KeyArguments),
+    /// Publish a folder of .stone packages as one history.
+    Import(ImportArguments),
+    /// Look at channels.
+    #[command(subcommand)]
+    Channel(ChannelCommand),
+}
+
+#[derive(Debug, Args)]
+struct ServeArguments {
+    /// Folder for everything that is kept.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Address for Summit and builders; port 0 takes any free one.
+    #[arg(long, value_name = "ADDR")]
+    grpc: Option<SocketAddr>,
+    /// Address for clients; port 0 takes any free one.
+    #[arg(long, value_name = "ADDR")]
+    http: Option<SocketAddr>,
+    /// Public key of the Summit that orders; `summit key` prints it.
+    #[arg(long, value_name = "KEY")]
+    hub_key: Option<PublicKey>,
+    /// Address under which clients reach the published tree, when it is not that of --http.
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
+    /// Channels to keep; "main" when none is named.
+    #[arg(long = "channel", value_name = "NAME", num_args = 1..)]
+    channels: Vec<String>,
+    /// Read these settings from a TOML file; the command line wins.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print the addresses as one JSON object when ready.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct KeyArguments {
+    /// The data folder.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct ImportArguments {
+    /// Folder with .stone packages, looked through with all its folders.
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// The data folder.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// The channel to publish in.
+    #[arg(long, value_name = "NAME", default_value = "main")]
+    channel: String,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum ChannelCommand {
+    /// List channels.
+    List(ListArguments),
+    /// Show the histories and streams of a channel.
+    Show(ShowArguments),
+}
+
+#[derive(Debug, Args)]
+struct ListArguments {
+    /// The data folder.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct ShowArguments {
+    /// The channel.
+    #[arg(value_name = "NAME", default_value = "main")]
+    channel: String,
+    /// The data folder.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What goes wrong before or beside the work itself.
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    #[error("cannot start the threads of this program")]
+    Runtime { source: std::io::Error },
+    #[error("cannot find a Vessel in {data:?}: it has no vessel.db", data = data.display())]
+    NoData { data: PathBuf },
+    #[error("cannot find channel {channel:?}")]
+    NoChannel { channel: String, known: Vec<String> },
+}
+
+impl Fault for CliError {
+    fn kind(&self) -> Kind {
+        match self {
+            CliError::Runtime { .. } => Kind::Unavailable,
+            CliError::NoData { .. } | CliError::NoChannel { .. } => Kind::NotFound,
+        }
+    }
+
+    fn hints(&self) -> Vec<String> {
+        match self {
+            CliError::Runtime { .. } => Vec::new(),
+            CliError::NoData { .. } => {
+                vec!["name the folder that `vessel serve --data` has, or make one with `vessel import`".into()]
+            }
+            CliError::NoChannel { known, .. } if known.is_empty() => {
+                vec!["nothing has been published yet".into()]
+            }
+            CliError::NoChannel { known, .. } => vec![format!("there are: {}", known.join(", "))],
+        }
+    }
+}
+
+/// Runs Vessel with these arguments, the first of which is its own name.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let vessel: Vessel = match observe::parse(arguments) {
+        Ok(vessel) => vessel,
+        Err(status) => return status,
+    };
+    observe::run(|| match vessel.command {
+        Command::Serve(arguments) => run_serve(arguments),
+        Command::Key(arguments) => run_key(&arguments),
+        Command::Import(arguments) => run_import(&arguments),
+        Command::Channel(ChannelCommand::List(arguments)) => run_list(&arguments),
+        Command::Channel(ChannelCommand::Show(arguments)) => run_show(&arguments),
+    })
+}
+
+fn run_serve(arguments: ServeArguments) -> Result<(), Box<dyn Fault>> {
+    Tracing::start(LogLevel::Info, LogFormat::Text)?;
+    let file = arguments.config.as_deref().map(Written::read).transpose()?.unwrap_or_default();
+    let command_line = Written {
+        data: arguments.data,
+        grpc: arguments.grpc,
+        http: arguments.http,
+        hub_key: arguments.hub_key,
+        public_url: arguments.public_url,
+        channels: arguments.channels,
+    };
+    let settings = command_line.or(file).complete()?;
+    let json = arguments.json;
+    runtime()?.block_on(async {
+        let interrupted = interruption()?;
+        let ready = |addresses: &Addresses| {
+            // A supervisor that closed our standard output still wants the service.
+            if let Err(error) = write_stdout(&told(addresses, json)) {
+                tracing::debug!(%error, "nobody reads where this service is");
+            }
+        };
+        serve(settings, ready, interrupted).await.map_err(Box::from)
+    })
+}
+
+fn told(addresses: &Addresses, json: bool) -> String {
+    let Addresses { grpc, http, public_url, key } = addresses;
+    if !json {
+        return format!("gRPC   {grpc}\nHTTP   {http}\npublic {public_url}\nkey    {key}\n");
+    }
+    let object = serde_json::json!({
+        "grpc": grpc.to_string(), "http": http.to_string(), "public_url": public_url, "key": key,
+    });
+    format!("{object}\n")
+}
+
+/// Ready when the program is asked to end.
+fn interruption() -> Result<impl Future<Output = ()> + Send, CliError> {
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|source| CliError::Runtime { source })?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(|source| CliError::Runtime { source })?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+fn run_key(arguments: &KeyArguments) -> Result<(), Box<dyn Fault>> {
+    let key = Identity::load_or_create(&DataFolder::identity_of(&arguments.data))?.public_key();
+    let text = if arguments.json { serde_json::json!({ "key": key }).to_string() } else { key.to_string() };
+    Ok(write_stdout(&format!("{text}\n"))?)
+}
+
+#[derive(Debug, Serialize)]
+struct ImportReport {
+    history: String,
+    /// Packages of the folder that the history has.
+    packages: usize,
+    seconds: f64,
+    published: PathBuf,
+    /// False when everything was published before.
+    changed: bool,
+    /// File names of older releases in the folder.
+    passed_over: Vec<String>,
+}
+
+fn run_import(arguments: &ImportArguments) -> Result<(), Box<dyn Fault>> {
+    Tracing::start(LogLevel::Warn, LogFormat::Text)?;
+    check_channel(&arguments.channel)?;
+    let begin = Instant::now();
+    let imported = runtime()?.block_on(async {
+        let publisher = Publisher::open(&arguments.data, std::slice::from_ref(&arguments.channel)).await?;
+        let imported = publisher.import(&arguments.folder, &arguments.channel).await;
+        publisher.close().await;
+        imported
+    })?;
+    let report = ImportReport {
+        history: imported.history,
+        packages: imported.packages,
+        seconds: (begin.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
+        published: absolute(&arguments.data).join("public"),
+        changed: imported.is_new,
+        passed_over: imported.passed_over,
+    };
+    let text = if arguments.json { json(&report) } else { import_text(&report) };
+    Ok(write_stdout(&text)?)
+}
+
+fn import_text(report: &ImportReport) -> String {
+    let ImportReport { history, packages, seconds, published, changed, passed_over } = report;
+    let mut text = if *changed {
+        format!("published {packages} packages as history {history} in {seconds:.1} s\n")
+    } else {
+        format!("nothing changed: history {history} has all {packages} packages already\n")
+    };
+    if !passed_over.is_empty() {
+        text.push_str(&format!("passed over as older: {}\n", passed_over.join(", ")));
+    }
+    text.push_str(&format!("the published tree is {}\n", published.display()));
+    text
+}
+
+#[derive(Debug, Serialize)]
+struct ChannelReport {
+    channel: String,
+    /// Where the stream "volatile" is.
+    history: Option<String>,
+    packages: u64,
+    streams: std::collections::BTreeMap<String, String>,
+    histories: Vec<HistoryReport>,
+}
+
+#[derive(Debug, Serialize)]
+struct HistoryReport {
+    id: String,
+    packages: u64,
+    /// Unix seconds.
+    recorded_at: i64,
+}
+
+fn run_list(arguments: &ListArguments) -> Result<(), Box<dyn Fault>> {
+    let channels = runtime()?.block_on(async {
+        let ledger = open_ledger(&arguments.data).await?;
+        let mut channels = Vec::new();
+        for channel in ledger.channels().await? {
+            channels.push(channel_report(&ledger, &channel).await?);
+        }
+        Ok::<_, Box<dyn Fault>>(channels)
+    })?;
+    if arguments.json {
+        let channels: Vec<_> = channels
+            .iter()
+            .map(|it| serde_json::json!({ "channel": it.channel, "history": it.history, "packages": it.packages, "histories": it.histories.len() }))
+            .collect();
+        return Ok(write_stdout(&json(&serde_json::json!({ "channels": channels })))?);
+    }
+    let line = |it: &ChannelReport| {
+        let history = it.history.as_deref().unwrap_or("none");
+        format!("{}  history {history}, {} packages, {} histories\n", it.channel, it.packages, it.histories.len())
+    };
+    let text: String = channels.iter().map(line).collect();
+    Ok(write_stdout(if text.is_empty() { "nothing has been published yet\n" } else { &text })?)
+}
+
+fn run_show(arguments: &ShowArguments) -> Result<(), Box<dyn Fault>> {
+    let report = runtime()?.block_on(async {
+        let ledger = open_ledger(&arguments.data).await?;
+        let known = ledger.channels().await?;
+        if !known.contains(&arguments.channel) {
+            return Err(CliError::NoChannel { channel: arguments.channel.clone(), known }.into());
+        }
+        Ok::<_, Box<dyn Fault>>(channel_report(&ledger, &arguments.channel).await?)
+    })?;
+    if arguments.json {
+        return Ok(write_stdout(&json(&report))?);
+    }
+    let mut text = format!("channel {}\n", report.channel);
+    for (name, history) in &report.streams {
+        text.push_str(&format!("stream {name} → {history}\n"));
+    }
+    for history in &report.histories {
+        text.push_str(&format!("history {}  {} packages\n", history.id, history.packages));
+    }
+    Ok(write_stdout(&text)?)
+}
+
+async fn channel_report(ledger: &Ledger, channel: &str) -> Result<ChannelReport, DatabaseError> {
+    let histories = ledger.histories(channel).await?;
+    let find = |number: u64| histories.iter().find(|history| history.number == number);
+    let numbers = ledger.streams(channel).await?;
+    let newest: Option<&History> = numbers.get(VOLATILE).and_then(|number| find(*number));
+    Ok(ChannelReport {
+        channel: channel.to_owned(),
+        history: newest.map(|history| history.id.clone()),
+        packages: newest.map_or(0, |history| history.packages),
+        streams: numbers.iter().filter_map(|(name, number)| Some((name.clone(), find(*number)?.id.clone()))).collect(),
+        histories: histories
+            .iter()
+            .map(|it| HistoryReport { id: it.id.clone(), packages: it.packages, recorded_at: it.recorded_at })
+            .collect(),
+    })
+}
+
+/// Only for reading, so it needs no lock and works beside a running service.
+async fn open_ledger(data: &Path) -> Result<Ledger, Box<dyn Fault>> {
+    let path = DataFolder::database_of(data);
+    if !path.is_file() {
+        return Err(CliError::NoData { data: data.to_path_buf() }.into());
+    }
+    Ok(Ledger::open(&path).await?)
+}
+
+fn runtime() -> Result<Runtime, CliError> {
+    Runtime::new().map_err(|source| CliError::Runtime { source })
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
+}
+
+fn json(value: &impl Serialize) -> String {
+    // Text keys and plain values have no way to fail.
+    let mut text = serde_json::to_string(value).unwrap_or_default();
+    text.push('\n');
+    text
+}

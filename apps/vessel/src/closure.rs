@@ -1,0 +1,82 @@
+//! Whether what a channel offers is enough for what its packages need to run.
+//!
+//! Pure. For now a landing that leaves a need unmet is told, not held back: the first packages of a new distribution
+//! need what comes after them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use package::{Dependency, PackageMeta};
+
+use crate::admission::{Landing, Snapshot};
+
+/// Needs named in one remark. A person reads the first few and looks at the rest in the index.
+const NAMED_MAX: usize = 8;
+
+/// A need that nobody in the snapshot meets, and the packages that have it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unmet {
+    /// What is needed.
+    pub need: Dependency,
+    /// Who needs it, `name (architecture)`.
+    pub by: BTreeSet<String>,
+}
+
+/// Needs that this landing leaves unmet: of the packages that arrive, and of those that relied on what leaves.
+///
+/// Needs that were unmet before and have nothing to do with this landing are not among them.
+#[must_use]
+pub fn unmet(before: &Snapshot, landing: &Landing) -> Vec<Unmet> {
+    let arriving: BTreeSet<_> = landing.arriving.iter().collect();
+    // What somebody offered that is replaced or leaves; whether it is still offered is seen below.
+    let lost: BTreeSet<Dependency> = landing
+        .arriving
+        .iter()
+        .chain(&landing.obsolete)
+        .filter_map(|key| before.get(key))
+        .flat_map(|package| offers(&package.meta))
+        .collect();
+    let mut needs: BTreeMap<Dependency, BTreeSet<String>> = BTreeMap::new();
+    for package in landing.snapshot.packages() {
+        let arrives = arriving.contains(&package.key());
+        for need in &package.meta.depends {
+            if arrives || lost.contains(need) {
+                let name = format!("{} ({})", package.meta.name, package.meta.architecture);
+                needs.entry(need.clone()).or_default().insert(name);
+            }
+        }
+    }
+    for package in landing.snapshot.packages() {
+        for offer in offers(&package.meta) {
+            needs.remove(&offer);
+        }
+    }
+    needs.into_iter().map(|(need, by)| Unmet { need, by }).collect()
+}
+
+/// One line for an operator; empty when nothing is unmet.
+#[must_use]
+pub fn remark(unmet: &[Unmet]) -> String {
+    if unmet.is_empty() {
+        return String::new();
+    }
+    let mut parts: Vec<String> = unmet
+        .iter()
+        .take(NAMED_MAX)
+        .map(|unmet| {
+            let mut by = unmet.by.iter();
+            let first = by.next().map_or("", String::as_str);
+            let others = by.count();
+            let others = if others == 0 { String::new() } else { format!(" and {others} more") };
+            format!("{} needed by {first}{others}", unmet.need)
+        })
+        .collect();
+    if unmet.len() > NAMED_MAX {
+        parts.push(format!("and {} more", unmet.len() - NAMED_MAX));
+    }
+    format!("nothing in the channel provides {}", parts.join("; "))
+}
+
+/// Everything that a package offers; its own name is always among it.
+fn offers(meta: &PackageMeta) -> impl Iterator<Item = Dependency> + '_ {
+    meta.provides.iter().cloned().chain([Dependency::name(meta.name.clone())])
+}

@@ -1,0 +1,142 @@
+//! Files that are there whole or not at all, also after a power cut.
+//!
+//! A name becomes visible by rename or link only after the bytes behind it were synced, and the folder that holds the
+//! name is synced before anything relies on it.
+
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+/// From how many files on one sync of the whole file system is cheaper than one of each. A sync of the file system
+/// waits for what others wrote as well, so a small landing does not use it.
+const SYNC_TOGETHER_MIN: usize = 64;
+
+/// Puts `bytes` at `path`: written beside it under a hidden name, synced, renamed over it, the folder synced.
+///
+/// The rename is the moment at which readers see the new bytes; before it they see the old ones.
+pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = hidden_neighbour(path)?;
+    write_synced(&temporary, bytes)?;
+    fs_err::rename(&temporary, path)?;
+    sync_folder_of(path)
+}
+
+/// Writes and syncs a file under a name that nobody relies on yet.
+pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = fs_err::File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Makes `new` another name of the file `existing`. False when there is something at `new` already.
+pub(crate) fn link_new(existing: &Path, new: &Path) -> io::Result<bool> {
+    match fs_err::hard_link(existing, new) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes the folder and those above it that are missing, each entered durably in its parent.
+pub(crate) fn create_folders(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        create_folders(parent)?;
+    }
+    match fs_err::create_dir(path) {
+        Ok(()) => sync_folder_of(path),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes a file or a folder with all that is in it; it may be missing.
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    let result = match fs_err::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => fs_err::remove_dir_all(path),
+        Ok(_) => fs_err::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match result {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// Syncs these files and folders.
+pub(crate) fn sync_all<'a>(paths: impl ExactSizeIterator<Item = &'a PathBuf>) -> io::Result<()> {
+    let mut paths = paths.peekable();
+    if paths.len() >= SYNC_TOGETHER_MIN
+        && let Some(first) = paths.peek()
+    {
+        // Everything lies on the file system of the data folder.
+        return Ok(rustix::fs::syncfs(fs_err::File::open(first)?.file().as_fd())?);
+    }
+    paths.try_for_each(|path| fs_err::File::open(path)?.sync_all())
+}
+
+/// Syncs the folder in which `path` is.
+pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs_err::File::open(folder)?.sync_all()
+}
+
+/// Where `path` is made before it is renamed. The web server shows no name that begins with a dot.
+pub(crate) fn hidden_neighbour(path: &Path) -> io::Result<PathBuf> {
+    let name = path.file_name().ok_or(ErrorKind::InvalidInput)?;
+    let mut hidden = std::ffi::OsString::from(".");
+    hidden.push(name);
+    hidden.push(".new");
+    Ok(path.with_file_name(hidden))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_and_leaves_nothing_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        for bytes in [&b"one"[..], b"two"] {
+            replace_file(&path, bytes).unwrap();
+            assert_eq!(fs_err::read(&path).unwrap(), bytes);
+        }
+        assert_eq!(fs_err::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_a_crash_left_is_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        fs_err::write(folder.path().join(".a.new"), "half of something longer than the whole").unwrap();
+        replace_file(&path, b"whole").unwrap();
+        assert_eq!(fs_err::read(&path).unwrap(), b"whole");
+    }
+
+    #[test]
+    fn a_link_never_replaces() {
+        let folder = tempfile::tempdir().unwrap();
+        let [a, b, c] = ["a", "b", "c"].map(|name| folder.path().join(name));
+        fs_err::write(&a, "a").unwrap();
+        fs_err::write(&b, "b").unwrap();
+        assert!(!link_new(&a, &b).unwrap());
+        assert_eq!(fs_err::read(&b).unwrap(), b"b");
+        assert!(link_new(&a, &c).unwrap());
+        sync_all([a, b, c].iter()).unwrap();
+    }
+
+    #[test]
+    fn removing_what_is_missing_is_no_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let deep = folder.path().join("a/b/c");
+        create_folders(&deep).unwrap();
+        create_folders(&deep).unwrap();
+        for _ in 0..2 {
+            remove(&folder.path().join("a")).unwrap();
+        }
+        assert!(!folder.path().join("a").exists());
+    }
+}

@@ -1,0 +1,166 @@
+//! The data folder: where everything is, and who may use it.
+//!
+//! ```text
+//! DATA/identity.key                    private key, mode 0600
+//! DATA/vessel.db                       the truth about histories, streams and attempts
+//! DATA/staging/<attempt>/<sha256>      uploads; `.part` until complete
+//! DATA/records/<aa>/<sha256>           manifests and build records, not published
+//! DATA/public/<channel>/…              the published tree, for any web server
+//! ```
+//!
+//! One process at a time: an exclusive lock is held on `DATA/lock` as long as the [`DataFolder`] lives, and the kernel
+//! takes it back however the process ends.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use fault::{Fault, Kind};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+use crate::digest::Sha256;
+use crate::durable;
+
+/// The data folder of a Vessel, locked.
+#[derive(Debug)]
+pub struct DataFolder {
+    path: PathBuf,
+    _lock: fs_err::File,
+}
+
+/// Why the data folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    /// Another process uses it.
+    #[error("cannot use data folder {path:?}: another vessel is running on it", path = path.display())]
+    Locked {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// It cannot be made, read or written.
+    #[error("cannot use data folder {path:?}", path = path.display())]
+    Disk {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Fault for FolderError {
+    fn kind(&self) -> Kind {
+        match self {
+            FolderError::Locked { .. } => Kind::Conflict,
+            FolderError::Disk { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => Kind::Denied,
+            FolderError::Disk { .. } => Kind::Unavailable,
+        }
+    }
+
+    fn hints(&self) -> Vec<String> {
+        match self {
+            FolderError::Locked { path } => vec![format!(
+                "stop the `vessel serve` that uses {0} and do it again, or name another folder with --data; `fuser {0}/lock` says which process it is",
+                path.display()
+            )],
+            FolderError::Disk { path, .. } => {
+                vec![format!("check that {} exists, may be written by you, and has room", path.display())]
+            }
+        }
+    }
+}
+
+impl DataFolder {
+    /// Makes what is missing below `path` and locks it.
+    ///
+    /// # Errors
+    /// When another process holds the lock, and when the disk refuses.
+    pub fn open(path: &Path) -> Result<Self, FolderError> {
+        let disk = |source| FolderError::Disk { path: path.to_path_buf(), source };
+        durable::create_folders(path).map_err(disk)?;
+        let mut options = fs_err::OpenOptions::new();
+        options.create(true).truncate(false).write(true);
+        let lock = options.open(path.join("lock")).map_err(disk)?;
+        match flock(lock.file(), FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Err(FolderError::Locked { path: path.to_path_buf() }),
+            Err(errno) => return Err(disk(errno.into())),
+        }
+        let folder = Self { path: path.to_path_buf(), _lock: lock };
+        for needed in [folder.staging(), folder.records(), folder.public()] {
+            durable::create_folders(&needed).map_err(disk)?;
+        }
+        Ok(folder)
+    }
+
+    /// Where the private key of the Vessel on `data` is.
+    #[must_use]
+    pub fn identity_of(data: &Path) -> PathBuf {
+        data.join("identity.key")
+    }
+
+    /// The private key.
+    #[must_use]
+    pub fn identity(&self) -> PathBuf {
+        Self::identity_of(&self.path)
+    }
+
+    /// The database.
+    #[must_use]
+    pub fn database(&self) -> PathBuf {
+        Self::database_of(&self.path)
+    }
+
+    /// Where the database of the Vessel on `data` is.
+    #[must_use]
+    pub fn database_of(data: &Path) -> PathBuf {
+        data.join("vessel.db")
+    }
+
+    /// Uploads of all attempts.
+    #[must_use]
+    pub fn staging(&self) -> PathBuf {
+        self.path.join("staging")
+    }
+
+    /// What is published.
+    #[must_use]
+    pub fn public(&self) -> PathBuf {
+        self.path.join("public")
+    }
+
+    fn records(&self) -> PathBuf {
+        self.path.join("records")
+    }
+
+    /// Where a manifest or a build record with this digest is kept.
+    #[must_use]
+    pub fn record(&self, sha256: Sha256) -> PathBuf {
+        let name = sha256.to_string();
+        self.records().join(&name[..2]).join(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_process_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = DataFolder::open(folder.path()).unwrap();
+        let error = DataFolder::open(folder.path()).unwrap_err();
+        assert!(matches!(error, FolderError::Locked { .. }), "{error}");
+        assert!(error.hints()[0].contains("stop the `vessel serve`"));
+        drop(first);
+        DataFolder::open(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn a_file_in_the_place_of_the_folder_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data");
+        fs_err::write(&path, "").unwrap();
+        let error = DataFolder::open(&path).unwrap_err();
+        assert!(error.to_string().contains("data"), "{error}");
+    }
+}

@@ -1,0 +1,129 @@
+//! Our snapshots and pointers in the published formats, and back. An adapter of the `repository` crate.
+
+use std::collections::BTreeMap;
+use std::io::{BufReader, Cursor, Read, Seek};
+
+use fault::{Fault, Kind};
+use package::PackageMeta;
+use repository::{
+    Format, HistoryEntry, Identifier, IdentifierError, Index, IndexError, RootIndex, RootIndexError, StreamEntry,
+    layout,
+};
+use stone::Packing;
+
+use crate::admission::Package;
+use crate::ledger::VOLATILE;
+
+/// How indexes are packed. Every landing writes a whole index; the smallest packing would take fifty times as long.
+const INDEX_PACKING: Packing = Packing::FAST;
+
+/// What the root index of a channel says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Pointer {
+    /// Name → id of a history.
+    pub(crate) streams: BTreeMap<String, String>,
+    /// Every history there is.
+    pub(crate) histories: Vec<String>,
+}
+
+/// Why a published file cannot be made or read.
+#[derive(Debug, thiserror::Error)]
+pub enum FormatError {
+    /// The index.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// The root index.
+    #[error(transparent)]
+    RootIndex(#[from] RootIndexError),
+    /// A name in the root index.
+    #[error(transparent)]
+    Identifier(#[from] IdentifierError),
+    /// An index entry whose hash is none.
+    #[error("cannot use package {package} of an index: its hash is {hash:?}")]
+    Hash {
+        /// Package name.
+        package: String,
+        /// What stands there.
+        hash: String,
+    },
+}
+
+impl Fault for FormatError {
+    fn kind(&self) -> Kind {
+        match self {
+            FormatError::Index(error) => error.kind(),
+            FormatError::RootIndex(error) => error.kind(),
+            // Ids are made here and checked when they come in.
+            FormatError::Identifier(_) => Kind::Bug,
+            FormatError::Hash { .. } => Kind::Damaged,
+        }
+    }
+
+    fn hints(&self) -> Vec<String> {
+        match self {
+            FormatError::Index(error) => error.hints(),
+            FormatError::RootIndex(error) => error.hints(),
+            FormatError::Identifier(error) => error.hints(),
+            FormatError::Hash { .. } => vec!["restore the history folder from a backup or a mirror".into()],
+        }
+    }
+}
+
+/// Where a package is below its channel.
+pub(crate) fn pool_path(meta: &PackageMeta) -> String {
+    layout::pool_path(meta)
+}
+
+/// The bytes of the `stone.index` that lists these packages, all of one architecture.
+pub(crate) fn index(packages: Vec<&Package>) -> Result<Vec<u8>, FormatError> {
+    let entries = packages.into_iter().map(|package| PackageMeta {
+        uri: Some(layout::package_uri(&package.meta)),
+        hash: Some(package.sha256.to_string()),
+        download_size_bytes: Some(package.size_bytes),
+        ..package.meta.clone()
+    });
+    let bytes = Index::new(entries)?.write(Cursor::new(Vec::new()), INDEX_PACKING)?;
+    Ok(bytes.into_inner())
+}
+
+/// The packages that a `stone.index` lists, as they came in.
+pub(crate) fn read_index(file: impl Read + Seek) -> Result<Vec<Package>, FormatError> {
+    let index = Index::read(BufReader::new(file), &Index::limits())?;
+    index.into_packages().into_iter().map(package).collect()
+}
+
+fn package(mut meta: PackageMeta) -> Result<Package, FormatError> {
+    // An index gives all three for every package.
+    let hash = meta.hash.take().unwrap_or_default();
+    let size_bytes = meta.download_size_bytes.take().unwrap_or_default();
+    meta.uri = None;
+    match hash.parse() {
+        Ok(sha256) => Ok(Package { meta, sha256, size_bytes }),
+        Err(_) => Err(FormatError::Hash { package: meta.name, hash }),
+    }
+}
+
+/// The bytes of a root index.
+pub(crate) fn root_index(pointer: &Pointer) -> Result<Vec<u8>, FormatError> {
+    let mut root = RootIndex::default();
+    for id in &pointer.histories {
+        root.history.insert(id.parse()?, HistoryEntry { format: Format::V0 });
+    }
+    for (name, id) in &pointer.streams {
+        let entry = StreamEntry { format: Format::V0, history: id.parse()?, tag: None };
+        root.streams.insert(name.parse()?, entry);
+    }
+    Ok(root.to_json())
+}
+
+/// The history to which a root index points as newest; none when it points nowhere.
+pub(crate) fn pointed(bytes: &[u8]) -> Result<Option<String>, FormatError> {
+    let root = RootIndex::from_json(bytes)?;
+    let volatile: Identifier = VOLATILE.parse()?;
+    Ok(root.streams.get(&volatile).map(|entry| entry.history.to_string()))
+}
+
+/// Where the index of a history is below the public base.
+pub(crate) fn index_path(channel: &str, id: &str, architecture: &str) -> Result<String, FormatError> {
+    Ok(layout::history_index_path(&channel.parse()?, &id.parse()?, architecture))
+}

@@ -1,0 +1,78 @@
+//! The body of an answer: a short text, or a part of a file read as fast as the reader takes it.
+
+use std::io::{self, SeekFrom};
+use std::ops::Range;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use hyper::body::{Body, Bytes, Frame, SizeHint};
+use tokio::fs::File;
+use tokio::io::{AsyncRead, AsyncSeekExt, ReadBuf};
+
+/// Bytes read from the file at a time. Large enough that system calls cost little, small enough that a full house of
+/// slow readers holds some tens of mebibytes.
+const BLOCK_SIZE_BYTES: usize = 64 << 10;
+
+/// What is sent after the head.
+#[derive(Debug)]
+pub(crate) enum AnswerBody {
+    Text(Option<Bytes>),
+    File { file: File, remaining_bytes: u64, block: Box<[u8]> },
+}
+
+impl AnswerBody {
+    pub(crate) fn empty() -> Self {
+        AnswerBody::Text(None)
+    }
+
+    pub(crate) fn text(text: impl Into<Bytes>) -> Self {
+        AnswerBody::Text(Some(text.into()))
+    }
+
+    /// These bytes of the file.
+    pub(crate) async fn file(file: std::fs::File, range: Range<u64>) -> io::Result<Self> {
+        let mut file = File::from_std(file);
+        if range.start > 0 {
+            file.seek(SeekFrom::Start(range.start)).await?;
+        }
+        let block = vec![0; BLOCK_SIZE_BYTES].into_boxed_slice();
+        Ok(AnswerBody::File { file, remaining_bytes: range.end - range.start, block })
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        match self.get_mut() {
+            AnswerBody::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            AnswerBody::File { remaining_bytes: 0, .. } => Poll::Ready(None),
+            AnswerBody::File { file, remaining_bytes, block } => {
+                let wanted = usize::try_from(*remaining_bytes).unwrap_or(usize::MAX).min(block.len());
+                let mut buffer = ReadBuf::new(&mut block[..wanted]);
+                ready!(Pin::new(file).poll_read(context, &mut buffer))?;
+                let bytes = Bytes::copy_from_slice(buffer.filled());
+                if bytes.is_empty() {
+                    return Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into())));
+                }
+                *remaining_bytes -= u64::try_from(bytes.len()).unwrap_or(0);
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(match self {
+            AnswerBody::Text(text) => text.as_ref().map_or(0, |text| u64::try_from(text.len()).unwrap_or(0)),
+            AnswerBody::File { remaining_bytes, .. } => *remaining_bytes,
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, AnswerBody::Text(None) | AnswerBody::File { remaining_bytes: 0, .. })
+    }
+}

@@ -1,0 +1,148 @@
+//! Finds the file that a request path names, and nothing outside the public folder.
+//!
+//! A path is decoded once, split, and every component checked; then the folders are opened one below the other, each
+//! relative to the one before and never through a symbolic link. So neither `..`, however it is written, nor a link
+//! that somebody placed in the tree leads out of it.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags, openat};
+
+use super::answer::{FileFacts, Lifetime, content_type};
+
+/// Components of a path. The deepest that is published, `<channel>/pool/v0/<p>/<source>/<file>`, has six.
+const COMPONENTS_MAX: usize = 16;
+
+/// Bytes of a component: NAME_MAX of Linux file systems.
+const COMPONENT_SIZE_BYTES_MAX: usize = 255;
+
+/// The published tree.
+#[derive(Debug)]
+pub(crate) struct Site {
+    root: OwnedFd,
+}
+
+impl Site {
+    /// Serves what is below `public`.
+    pub(crate) fn open(public: &Path) -> std::io::Result<Self> {
+        let root = rustix::fs::open(public, FOLDER, Mode::empty())?;
+        Ok(Self { root })
+    }
+
+    /// Opens the regular file at these components; none where there is no such file.
+    pub(crate) fn file(&self, components: &[String]) -> Option<(File, FileFacts)> {
+        let (name, folders) = components.split_last()?;
+        let mut folder: Option<OwnedFd> = None;
+        for component in folders {
+            folder = Some(openat(folder.as_ref().unwrap_or(&self.root), component, FOLDER, Mode::empty()).ok()?);
+        }
+        // Without O_NONBLOCK a named pipe would keep the server waiting.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let file = File::from(openat(folder.as_ref().unwrap_or(&self.root), name, flags, Mode::empty()).ok()?);
+        let metadata = file.metadata().ok()?;
+        if !metadata.is_file() {
+            return None;
+        }
+        let facts = FileFacts {
+            size_bytes: metadata.len(),
+            modified: metadata.modified().ok()?,
+            inode: metadata.ino(),
+            content_type: content_type(name),
+            lifetime: Lifetime::of(components),
+        };
+        Some((file, facts))
+    }
+}
+
+const FOLDER: OFlags =
+    OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::DIRECTORY);
+
+/// The components of a request path; none when it cannot name a published file.
+///
+/// Published names never begin with a dot: those are files in the making.
+pub(crate) fn components(path: &str) -> Option<Vec<String>> {
+    let mut components = Vec::new();
+    for component in path.strip_prefix('/')?.split('/') {
+        let component = String::from_utf8(percent_decoded(component)?).ok()?;
+        let is_plain = !component.is_empty()
+            && component.len() <= COMPONENT_SIZE_BYTES_MAX
+            && !component.starts_with('.')
+            && !component.contains(['/', '\0', '\\']);
+        if !is_plain || components.len() == COMPONENTS_MAX {
+            return None;
+        }
+        components.push(component);
+    }
+    Some(components)
+}
+
+/// None for a percent sign without two digits behind it.
+fn percent_decoded(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = text.bytes();
+    let mut decoded = Vec::with_capacity(text.len());
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'%' => hexadecimal(bytes.next()?)? << 4 | hexadecimal(bytes.next()?)?,
+            byte => byte,
+        });
+    }
+    Some(decoded)
+}
+
+fn hexadecimal(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_and_their_components() {
+        fn check(path: &str, expect: Option<&[&str]>) {
+            let found = components(path);
+            assert_eq!(found.as_deref().map(<[String]>::iter).map(Iterator::collect), expect.map(to_strings), "{path}");
+        }
+        fn to_strings(texts: &[&str]) -> Vec<&'static String> {
+            texts.iter().map(|text| &*Box::leak(Box::new((*text).to_owned()))).collect()
+        }
+        check("/main/a.stone", Some(&["main", "a.stone"]));
+        check("/main/g%2B%2b.stone", Some(&["main", "g++.stone"]));
+        check("/caf%C3%A9", Some(&["café"]));
+        for path in [
+            "", "/", "main", "//main", "/main/", "/..", "/main/../x", "/main/%2e%2e/x", "/%2E", "/main/.hidden",
+            "/a%2fb", "/a%00b", "/a%5cb", "/%", "/%4", "/%zz", "/%+1", "/%ff",
+        ] {
+            check(path, None);
+        }
+        assert!(components(&"/a".repeat(COMPONENTS_MAX)).is_some());
+        assert!(components(&"/a".repeat(COMPONENTS_MAX + 1)).is_none());
+        assert!(components(&format!("/{}", "a".repeat(COMPONENT_SIZE_BYTES_MAX + 1))).is_none());
+    }
+
+    #[test]
+    fn only_regular_files_below_the_root_and_no_links() {
+        let folder = tempfile::tempdir().unwrap();
+        let public = folder.path().join("public");
+        fs_err::create_dir_all(public.join("main/pool")).unwrap();
+        fs_err::write(folder.path().join("identity.key"), "secret").unwrap();
+        fs_err::write(public.join("main/pool/a.stone"), "stone").unwrap();
+        fs_err::os::unix::fs::symlink("../../identity.key", public.join("main/link")).unwrap();
+        fs_err::os::unix::fs::symlink("../..", public.join("main/up")).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, public.join("main/pipe"), Mode::from(0o644)).unwrap();
+        let site = Site::open(&public).unwrap();
+        let open = |path: &str| components(path).and_then(|components| site.file(&components));
+        assert_eq!(open("/main/pool/a.stone").unwrap().1.size_bytes, 5);
+        for path in ["/main", "/main/pool", "/main/link", "/main/up/identity.key", "/main/pipe", "/main/none", "/none/a"] {
+            assert!(open(path).is_none(), "{path}");
+        }
+    }
+}

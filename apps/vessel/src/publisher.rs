@@ -1,0 +1,362 @@
+//! The engine: decides with `admission`, acts with `tree` and `ledger`, in the order that makes a landing atomic.
+//!
+//! ```text
+//! objects → read back → indexes → history recorded and stream moved (one transaction) → pointer moved (one rename)
+//! ```
+//!
+//! Up to the transaction nothing names what was written, and a start removes it. From the transaction on the history
+//! is the truth, and a start, or the next call for the attempt, moves the pointer. So a process that dies anywhere
+//! leaves readers with the old version or the new one.
+//!
+//! One landing at a time in a channel: they are decided on the snapshot before.
+
+mod attempts;
+mod error;
+mod import;
+mod recovery;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::sync::{Mutex, MutexGuard, Semaphore, watch};
+use wire::PublicKey;
+
+use crate::admission::{Landing, Package, Scope, Snapshot, history_id, land};
+use crate::closure;
+use crate::digest::Sha256;
+use crate::folder::DataFolder;
+use crate::format::{self, Pointer};
+use crate::http::ChannelFacts;
+use crate::ledger::{AttemptState, Change, Ledger, NewHistory, PublishedObject, Recorded};
+use crate::staging::Staging;
+use crate::tree::{Object, Step, Tree};
+
+pub(crate) use attempts::Landed;
+pub use error::PublishError;
+pub use import::Imported;
+
+/// Attempts verified at once. Decoding a package keeps one processor busy and may need a large decompressor.
+const VERIFICATIONS_MAX: usize = 2;
+
+/// Is told of every step; tests die in it.
+pub(crate) type Reached = Arc<dyn Fn(Step) + Send + Sync>;
+
+/// Everything a Vessel keeps, opened and in line.
+pub struct Publisher {
+    folder: DataFolder,
+    ledger: Ledger,
+    staging: Staging,
+    channels: BTreeMap<String, Channel>,
+    /// Keys of builders that were ever named by Summit.
+    builders: Arc<RwLock<HashSet<PublicKey>>>,
+    facts: watch::Sender<Vec<ChannelFacts>>,
+    verifications: Semaphore,
+    reached: Reached,
+}
+
+struct Channel {
+    name: String,
+    tree: Tree,
+    state: Mutex<State>,
+}
+
+/// What is known of a channel without asking the disk.
+#[derive(Debug, Clone, Default)]
+struct State {
+    snapshot: Snapshot,
+    current: Option<Current>,
+    /// Whether the published pointer names `current`.
+    is_pointed: bool,
+    histories: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Current {
+    number: u64,
+    id: String,
+}
+
+/// What became of packages that were to be published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Published {
+    /// The history that has them.
+    history: String,
+    /// Whether it is a new one.
+    is_new: bool,
+    packages: usize,
+}
+
+impl std::fmt::Debug for Publisher {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Publisher").field("channels", &self.channels.keys()).finish_non_exhaustive()
+    }
+}
+
+impl Publisher {
+    /// Opens the data folder with these channels, locks it, and brings its files in line with its database.
+    ///
+    /// # Errors
+    /// When another process uses it, when the disk or the database refuses, when what is published is damaged.
+    pub async fn open(data: &Path, channels: &[String]) -> Result<Self, PublishError> {
+        Self::open_watched(data, channels, Arc::new(|_| {})).await
+    }
+
+    pub(crate) async fn open_watched(data: &Path, names: &[String], reached: Reached) -> Result<Self, PublishError> {
+        let folder = DataFolder::open(data)?;
+        let ledger = Ledger::open(&folder.database()).await?;
+        let mut channels = BTreeMap::new();
+        let known = ledger.channels().await?;
+        for name in names.iter().chain(&known).collect::<BTreeSet<_>>() {
+            crate::expectation::check_name("channel", name)?;
+            let tree = Tree::new(&folder.public(), name);
+            let state = recovery::bring_in_line(&ledger, name, &tree).await?;
+            channels.insert(name.clone(), Channel { name: name.clone(), tree, state: Mutex::new(state) });
+        }
+        let staging = Staging::new(folder.staging());
+        recovery::sweep_staging(&ledger, &staging).await?;
+        let builders = ledger.builders().await?.iter().filter_map(|key| key.parse().ok()).collect();
+        let publisher = Self {
+            folder,
+            ledger,
+            staging,
+            channels,
+            builders: Arc::new(RwLock::new(builders)),
+            facts: watch::Sender::new(Vec::new()),
+            verifications: Semaphore::new(VERIFICATIONS_MAX),
+            reached,
+        };
+        publisher.tell_facts().await;
+        Ok(publisher)
+    }
+
+    /// The data folder.
+    #[must_use]
+    pub fn folder(&self) -> &DataFolder {
+        &self.folder
+    }
+
+    /// Keys that may call at all, beside the hub's. The set grows as Summit names builders.
+    pub(crate) fn builders(&self) -> Arc<RwLock<HashSet<PublicKey>>> {
+        Arc::clone(&self.builders)
+    }
+
+    /// What the page at `/` says.
+    pub(crate) fn facts(&self) -> watch::Receiver<Vec<ChannelFacts>> {
+        self.facts.subscribe()
+    }
+
+    /// Folds the database's log into its file.
+    pub async fn close(&self) {
+        self.ledger.close().await;
+    }
+
+    /// The newest history that readers of a channel see; none before the first landing.
+    ///
+    /// # Errors
+    /// When there is no such channel.
+    pub(crate) async fn current(&self, channel: &str) -> Result<Option<String>, PublishError> {
+        let channel = self.channel(channel)?;
+        let mut state = channel.state.lock().await;
+        self.settle_pointer(channel, &mut state).await?;
+        Ok(state.current.as_ref().map(|current| current.id.clone()))
+    }
+
+    fn channel(&self, name: &str) -> Result<&Channel, PublishError> {
+        self.channels.get(name).ok_or_else(|| PublishError::NoChannel {
+            channel: name.to_owned(),
+            known: self.channels.keys().cloned().collect(),
+        })
+    }
+
+    /// Publishes `incoming` as one history. `staged` says where a file is that is not in the pool yet.
+    ///
+    /// Run again for the same attempt or with the same packages it changes nothing and answers the same.
+    async fn publish(
+        &self,
+        channel: &Channel,
+        incoming: &[Package],
+        scope: Scope<'_>,
+        staged: impl Fn(&Package) -> std::path::PathBuf,
+    ) -> Result<Published, PublishError> {
+        let mut state = channel.state.lock().await;
+        let attempt_id = match scope {
+            Scope::Order(order) => Some(order.attempt_id),
+            Scope::Folder => None,
+        };
+        if let Some(attempt_id) = attempt_id
+            && let Some(attempt) = self.ledger.attempt(attempt_id).await?
+            && let AttemptState::Landed { history, .. } = attempt.state
+        {
+            self.settle_pointer(channel, &mut state).await?;
+            return Ok(Published { history, is_new: false, packages: state.snapshot.len() });
+        }
+        let landing = land(&state.snapshot, incoming, scope)?;
+        if let (true, Some(current)) = (landing.is_unchanged(), state.current.clone()) {
+            if let Some(attempt_id) = attempt_id {
+                self.ledger.land_unchanged(attempt_id, current.number).await?;
+            }
+            self.settle_pointer(channel, &mut state).await?;
+            return Ok(Published { history: current.id, is_new: false, packages: state.snapshot.len() });
+        }
+        (self.reached)(Step::Decided);
+        self.act(channel, state, landing, attempt_id, staged).await
+    }
+
+    /// Carries a landing out. Chooses nothing.
+    async fn act(
+        &self,
+        channel: &Channel,
+        mut state: MutexGuard<'_, State>,
+        landing: Landing,
+        attempt_id: Option<u64>,
+        staged: impl Fn(&Package) -> std::path::PathBuf,
+    ) -> Result<Published, PublishError> {
+        let remarks = closure::remark(&closure::unmet(&state.snapshot, &landing));
+        let previous = state.current.as_ref().map(|current| current.number);
+        let number = previous.unwrap_or(0) + 1;
+        let id = history_id(number, landing.snapshot.content_digest());
+        let objects: Vec<Object> = landing
+            .arriving
+            .iter()
+            .filter_map(|key| landing.snapshot.get(key))
+            .map(|package| Object {
+                staged: staged(package),
+                pool_path: format::pool_path(&package.meta),
+                sha256: package.sha256,
+                size_bytes: package.size_bytes,
+            })
+            .collect();
+        self.check_objects(&channel.name, &objects).await?;
+        let new = NewHistory {
+            channel: channel.name.clone(),
+            number,
+            id: id.clone(),
+            previous,
+            recorded_at: unix_seconds(),
+            packages: landing.snapshot.len(),
+            changes: changes(&landing, &objects),
+            attempt: attempt_id.map(|attempt_id| (attempt_id, remarks.clone())),
+        };
+        let size_bytes: u64 = objects.iter().map(|object| object.size_bytes).sum();
+        let (tree, snapshot, reached) = (channel.tree.clone(), landing.snapshot, Arc::clone(&self.reached));
+        let history = id.clone();
+        let snapshot = blocking(move || {
+            tree.create()?;
+            tree.store(&objects)?;
+            reached(Step::ObjectsLinked);
+            tree.read_back(&objects)?;
+            reached(Step::ObjectsReadBack);
+            tree.write_history(&history, &snapshot, &*reached)?;
+            Ok(snapshot)
+        })
+        .await?;
+        if self.ledger.record(&new).await? == Recorded::StreamMoved {
+            return Err(PublishError::StreamMoved { channel: channel.name.clone() });
+        }
+        (self.reached)(Step::Recorded);
+        let packages = snapshot.len();
+        let histories = state.histories + 1;
+        *state = State { snapshot, current: Some(Current { number, id: id.clone() }), is_pointed: false, histories };
+        self.settle_pointer(channel, &mut state).await?;
+        tracing::info!(
+            channel.name = %channel.name,
+            history = %id,
+            arriving = landing.arriving.len(),
+            obsolete = landing.obsolete.len(),
+            size_bytes,
+            "published"
+        );
+        if !remarks.is_empty() {
+            tracing::warn!(channel.name = %channel.name, history = %id, "{remarks}");
+        }
+        drop(state);
+        self.tell_facts().await;
+        Ok(Published { history: id, is_new: true, packages })
+    }
+
+    /// Published bytes never change: a path that any history ever named keeps its bytes.
+    async fn check_objects(&self, channel: &str, objects: &[Object]) -> Result<(), PublishError> {
+        let paths = objects.iter().map(|object| object.pool_path.as_str());
+        let published = self.ledger.published(channel, paths).await?;
+        match objects.iter().find(|object| published.get(&object.pool_path).is_some_and(|it| *it != object.sha256)) {
+            None => Ok(()),
+            Some(object) => Err(crate::admission::Refusal::OtherObject { path: object.pool_path.clone() }.into()),
+        }
+    }
+
+    /// Lets readers see the newest history, if they do not yet. After this the landing is complete.
+    async fn settle_pointer(&self, channel: &Channel, state: &mut State) -> Result<(), PublishError> {
+        if state.is_pointed || state.current.is_none() {
+            return Ok(());
+        }
+        let pointer = pointer_of(&self.ledger, &channel.name).await?;
+        let (tree, reached) = (channel.tree.clone(), Arc::clone(&self.reached));
+        blocking(move || Ok(tree.move_pointer(&pointer, &*reached)?)).await?;
+        state.is_pointed = true;
+        Ok(())
+    }
+
+    async fn tell_facts(&self) {
+        let mut facts = Vec::new();
+        for channel in self.channels.values() {
+            let state = channel.state.lock().await;
+            facts.push(ChannelFacts {
+                name: channel.name.clone(),
+                history: state.current.as_ref().map(|current| current.id.clone()),
+                histories: state.histories,
+                packages: state.snapshot.len(),
+            });
+        }
+        self.facts.send_replace(facts);
+    }
+
+    fn admit_builder(&self, key: PublicKey) {
+        self.builders.write().unwrap_or_else(PoisonError::into_inner).insert(key);
+    }
+}
+
+/// The bytes of the root index that the ledger asks for.
+async fn pointer_of(ledger: &Ledger, channel: &str) -> Result<Vec<u8>, PublishError> {
+    let histories = ledger.histories(channel).await?;
+    let streams = ledger.streams(channel).await?;
+    let id = |number: &u64| histories.iter().find(|history| history.number == *number).map(|history| history.id.clone());
+    let streams = streams.iter().filter_map(|(name, number)| Some((name.clone(), id(number)?))).collect();
+    let histories = histories.iter().map(|history| history.id.clone()).collect();
+    format::root_index(&Pointer { streams, histories })
+        .map_err(|source| crate::tree::TreeError::Format { what: format!("the root index of {channel}"), source }.into())
+}
+
+fn changes(landing: &Landing, objects: &[Object]) -> Vec<Change> {
+    let object = |sha256: Sha256| objects.iter().find(move |object| object.sha256 == sha256);
+    let arriving = landing.arriving.iter().map(|key| Change {
+        name: key.name.clone(),
+        architecture: key.architecture.clone(),
+        object: landing.snapshot.get(key).and_then(|package| object(package.sha256)).map(|object| PublishedObject {
+            sha256: object.sha256,
+            pool_path: object.pool_path.clone(),
+        }),
+    });
+    let leaving = landing.obsolete.iter().map(|key| Change {
+        name: key.name.clone(),
+        architecture: key.architecture.clone(),
+        object: None,
+    });
+    arriving.chain(leaving).collect()
+}
+
+/// Runs what waits for the disk where it keeps nobody else waiting.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, PublishError> + Send + 'static,
+) -> Result<T, PublishError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(PublishError::Interrupted { source: Box::new(error) }),
+    }
+}
+
+fn unix_seconds() -> i64 {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX)
+}

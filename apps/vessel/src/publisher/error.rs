@@ -1,0 +1,205 @@
+//! What goes wrong between an announcement and a published history.
+
+use database::DatabaseError;
+use fault::{Fault, Kind};
+
+use crate::admission::Refusal;
+use crate::expectation::ExpectationError;
+use crate::folder::FolderError;
+use crate::staging::StagingError;
+use crate::tree::TreeError;
+use crate::verify::VerifyError;
+
+/// Why packages were not taken or not published.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// The data folder cannot be used.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The database did not do its part.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The published tree could not be read or written.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// A file is no package that can be published.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
+    /// The rules of the channel say no.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// What was announced cannot be expected.
+    #[error(transparent)]
+    Expectation(#[from] ExpectationError),
+    /// Uploaded bytes were not taken.
+    #[error(transparent)]
+    Staging(#[from] StagingError),
+    /// No such channel.
+    #[error("cannot find channel {channel:?}")]
+    NoChannel {
+        /// As it was asked for.
+        channel: String,
+        /// Those that there are.
+        known: Vec<String>,
+    },
+    /// Nobody announced this.
+    #[error("cannot find attempt {attempt_id}: it was never expected, or was withdrawn")]
+    NoAttempt {
+        /// The attempt.
+        attempt_id: u64,
+    },
+    /// The attempt belongs to another builder.
+    #[error("cannot act on attempt {attempt_id} as this builder: it was given to another one")]
+    OtherBuilder {
+        /// The attempt.
+        attempt_id: u64,
+    },
+    /// The artefact is not part of the attempt.
+    #[error("cannot take {sha256} for attempt {attempt_id}: it was not announced")]
+    NotAnnounced {
+        /// The attempt.
+        attempt_id: u64,
+        /// The digest, as it came, shortened.
+        sha256: String,
+    },
+    /// The attempt is known with another announcement.
+    #[error("cannot expect attempt {attempt_id}: it is known with another {field}")]
+    OtherExpectation {
+        /// The attempt.
+        attempt_id: u64,
+        /// The first thing that differs.
+        field: &'static str,
+    },
+    /// Not everything is here.
+    #[error("cannot commit attempt {attempt_id}: {here_bytes} of {size_bytes} bytes of {name} are here")]
+    Incomplete {
+        /// The attempt.
+        attempt_id: u64,
+        /// File name of the first artefact that is not complete.
+        name: String,
+        /// What has come.
+        here_bytes: u64,
+        /// What was announced.
+        size_bytes: u64,
+    },
+    /// The attempt was refused before.
+    #[error("cannot land attempt {attempt_id}: it was refused: {reason}")]
+    WasRefused {
+        /// The attempt.
+        attempt_id: u64,
+        /// Why.
+        reason: String,
+    },
+    /// The attempt has landed.
+    #[error("cannot withdraw attempt {attempt_id}: it has landed in {history}")]
+    HasLanded {
+        /// The attempt.
+        attempt_id: u64,
+        /// Where.
+        history: String,
+    },
+    /// More attempts wait than are ever kept.
+    #[error("cannot expect attempt {attempt_id}: {waiting} attempts are waiting already")]
+    TooManyAttempts {
+        /// The attempt.
+        attempt_id: u64,
+        /// How many.
+        waiting: usize,
+    },
+    /// A chunk of an upload is not like the others.
+    #[error("cannot take a chunk: {why}")]
+    Chunk {
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A folder to import cannot be read.
+    #[error("cannot import {folder:?}", folder = folder.display())]
+    Import {
+        /// The folder.
+        folder: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A folder to import has nothing in it, or too much.
+    #[error("cannot import {folder:?}: {why}", folder = folder.display())]
+    ImportFolder {
+        /// The folder.
+        folder: std::path::PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Somebody else moved the stream.
+    #[error("cannot publish in channel {channel}: its stream was moved by somebody else meanwhile")]
+    StreamMoved {
+        /// The channel.
+        channel: String,
+    },
+    /// The work was cut off.
+    #[error("cannot go on publishing: the work was interrupted")]
+    Interrupted {
+        /// How.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl PublishError {
+    /// Whether the attempt can never land, whatever is tried: its bytes or its order are wrong.
+    pub(crate) fn is_final(&self) -> bool {
+        match self {
+            PublishError::Refused(_) => true,
+            PublishError::Verify(error) => !matches!(error.kind(), Kind::Unavailable),
+            _ => false,
+        }
+    }
+
+    fn inner(&self) -> Option<&dyn Fault> {
+        match self {
+            PublishError::Folder(error) => Some(error),
+            PublishError::Database(error) => Some(error),
+            PublishError::Tree(error) => Some(error),
+            PublishError::Verify(error) => Some(error),
+            PublishError::Refused(error) => Some(error),
+            PublishError::Expectation(error) => Some(error),
+            PublishError::Staging(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl Fault for PublishError {
+    fn kind(&self) -> Kind {
+        match self {
+            PublishError::NoChannel { .. } | PublishError::NoAttempt { .. } => Kind::NotFound,
+            PublishError::OtherBuilder { .. } | PublishError::NotAnnounced { .. } => Kind::Denied,
+            PublishError::OtherExpectation { .. }
+            | PublishError::Incomplete { .. }
+            | PublishError::WasRefused { .. }
+            | PublishError::HasLanded { .. }
+            | PublishError::StreamMoved { .. } => Kind::Conflict,
+            PublishError::TooManyAttempts { .. } | PublishError::Interrupted { .. } => Kind::Unavailable,
+            PublishError::Chunk { .. } | PublishError::ImportFolder { .. } => Kind::Input,
+            PublishError::Import { source, .. } => match source.kind() {
+                std::io::ErrorKind::NotFound => Kind::NotFound,
+                std::io::ErrorKind::PermissionDenied => Kind::Denied,
+                _ => Kind::Unavailable,
+            },
+            _ => self.inner().map_or(Kind::Bug, Fault::kind),
+        }
+    }
+
+    fn hints(&self) -> Vec<String> {
+        match self {
+            PublishError::NoChannel { known, .. } => {
+                vec![format!("there are: {}; `vessel serve --channel NAME` makes another one", known.join(", "))]
+            }
+            PublishError::NoAttempt { .. } => vec!["ask Summit; it must announce an attempt before its upload".into()],
+            PublishError::Incomplete { .. } => vec!["ask for the offset, put the rest, and commit again".into()],
+            PublishError::WasRefused { .. } => vec!["build again under a new attempt".into()],
+            PublishError::NotAnnounced { .. } => vec!["announce every artefact to Summit before uploading".into()],
+            PublishError::StreamMoved { .. } => vec!["commit again".into()],
+            PublishError::TooManyAttempts { .. } => vec!["withdraw attempts that are no longer built".into()],
+            _ => self.inner().map_or_else(Vec::new, Fault::hints),
+        }
+    }
+}

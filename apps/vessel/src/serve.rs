@@ -1,0 +1,153 @@
+//! The running service: the data folder opened, both servers started, and an orderly end.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError};
+
+use fault::{Fault, Kind};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use wire::tonic::service::Routes;
+use wire::vessel::vessel_server::VesselServer;
+use wire::{Identity, IdentityError, PublicKey, WireError, limits};
+
+use crate::http::{self, Shown};
+use crate::publisher::{PublishError, Publisher};
+use crate::service::Service;
+use crate::settings::Settings;
+
+/// Where a running Vessel is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Addresses {
+    /// gRPC.
+    pub grpc: SocketAddr,
+    /// The published tree.
+    pub http: SocketAddr,
+    /// The address that clients are told, without a slash at its end.
+    pub public_url: String,
+    /// The key to pin.
+    pub key: PublicKey,
+}
+
+/// Why a Vessel does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Its data cannot be used.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// Its key cannot be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// gRPC ended.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address} for {what}")]
+    Listen {
+        /// "gRPC" or "HTTP".
+        what: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The published tree cannot be opened.
+    #[error("cannot serve the published tree")]
+    Public {
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl Fault for ServeError {
+    fn kind(&self) -> Kind {
+        match self {
+            ServeError::Publish(error) => error.kind(),
+            ServeError::Identity(error) => error.kind(),
+            ServeError::Wire(error) => error.kind(),
+            ServeError::Listen { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => Kind::Denied,
+            ServeError::Listen { .. } | ServeError::Public { .. } => Kind::Unavailable,
+        }
+    }
+
+    fn hints(&self) -> Vec<String> {
+        match self {
+            ServeError::Publish(error) => error.hints(),
+            ServeError::Identity(error) => error.hints(),
+            ServeError::Wire(error) => error.hints(),
+            ServeError::Listen { address, .. } => vec![format!(
+                "`ss -ltnp | grep :{}` says who uses it; port 0 takes any free one",
+                address.port()
+            )],
+            ServeError::Public { .. } => Vec::new(),
+        }
+    }
+}
+
+/// Runs a Vessel until `shutdown` is ready. `ready` is called once, when both servers listen.
+///
+/// # Errors
+/// When it cannot start, and when one of its servers ends by itself.
+pub async fn serve(
+    settings: Settings,
+    ready: impl FnOnce(&Addresses),
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), ServeError> {
+    let publisher = Arc::new(Publisher::open(&settings.data, &settings.channels).await?);
+    let identity = Identity::load_or_create(&publisher.folder().identity())?;
+    let (grpc_listener, grpc) = listen("gRPC", settings.grpc).await?;
+    let (http_listener, http) = listen("HTTP", settings.http).await?;
+    let public_url = settings.public_url.unwrap_or_else(|| default_url(http));
+    let addresses = Addresses { grpc, http, public_url: public_url.clone(), key: identity.public_key() };
+
+    let shown = Shown::open(&publisher.folder().public(), public_url.clone(), publisher.facts())
+        .map_err(|source| ServeError::Public { source })?;
+    let service = Service::new(Arc::clone(&publisher), settings.hub_key, public_url);
+    let routes =
+        Routes::new(VesselServer::new(service).max_decoding_message_size(limits::MESSAGE_SIZE_BYTES_MAX));
+    let (builders, hub) = (publisher.builders(), settings.hub_key);
+    let allowed =
+        move |key: &PublicKey| *key == hub || builders.read().unwrap_or_else(PoisonError::into_inner).contains(key);
+
+    tracing::info!(%grpc, %http, key = %addresses.key, data = %settings.data.display(), "vessel is ready");
+    ready(&addresses);
+    let (stop, stopped) = watch::channel(false);
+    let http_stopped = wait_for(stopped.clone());
+    let http_server = tokio::spawn(http::serve(http_listener, shown, http_stopped));
+    let grpc_server = wire::serve(grpc_listener, &identity, allowed, routes, wait_for(stopped));
+    tokio::pin!(grpc_server);
+    let result = tokio::select! {
+        result = &mut grpc_server => result,
+        () = shutdown => {
+            tracing::info!("stopping");
+            stop.send_replace(true);
+            grpc_server.await
+        }
+    };
+    stop.send_replace(true);
+    // It has nothing to lose: readers ask again.
+    http_server.abort();
+    publisher.close().await;
+    Ok(result?)
+}
+
+async fn listen(what: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
+    let failed = |source| ServeError::Listen { what, address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+/// An address that a client on this machine can use.
+fn default_url(http: SocketAddr) -> String {
+    match http {
+        SocketAddr::V4(address) if address.ip().is_unspecified() => format!("http://127.0.0.1:{}", address.port()),
+        SocketAddr::V6(address) if address.ip().is_unspecified() => format!("http://[::1]:{}", address.port()),
+        address => format!("http://{address}"),
+    }
+}
+
+async fn wait_for(mut stopped: watch::Receiver<bool>) {
+    // An error means that the sender is gone, which is a stop as well.
+    drop(stopped.wait_for(|stop| *stop).await);
+}

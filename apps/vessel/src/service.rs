@@ -1,0 +1,220 @@
+//! The gRPC service: converts, asks the publisher, converts back. Decides who may call what, and nothing else.
+//!
+//! | call | who |
+//! |---|---|
+//! | Expect, Withdraw, Landing | the hub |
+//! | Offset, Put, Commit | the builder that the attempt names |
+//! | Channel | anyone known |
+
+use std::sync::Arc;
+
+use fault::{Fault, Kind};
+use wire::tonic::{Request, Response, Status, Streaming, async_trait};
+use wire::vessel::vessel_server::Vessel;
+use wire::vessel::{
+    Artefact as WireArtefact, ArtefactKind as WireKind, ChannelReply, ChannelRequest, CommitReply, CommitRequest,
+    ExpectReply, ExpectRequest, LandingReply, LandingRequest, LandingState, OffsetReply, OffsetRequest, PutChunk,
+    PutReply, WithdrawReply, WithdrawRequest,
+};
+use wire::{PublicKey, peer_key, to_status};
+
+use crate::expectation::{Artefact, ArtefactKind, Expectation, ExpectationError};
+use crate::format;
+use crate::ledger::AttemptState;
+use crate::publisher::{Landed, PublishError, Publisher};
+use crate::staging::Announced;
+
+/// Bytes of one chunk. Four times what our builders send, so that they may grow; a quarter of the largest message.
+const CHUNK_SIZE_BYTES_MAX: usize = 1 << 20;
+
+/// The architecture whose index is told when none is asked for.
+const DEFAULT_ARCHITECTURE: &str = "x86_64";
+
+/// Answers calls.
+#[derive(Debug)]
+pub(crate) struct Service {
+    publisher: Arc<Publisher>,
+    hub: PublicKey,
+    public_url: String,
+}
+
+/// Somebody else than the hub calls what only the hub may.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot do this for {caller}: only the hub may")]
+struct NotTheHub {
+    caller: PublicKey,
+}
+
+impl Fault for NotTheHub {
+    fn kind(&self) -> Kind {
+        Kind::Denied
+    }
+
+    fn hints(&self) -> Vec<String> {
+        vec!["`vessel serve --hub-key KEY` says which Summit is the hub; `summit key` prints its key".into()]
+    }
+}
+
+impl Service {
+    pub(crate) fn new(publisher: Arc<Publisher>, hub: PublicKey, public_url: String) -> Self {
+        Self { publisher, hub, public_url }
+    }
+
+    fn check_hub<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        let caller = peer_key(request)?;
+        if caller == self.hub { Ok(()) } else { Err(to_status(&NotTheHub { caller })) }
+    }
+
+    /// Takes chunks until the sender ends or something is wrong.
+    async fn receive(&self, builder: PublicKey, mut chunks: Streaming<PutChunk>) -> Result<u64, Status> {
+        let Some(first) = chunks.message().await? else {
+            return Err(status(PublishError::Chunk { why: "none came".into() }));
+        };
+        let (attempt_id, name) = (first.attempt_id, first.sha256.clone());
+        let (attempt, announced) = self.publisher.announced(builder, attempt_id, &name).await.map_err(status)?;
+        match attempt.state {
+            AttemptState::Expected => {}
+            AttemptState::Landed { .. } => return Ok(announced.size_bytes),
+            AttemptState::Refused { reason } => {
+                return Err(status(PublishError::WasRefused { attempt_id, reason }));
+            }
+        }
+        let received = self.receive_all(first, &mut chunks, announced).await;
+        // What came before a break is kept: the builder asks for the offset and goes on.
+        let settled = self.publisher.settle(attempt_id, announced).await.map_err(status);
+        received?;
+        settled
+    }
+
+    async fn receive_all(
+        &self,
+        first: PutChunk,
+        chunks: &mut Streaming<PutChunk>,
+        announced: Announced,
+    ) -> Result<(), Status> {
+        let (attempt_id, sha256) = (first.attempt_id, first.sha256.clone());
+        let mut next = Some(first);
+        while let Some(chunk) = next {
+            let refused = |why: String| Err(status(PublishError::Chunk { why }));
+            if (chunk.attempt_id, &chunk.sha256) != (attempt_id, &sha256) {
+                return refused("it belongs to another artefact than the first".into());
+            }
+            if chunk.bytes.len() > CHUNK_SIZE_BYTES_MAX {
+                return refused(format!("it has {} bytes, at most {CHUNK_SIZE_BYTES_MAX} are taken", chunk.bytes.len()));
+            }
+            self.publisher.append(attempt_id, announced, chunk.offset, chunk.bytes).await.map_err(status)?;
+            next = chunks.message().await?;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Vessel for Service {
+    async fn expect(&self, request: Request<ExpectRequest>) -> Result<Response<ExpectReply>, Status> {
+        self.check_hub(&request)?;
+        let order = expectation(request.into_inner()).map_err(|error| to_status(&error))?;
+        self.publisher.expect(order).await.map_err(status)?;
+        Ok(Response::new(ExpectReply {}))
+    }
+
+    async fn withdraw(&self, request: Request<WithdrawRequest>) -> Result<Response<WithdrawReply>, Status> {
+        self.check_hub(&request)?;
+        self.publisher.withdraw(request.into_inner().attempt_id).await.map_err(status)?;
+        Ok(Response::new(WithdrawReply {}))
+    }
+
+    async fn landing(&self, request: Request<LandingRequest>) -> Result<Response<LandingReply>, Status> {
+        self.check_hub(&request)?;
+        let landed = self.publisher.landing(request.into_inner().attempt_id).await.map_err(status)?;
+        let (state, history, reason) = match landed {
+            Landed::Unknown => (LandingState::Unknown, String::new(), String::new()),
+            Landed::Expected => (LandingState::Expected, String::new(), String::new()),
+            Landed::Receiving => (LandingState::Receiving, String::new(), String::new()),
+            Landed::Landed { history, remarks } => (LandingState::Landed, history, remarks),
+            Landed::Refused { reason } => (LandingState::Refused, String::new(), reason),
+        };
+        Ok(Response::new(LandingReply { state: state.into(), history, reason }))
+    }
+
+    async fn offset(&self, request: Request<OffsetRequest>) -> Result<Response<OffsetReply>, Status> {
+        let builder = peer_key(&request)?;
+        let OffsetRequest { attempt_id, sha256 } = request.into_inner();
+        let size_bytes = self.publisher.offset(builder, attempt_id, &sha256).await.map_err(status)?;
+        Ok(Response::new(OffsetReply { size_bytes }))
+    }
+
+    async fn put(&self, request: Request<Streaming<PutChunk>>) -> Result<Response<PutReply>, Status> {
+        let builder = peer_key(&request)?;
+        let size_bytes = self.receive(builder, request.into_inner()).await?;
+        Ok(Response::new(PutReply { size_bytes }))
+    }
+
+    async fn commit(&self, request: Request<CommitRequest>) -> Result<Response<CommitReply>, Status> {
+        let builder = peer_key(&request)?;
+        let history = self.publisher.commit(builder, request.into_inner().attempt_id).await.map_err(status)?;
+        Ok(Response::new(CommitReply { history }))
+    }
+
+    async fn channel(&self, request: Request<ChannelRequest>) -> Result<Response<ChannelReply>, Status> {
+        let channel = request.into_inner().channel;
+        let history = self.publisher.current(&channel).await.map_err(status)?.unwrap_or_default();
+        let index_path = if history.is_empty() {
+            String::new()
+        } else {
+            format::index_path(&channel, &history, DEFAULT_ARCHITECTURE).map_err(|error| to_status(&error))?
+        };
+        Ok(Response::new(ChannelReply { history, index_path, public_base_url: self.public_url.clone() }))
+    }
+}
+
+fn status(error: PublishError) -> Status {
+    match error.kind() {
+        Kind::Unavailable | Kind::Bug | Kind::Damaged => {
+            tracing::error!(error = %fault::chain(&error).join(": "), "a call failed");
+        }
+        _ => tracing::debug!(error = %fault::chain(&error).join(": "), "a call was refused"),
+    }
+    to_status(&error)
+}
+
+/// What the hub said, as values; checked as a whole by [`Expectation::checked`].
+fn expectation(request: ExpectRequest) -> Result<Expectation, ExpectationError> {
+    let builder = request.builder_key.parse().map_err(|error: wire::PublicKeyError| ExpectationError::Unreadable {
+        what: "builder key".into(),
+        value: request.builder_key.chars().take(80).collect(),
+        why: error.to_string(),
+    })?;
+    let artefacts: Result<Vec<Artefact>, ExpectationError> = request.artefacts.into_iter().map(artefact).collect();
+    Ok(Expectation {
+        task_id: request.task_id,
+        attempt_id: request.attempt_id,
+        channel: request.channel,
+        source: request.source,
+        version: request.version,
+        release: request.release,
+        build_release: request.build_release,
+        architecture: request.architecture,
+        builder,
+        artefacts: artefacts?,
+    })
+}
+
+fn artefact(artefact: WireArtefact) -> Result<Artefact, ExpectationError> {
+    let name: String = artefact.name.chars().take(300).collect();
+    let unreadable = |what: &str, value: String, why: &str| {
+        Err(ExpectationError::Unreadable { what: format!("{what} of {name:?}"), value, why: why.to_owned() })
+    };
+    let kind = match artefact.kind() {
+        WireKind::Package => ArtefactKind::Package,
+        WireKind::ManifestBinary => ArtefactKind::ManifestBinary,
+        WireKind::ManifestJson => ArtefactKind::ManifestJson,
+        WireKind::Record => ArtefactKind::Record,
+        WireKind::Unspecified => return unreadable("kind", artefact.kind.to_string(), "it is not one that is known"),
+    };
+    let Ok(sha256) = artefact.sha256.parse() else {
+        let value = artefact.sha256.chars().take(80).collect();
+        return unreadable("digest", value, "it is not 64 lower-case hexadecimal digits");
+    };
+    Ok(Artefact { kind, name, size_bytes: artefact.size_bytes, sha256 })
+}

@@ -1,0 +1,241 @@
+//! What a running Vessel is told: by a file, by the command line, which wins, and by defaults.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use fault::{Fault, Kind};
+use repository::{Identifier, IdentifierError};
+use serde::Deserialize;
+use wire::PublicKey;
+
+/// Bytes of a configuration file; a complete one has about 500.
+const FILE_SIZE_BYTES_MAX: u64 = 1 << 20;
+
+/// The channel that there is when none is named; the one that AerynOS clients ask for.
+const DEFAULT_CHANNEL: &str = "main";
+
+/// Settings as written, each may be missing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Written {
+    /// The data folder.
+    pub data: Option<PathBuf>,
+    /// Where builders and Summit connect to.
+    pub grpc: Option<SocketAddr>,
+    /// Where the published tree is served.
+    pub http: Option<SocketAddr>,
+    /// The key of Summit.
+    pub hub_key: Option<PublicKey>,
+    /// The address under which clients reach the published tree.
+    pub public_url: Option<String>,
+    /// Channels to keep.
+    #[serde(default)]
+    pub channels: Vec<String>,
+}
+
+/// Settings, complete and checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The data folder.
+    pub data: PathBuf,
+    /// Where builders and Summit connect to.
+    pub grpc: SocketAddr,
+    /// Where the published tree is served.
+    pub http: SocketAddr,
+    /// The key of Summit.
+    pub hub_key: PublicKey,
+    /// The address under which clients reach the published tree, without a slash at its end; by default the address
+    /// of the HTTP server.
+    pub public_url: Option<String>,
+    /// Channels to keep.
+    pub channels: Vec<String>,
+}
+
+/// Why settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The file cannot be read.
+    #[error("cannot read settings {path:?}", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file says something that is no setting; the source shows the line.
+    #[error("cannot use settings {path:?}", path = path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// What and where.
+        source: Box<toml::de::Error>,
+    },
+    /// A setting without which nothing starts.
+    #[error("cannot start without {what}")]
+    Missing {
+        /// "the data folder" …
+        what: &'static str,
+        /// How to say it.
+        flag: &'static str,
+        /// Its name in a file.
+        key: &'static str,
+    },
+    /// A channel with a name that clients cannot ask for.
+    #[error("cannot use channel {name:?}")]
+    Channel {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        source: IdentifierError,
+    },
+    /// A public address that is none.
+    #[error("cannot use {url:?} as the public address: it must begin with http:// or https:// and have neither blanks nor quotes")]
+    Url {
+        /// As it was given.
+        url: String,
+    },
+}
+
+impl Fault for SettingsError {
+    fn kind(&self) -> Kind {
+        match self {
+            SettingsError::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Kind::NotFound,
+            SettingsError::Read { .. } => Kind::Unavailable,
+            _ => Kind::Input,
+        }
+    }
+
+    fn hints(&self) -> Vec<String> {
+        match self {
+            SettingsError::Missing { flag, key, .. } => vec![format!("say {flag}, or `{key} = …` in the file of --config")],
+            SettingsError::Parse { .. } => {
+                vec!["known are: data, grpc, http, hub_key, public_url, channels".into()]
+            }
+            SettingsError::Channel { source, .. } => source.hints(),
+            SettingsError::Url { .. } => vec!["for example https://packages.example.org".into()],
+            SettingsError::Read { .. } => Vec::new(),
+        }
+    }
+}
+
+impl Written {
+    /// Reads a TOML file.
+    ///
+    /// # Errors
+    /// When it cannot be read, is not TOML, or says something that is no setting.
+    pub fn read(path: &Path) -> Result<Self, SettingsError> {
+        let failed = |source| SettingsError::Read { path: path.to_path_buf(), source };
+        let mut text = String::new();
+        let file = fs_err::File::open(path).map_err(failed)?;
+        std::io::Read::read_to_string(&mut std::io::Read::take(file, FILE_SIZE_BYTES_MAX), &mut text).map_err(failed)?;
+        toml::from_str(&text)
+            .map_err(|source| SettingsError::Parse { path: path.to_path_buf(), source: Box::new(source) })
+    }
+
+    /// What `self` says, and where it says nothing, what `other` says.
+    #[must_use]
+    pub fn or(self, other: Written) -> Written {
+        Written {
+            data: self.data.or(other.data),
+            grpc: self.grpc.or(other.grpc),
+            http: self.http.or(other.http),
+            hub_key: self.hub_key.or(other.hub_key),
+            public_url: self.public_url.or(other.public_url),
+            channels: if self.channels.is_empty() { other.channels } else { self.channels },
+        }
+    }
+
+    /// The complete settings.
+    ///
+    /// # Errors
+    /// When something is missing or cannot be used.
+    pub fn complete(self) -> Result<Settings, SettingsError> {
+        let missing = |what, flag, key| SettingsError::Missing { what, flag, key };
+        let channels = if self.channels.is_empty() { vec![DEFAULT_CHANNEL.to_owned()] } else { self.channels };
+        channels.iter().try_for_each(|name| check_channel(name))?;
+        Ok(Settings {
+            data: self.data.ok_or_else(|| missing("the data folder", "--data DIR", "data"))?,
+            grpc: self.grpc.ok_or_else(|| missing("an address for builders", "--grpc ADDR", "grpc"))?,
+            http: self.http.ok_or_else(|| missing("an address for clients", "--http ADDR", "http"))?,
+            hub_key: self.hub_key.ok_or_else(|| missing("the key of Summit", "--hub-key KEY", "hub_key"))?,
+            public_url: self.public_url.map(checked_url).transpose()?,
+            channels,
+        })
+    }
+}
+
+/// Whether clients can ask for a channel of this name.
+///
+/// # Errors
+/// When they cannot.
+pub fn check_channel(name: &str) -> Result<(), SettingsError> {
+    match name.parse::<Identifier>() {
+        Ok(_) => Ok(()),
+        Err(source) => Err(SettingsError::Channel { name: name.to_owned(), source }),
+    }
+}
+
+fn checked_url(url: String) -> Result<String, SettingsError> {
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+    let is_plain = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"'<>\\".contains(&byte));
+    if rest.is_some_and(is_plain) {
+        Ok(url.trim_end_matches('/').to_owned())
+    } else {
+        Err(SettingsError::Url { url })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE";
+
+    fn file(text: &str) -> Result<Written, SettingsError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vessel.toml");
+        fs_err::write(&path, text).unwrap();
+        Written::read(&path)
+    }
+
+    #[test]
+    fn a_complete_file() {
+        let text = format!(
+            "data = \"/srv/vessel\"\ngrpc = \"127.0.0.1:1\"\nhttp = \"[::1]:2\"\nhub_key = \"{KEY}\"\n\
+             public_url = \"https://example.org/\"\nchannels = [\"main\", \"try-1\"]\n"
+        );
+        let settings = file(&text).unwrap().complete().unwrap();
+        assert_eq!(settings.public_url.as_deref(), Some("https://example.org"));
+        assert_eq!(settings.channels, ["main", "try-1"]);
+        assert_eq!(settings.hub_key.to_string(), KEY);
+    }
+
+    #[test]
+    fn the_command_line_wins_and_main_is_the_channel() {
+        let written = file(&format!("data = \"/a\"\ngrpc = \"127.0.0.1:1\"\nhttp = \"127.0.0.1:2\"\nhub_key = \"{KEY}\"")).unwrap();
+        let command_line = Written { data: Some("/b".into()), ..Written::default() };
+        let settings = command_line.or(written).complete().unwrap();
+        assert_eq!((settings.data, settings.channels), (PathBuf::from("/b"), vec!["main".to_owned()]));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_line() {
+        fn check(text: &str, expect: &str) {
+            let error = file(text).and_then(Written::complete).unwrap_err();
+            let message = fault::chain(&error).join(": ") + &error.hints().join(" ");
+            assert!(message.contains(expect), "{message}");
+        }
+        check("data = \"/a\"\nchannel = \"main\"\n", "line 2");
+        check("data = \"/a\"\ngrpc = \"nowhere\"\n", "line 2");
+        check("hub_key = \"short\"\n", "43 characters");
+        check("", "--data DIR");
+        check("data = \"/a\"\ngrpc = \"127.0.0.1:1\"\nhttp = \"127.0.0.1:2\"\n", "--hub-key KEY");
+        check("channels = [\"../main\"]\n", "\"../main\"");
+        for url in ["ftp://a", "http://", "http://a b", "https://a\\\"b"] {
+            let text = format!(
+                "data = \"/a\"\ngrpc = \"127.0.0.1:1\"\nhttp = \"127.0.0.1:2\"\nhub_key = \"{KEY}\"\npublic_url = \"{url}\""
+            );
+            check(&text, "public address");
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! Uploads in progress: files named by attempt and validated digest, appended to by offset.
+//!
+//! A file is `<sha256>.part` until its announced size is there and its digest is right, then `<sha256>`. Each append
+//! checks the offset against what is here under a lock, so a builder that connects again while its old connection
+//! lingers cannot mix bytes up. Bounded by the announcement: no byte beyond it is written.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use fault::{Fault, Kind};
+
+use crate::digest::Sha256;
+use crate::durable;
+
+/// The uploads of one Vessel.
+#[derive(Debug)]
+pub(crate) struct Staging {
+    root: PathBuf,
+    /// One lock for each artefact that is being written.
+    writers: Mutex<BTreeMap<(u64, Sha256), Arc<Mutex<()>>>>,
+}
+
+/// What is announced of an artefact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Announced {
+    pub(crate) sha256: Sha256,
+    pub(crate) size_bytes: u64,
+}
+
+/// Why bytes were not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum StagingError {
+    /// The bytes are not those that come next.
+    #[error("cannot take bytes of {sha256} from offset {offset}: {here_bytes} bytes are here")]
+    Offset {
+        /// The artefact.
+        sha256: Sha256,
+        /// Where the bytes begin.
+        offset: u64,
+        /// Where they would have to begin.
+        here_bytes: u64,
+    },
+    /// More than was announced.
+    #[error("cannot take bytes of {sha256}: it was announced with {size_bytes} bytes")]
+    TooLong {
+        /// The artefact.
+        sha256: Sha256,
+        /// What was announced.
+        size_bytes: u64,
+    },
+    /// As long as announced, and something else.
+    #[error("cannot accept {expected}: what came has digest {found}")]
+    Digest {
+        /// What was announced.
+        expected: Sha256,
+        /// What came.
+        found: Sha256,
+    },
+    /// The disk refused.
+    #[error("cannot store {sha256} of attempt {attempt_id}")]
+    Disk {
+        /// The attempt.
+        attempt_id: u64,
+        /// The artefact.
+        sha256: Sha256,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Fault for StagingError {
+    fn kind(&self) -> Kind {
+        match self {
+            StagingError::Offset { .. } => Kind::Conflict,
+            StagingError::TooLong { .. } => Kind::Input,
+            StagingError::Digest { .. } => Kind::Damaged,
+            StagingError::Disk { .. } => Kind::Unavailable,
+        }
+    }
+
+    fn hints(&self) -> Vec<String> {
+        match self {
+            StagingError::Offset { .. } => vec!["ask for the offset and go on from there".into()],
+            StagingError::TooLong { .. } => vec!["announce the artefact with the size that it has".into()],
+            StagingError::Digest { .. } => {
+                vec!["what came was thrown away: send the artefact again from its beginning".into()]
+            }
+            StagingError::Disk { .. } => {
+                vec!["make room on the disk of the data folder; what has come so far is kept".into()]
+            }
+        }
+    }
+}
+
+impl Staging {
+    /// Uploads below `root`.
+    pub(crate) fn new(root: PathBuf) -> Self {
+        Self { root, writers: Mutex::default() }
+    }
+
+    /// The folder of an attempt.
+    pub(crate) fn folder(&self, attempt_id: u64) -> PathBuf {
+        self.root.join(attempt_id.to_string())
+    }
+
+    /// Where an artefact is when it is complete.
+    pub(crate) fn complete(&self, attempt_id: u64, sha256: Sha256) -> PathBuf {
+        self.folder(attempt_id).join(sha256.to_string())
+    }
+
+    fn partial(&self, attempt_id: u64, sha256: Sha256) -> PathBuf {
+        self.folder(attempt_id).join(format!("{sha256}.part"))
+    }
+
+    /// How many bytes of an artefact are here.
+    pub(crate) fn size_bytes(&self, attempt_id: u64, announced: Announced) -> Result<u64, StagingError> {
+        let disk = |source| StagingError::Disk { attempt_id, sha256: announced.sha256, source };
+        if length(&self.complete(attempt_id, announced.sha256)).map_err(disk)?.is_some() {
+            return Ok(announced.size_bytes);
+        }
+        Ok(length(&self.partial(attempt_id, announced.sha256)).map_err(disk)?.unwrap_or(0))
+    }
+
+    /// Appends `bytes`, which begin at `offset` of the artefact, and answers how many are here.
+    ///
+    /// Bytes of a complete artefact that come again are passed over: whoever sends them missed our answer.
+    pub(crate) fn append(
+        &self,
+        attempt_id: u64,
+        announced: Announced,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<u64, StagingError> {
+        let Announced { sha256, size_bytes } = announced;
+        let disk = |source| StagingError::Disk { attempt_id, sha256, source };
+        let too_long = StagingError::TooLong { sha256, size_bytes };
+        let count = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let Some(end) = offset.checked_add(count).filter(|end| *end <= size_bytes) else { return Err(too_long) };
+        let writer = self.writer(attempt_id, sha256);
+        let _writing = writer.lock().unwrap_or_else(PoisonError::into_inner);
+        if length(&self.complete(attempt_id, sha256)).map_err(disk)?.is_some() {
+            return Ok(size_bytes);
+        }
+        let path = self.partial(attempt_id, sha256);
+        let here_bytes = length(&path).map_err(disk)?.unwrap_or(0);
+        if offset != here_bytes {
+            return Err(StagingError::Offset { sha256, offset, here_bytes });
+        }
+        if here_bytes == 0 {
+            durable::create_folders(&self.folder(attempt_id)).map_err(disk)?;
+        }
+        append_to(&path, bytes, here_bytes).map_err(disk)?;
+        Ok(end)
+    }
+
+    /// Makes what has come durable; once it is all here, checks its digest and gives it its final name.
+    ///
+    /// Answers how many bytes are here. A file with another digest is thrown away: it can never become right.
+    pub(crate) fn settle(&self, attempt_id: u64, announced: Announced) -> Result<u64, StagingError> {
+        let Announced { sha256, size_bytes } = announced;
+        let disk = |source| StagingError::Disk { attempt_id, sha256, source };
+        let writer = self.writer(attempt_id, sha256);
+        let _writing = writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let (path, complete) = (self.partial(attempt_id, sha256), self.complete(attempt_id, sha256));
+        let Some(here_bytes) = length(&path).map_err(disk)? else {
+            return Ok(if length(&complete).map_err(disk)?.is_some() { size_bytes } else { 0 });
+        };
+        durable::sync_all([path.clone()].iter()).map_err(disk)?;
+        if here_bytes == size_bytes {
+            let found = Sha256::of_file(&path).map_err(disk)?;
+            if found != sha256 {
+                fs_err::remove_file(&path).map_err(disk)?;
+                return Err(StagingError::Digest { expected: sha256, found });
+            }
+            fs_err::rename(&path, &complete).map_err(disk)?;
+        }
+        durable::sync_folder_of(&path).map_err(disk)?;
+        Ok(here_bytes)
+    }
+
+    /// Forgets the uploads of an attempt.
+    pub(crate) fn remove(&self, attempt_id: u64) -> io::Result<()> {
+        let mut writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
+        writers.retain(|(attempt, _), _| *attempt != attempt_id);
+        durable::remove(&self.folder(attempt_id))
+    }
+
+    /// Removes everything that belongs to no attempt for which `is_open` is true.
+    pub(crate) fn sweep(&self, is_open: impl Fn(u64) -> bool) -> io::Result<()> {
+        for entry in fs_err::read_dir(&self.root)? {
+            let entry = entry?;
+            let attempt_id = entry.file_name().to_str().and_then(|name| name.parse().ok());
+            if !attempt_id.is_some_and(&is_open) {
+                tracing::info!(path = %entry.path().display(), "removing an upload that nobody waits for");
+                durable::remove(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn writer(&self, attempt_id: u64, sha256: Sha256) -> Arc<Mutex<()>> {
+        let mut writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(writers.entry((attempt_id, sha256)).or_default())
+    }
+}
+
+fn length(path: &Path) -> io::Result<Option<u64>> {
+    match fs_err::metadata(path) {
+        Ok(metadata) => Ok(Some(metadata.len())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Appends all or nothing: after a failed write, for example on a full disk, the file is as long as before.
+fn append_to(path: &Path, bytes: &[u8], length_before: u64) -> io::Result<()> {
+    let mut file = fs_err::OpenOptions::new().create(true).append(true).open(path)?;
+    file.write_all(bytes).inspect_err(|_| {
+        if let Err(error) = file.set_len(length_before) {
+            tracing::warn!(path = %path.display(), %error, "cannot cut a partial upload back");
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ATTEMPT: u64 = 7;
+
+    fn fixture() -> (tempfile::TempDir, Staging) {
+        let folder = tempfile::tempdir().unwrap();
+        let staging = Staging::new(folder.path().join("staging"));
+        durable::create_folders(&staging.root).unwrap();
+        (folder, staging)
+    }
+
+    fn announced(bytes: &[u8]) -> Announced {
+        Announced { sha256: Sha256::of(bytes), size_bytes: u64::try_from(bytes.len()).unwrap() }
+    }
+
+    #[test]
+    fn pieces_become_the_whole_and_repeats_do_no_harm() {
+        let (_folder, staging) = fixture();
+        let whole = announced(b"abcdef");
+        assert_eq!(staging.size_bytes(ATTEMPT, whole).unwrap(), 0);
+        assert_eq!(staging.append(ATTEMPT, whole, 0, b"abc").unwrap(), 3);
+        assert_eq!(staging.settle(ATTEMPT, whole).unwrap(), 3);
+        assert!(matches!(
+            staging.append(ATTEMPT, whole, 0, b"abc"),
+            Err(StagingError::Offset { here_bytes: 3, .. })
+        ));
+        assert!(matches!(staging.append(ATTEMPT, whole, 4, b"ef"), Err(StagingError::Offset { .. })));
+        assert_eq!(staging.append(ATTEMPT, whole, 3, b"def").unwrap(), 6);
+        assert_eq!(staging.settle(ATTEMPT, whole).unwrap(), 6);
+        assert_eq!(fs_err::read(staging.complete(ATTEMPT, whole.sha256)).unwrap(), b"abcdef");
+        assert_eq!(staging.append(ATTEMPT, whole, 3, b"def").unwrap(), 6, "it was complete");
+        assert_eq!(staging.settle(ATTEMPT, whole).unwrap(), 6);
+        assert_eq!(staging.size_bytes(ATTEMPT, whole).unwrap(), 6);
+    }
+
+    #[test]
+    fn not_a_byte_more_than_announced() {
+        let (_folder, staging) = fixture();
+        let whole = announced(b"abc");
+        for (offset, bytes) in [(0, &b"abcd"[..]), (3, b"d"), (u64::MAX, b"abc")] {
+            let error = staging.append(ATTEMPT, whole, offset, bytes).unwrap_err();
+            assert!(matches!(error, StagingError::TooLong { .. }), "{error}");
+        }
+        assert_eq!(staging.size_bytes(ATTEMPT, whole).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_wrong_digest_is_thrown_away_and_can_be_sent_again() {
+        let (_folder, staging) = fixture();
+        let whole = announced(b"abc");
+        staging.append(ATTEMPT, whole, 0, b"abd").unwrap();
+        let error = staging.settle(ATTEMPT, whole).unwrap_err();
+        assert!(matches!(error, StagingError::Digest { .. }), "{error}");
+        assert_eq!(staging.size_bytes(ATTEMPT, whole).unwrap(), 0);
+        staging.append(ATTEMPT, whole, 0, b"abc").unwrap();
+        assert_eq!(staging.settle(ATTEMPT, whole).unwrap(), 3);
+    }
+
+    #[test]
+    fn an_empty_artefact_is_complete_when_its_only_chunk_came() {
+        let (_folder, staging) = fixture();
+        let whole = announced(b"");
+        assert_eq!(staging.append(ATTEMPT, whole, 0, b"").unwrap(), 0);
+        assert_eq!(staging.settle(ATTEMPT, whole).unwrap(), 0);
+        assert!(staging.complete(ATTEMPT, whole.sha256).exists());
+    }
+
+    #[test]
+    fn sweeping_keeps_what_is_waited_for() {
+        let (_folder, staging) = fixture();
+        let whole = announced(b"abc");
+        for attempt_id in [1, 2] {
+            staging.append(attempt_id, whole, 0, b"abc").unwrap();
+        }
+        fs_err::write(staging.root.join("stray"), "").unwrap();
+        staging.sweep(|attempt_id| attempt_id == 2).unwrap();
+        let left: Vec<_> = fs_err::read_dir(&staging.root).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["2"]);
+        staging.remove(2).unwrap();
+        staging.remove(2).unwrap();
+    }
+}
