@@ -315,7 +315,7 @@ mod tests {
             let error = expander.expand("%(loop)").unwrap_err();
             assert!(error.message.contains("128 levels"), "{}", error.message);
             assert_eq!(error.trace.len(), DEPTH_MAX + 1);
-            let error = expander.expand(&"%scriptBase".repeat(1)).unwrap_err();
+            let error = expander.expand("%scriptBase").unwrap_err();
             assert!(error.message.contains("no definition"), "{}", error.message);
             let error = expander.expand(&"%(options_configure)".repeat(50_000)).unwrap_err();
             assert!(error.message.contains("larger than"), "{}", error.message);

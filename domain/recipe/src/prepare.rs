@@ -73,7 +73,7 @@ pub(crate) fn depends(upstreams: &[Upstream]) -> BTreeSet<Dependency> {
                 Some("rpm") => depends.extend([binary("rpm2cpio"), Dependency::name("cpio")]),
                 Some("deb") => depends.extend([binary("ar")]),
                 Some(extension) if TAR_EXTENSIONS.contains(&extension) => {
-                    depends.extend([binary("bsdtar-static")])
+                    depends.extend([binary("bsdtar-static")]);
                 }
                 _ => {}
             }

@@ -379,7 +379,7 @@ impl Reader {
             match text.parse::<Dependency>() {
                 Ok(dependency) => dependencies.push(dependency),
                 Err(error) => {
-                    self.error(text.position(0), error.to_string(), "write a package name or kind(name)")
+                    self.error(text.position(0), error.to_string(), "write a package name or kind(name)");
                 }
             }
             if text.contains("%(") {

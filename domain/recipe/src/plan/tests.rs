@@ -75,9 +75,7 @@ fn a_profile_replaces_single_phases_of_its_target() {
 
 #[test]
 fn the_callers_toolchain_and_definitions_win() {
-    let mut context = BuildContext::default();
-    context.toolchain = Toolchain::Gnu;
-    context.jobs = 7;
+    let mut context = BuildContext { toolchain: Toolchain::Gnu, jobs: 7, ..BuildContext::default() };
     context.overrides.insert("locale".into(), "C.UTF-8".into());
     context.overrides.insert("vendorID".into(), "pc-linux-gnu".into());
     let plan = plan(&recipe(RECIPE), &context).unwrap();
