@@ -72,7 +72,7 @@ impl Fault for BlitError {
 ///
 /// # Errors
 /// When something cannot be made. What was made so far stays, for the caller to remove.
-pub fn blit(tree: &Tree, store: &Store, usr: &Path, reporter: &dyn Reporter) -> Result<(), BlitError> {
+pub(crate) fn blit(tree: &Tree, store: &Store, usr: &Path, reporter: &dyn Reporter) -> Result<(), BlitError> {
     let running = Running::begin(reporter, Phase::Blit, u64::try_from(tree.nodes.len()).unwrap_or(u64::MAX));
     let blitter = Blitter { store, owner: Owner::of_this_process() };
     fs::create_dir_all(usr).map_err(|source| BlitError::Make { path: usr.to_path_buf(), source })?;

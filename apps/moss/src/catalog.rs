@@ -37,11 +37,6 @@ impl<'a> Catalog<'a> {
         Ok(catalog)
     }
 
-    /// The metadata of a package that some repository has.
-    pub(crate) fn meta(&self, id: &PackageId) -> Option<&'a PackageMeta> {
-        self.by_id.get(id).map(|(_, meta)| *meta)
-    }
-
     /// Where the package is; none when no repository has it.
     pub(crate) fn wanted(&self, id: &PackageId) -> Option<Result<Wanted, repository::UrlError>> {
         let (offer, meta) = self.by_id.get(id)?;

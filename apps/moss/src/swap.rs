@@ -235,7 +235,7 @@ pub(crate) fn refuse_unmanaged(
 ///
 /// # Errors
 /// When nobody can tell what happened, or a step back fails.
-pub fn recover_installation(
+pub(crate) fn recover_installation(
     installation: &Installation,
     database: &Database,
     reporter: &dyn Reporter,
