@@ -12,8 +12,8 @@ use fetch::{Body, Client, HttpError, Validators};
 use fs_err as fs;
 use package::PackageMeta;
 use repository::{
-    Format, Index, IndexError, ROOT_INDEX_BYTES_MAX, RepositoryConfig, RepositorySource, ResolveError,
-    RootIndex, RootIndexError,
+    Index, IndexError, ROOT_INDEX_BYTES_MAX, RepositoryConfig, RepositorySource, ResolveError, RootIndex,
+    RootIndexError,
 };
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
@@ -56,14 +56,6 @@ pub enum RefreshError {
         #[source]
         source: ResolveError,
     },
-    /// It is in a format of the future.
-    #[error("cannot use repository {id}: its packages are in format {:?}, which this version of moss cannot read", format.as_str())]
-    Unsupported {
-        /// The repository.
-        id: String,
-        /// The format.
-        format: Format,
-    },
     /// Its index cannot be read.
     #[error("cannot use repository {id}")]
     Index {
@@ -92,7 +84,6 @@ impl Fault for RefreshError {
             RefreshError::Fetch { source, .. } => source.kind(),
             RefreshError::RootIndex { source, .. } => source.kind(),
             RefreshError::Version { source, .. } => source.kind(),
-            RefreshError::Unsupported { .. } => Kind::Conflict,
             RefreshError::Index { source, .. } => source.kind(),
             RefreshError::Cache { .. } => Kind::Unavailable,
         }
@@ -108,12 +99,6 @@ impl Fault for RefreshError {
             RefreshError::RootIndex { source, .. } => source.hints(),
             RefreshError::Version { source, .. } => source.hints(),
             RefreshError::Index { source, .. } => source.hints(),
-            RefreshError::Unsupported { id, .. } => vec![
-                "update moss; until then the packages that are installed stay as they are".into(),
-                format!(
-                    "or follow a tag that is older: moss repo remove {id}, and moss repo add with --root-index version=tag/NAME"
-                ),
-            ],
             RefreshError::Cache { .. } => Vec::new(),
         }
     }
@@ -232,9 +217,10 @@ impl RepositoryCache<'_> {
     }
 }
 
+/// What was fetched last was verified then, so it serves whatever is wrong now; but a repository in a format of the future
+/// must be told, or it would be followed no more and nobody would know.
 fn may_fall_back(error: &RefreshError) -> bool {
-    !matches!(error, RefreshError::Unsupported { .. })
-        && matches!(error.kind(), Kind::Unavailable | Kind::NotFound | Kind::Damaged)
+    !matches!(error, RefreshError::Version { source: ResolveError::Unsupported { .. }, .. })
 }
 
 /// The directory of a repository in the cache.
@@ -368,9 +354,6 @@ impl Place<'_> {
             .map_err(|source| RefreshError::RootIndex { id: self.id(), source })?;
         let resolved =
             root.resolve(version).map_err(|source| RefreshError::Version { id: self.id(), source })?;
-        if !resolved.format.is_supported() {
-            return Err(RefreshError::Unsupported { id: self.id(), format: resolved.format });
-        }
         memory.root_etag = validators.etag;
         memory.root_last_modified = validators.last_modified;
         Ok(Some(self.repository.source.index_url(&resolved.history)))

@@ -209,7 +209,7 @@ mod tests {
             (1536, "1.5 KiB"),
             (579_233, "565.6 KiB"),
             (1 << 30, "1.0 GiB"),
-            (u64::MAX, "16777216.0 TiB"),
+            (u64::MAX, "16777215.9 TiB"),
         ];
         for (count, expect) in table {
             assert_eq!(bytes(count), expect);
