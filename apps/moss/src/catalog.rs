@@ -1,5 +1,6 @@
 //! From what repositories offer and what is installed to what the resolver chooses among, and back.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use package::PackageMeta;
@@ -19,7 +20,7 @@ impl<'a> Catalog<'a> {
     /// The preferred repository counts for a package that several have.
     pub(crate) fn new(offers: &'a [Offer]) -> Result<Self, PackageIdError> {
         let mut order: Vec<&Offer> = offers.iter().collect();
-        order.sort_by(|left, right| right.repository.priority.cmp(&left.repository.priority));
+        order.sort_by_key(|offer| Reverse(offer.repository.priority));
         let mut catalog = Self { sources: Vec::new(), by_id: HashMap::new() };
         for offer in order {
             let mut candidates = Vec::with_capacity(offer.packages.len());

@@ -444,7 +444,7 @@ impl<'r> System<'r> {
         match tree.nodes.get("lib").map(|node| &node.kind) {
             Some(NodeKind::Directory) => {}
             None => {
-                fs::create_dir(&lib).map_err(|source| ChangeError::Write { path: lib.clone(), source })?
+                fs::create_dir(&lib).map_err(|source| ChangeError::Write { path: lib.clone(), source })?;
             }
             Some(_) => return write(usr.join(".stateID"), &state.id.to_string()),
         }

@@ -54,7 +54,7 @@ pub enum RefreshError {
         id: String,
         /// Why not.
         #[source]
-        source: ResolveError,
+        source: Box<ResolveError>,
     },
     /// Its index cannot be read.
     #[error("cannot use repository {id}")]
@@ -63,7 +63,7 @@ pub enum RefreshError {
         id: String,
         /// Why not.
         #[source]
-        source: IndexError,
+        source: Box<IndexError>,
     },
     /// Its cache cannot be read or written.
     #[error("cannot use the cache of repository {id}, {}", path.display())]
@@ -220,7 +220,7 @@ impl RepositoryCache<'_> {
 /// What was fetched last was verified then, so it serves whatever is wrong now; but a repository in a format of the future
 /// must be told, or it would be followed no more and nobody would know.
 fn may_fall_back(error: &RefreshError) -> bool {
-    !matches!(error, RefreshError::Version { source: ResolveError::Unsupported { .. }, .. })
+    !matches!(error, RefreshError::Version { source, .. } if matches!(**source, ResolveError::Unsupported { .. }))
 }
 
 /// The directory of a repository in the cache.
@@ -279,7 +279,7 @@ impl Place<'_> {
 
     fn parse(&self, bytes: &[u8], index_url: &str) -> Result<Offer, RefreshError> {
         let index = Index::read(Cursor::new(bytes), &Index::limits())
-            .map_err(|source| RefreshError::Index { id: self.id(), source })?;
+            .map_err(|source| RefreshError::Index { id: self.id(), source: Box::new(source) })?;
         Ok(Offer {
             repository: self.repository.clone(),
             index_url: index_url.to_owned(),
@@ -352,8 +352,9 @@ impl Place<'_> {
         };
         let root = RootIndex::from_json(&bytes)
             .map_err(|source| RefreshError::RootIndex { id: self.id(), source })?;
-        let resolved =
-            root.resolve(version).map_err(|source| RefreshError::Version { id: self.id(), source })?;
+        let resolved = root
+            .resolve(version)
+            .map_err(|source| RefreshError::Version { id: self.id(), source: Box::new(source) })?;
         memory.root_etag = validators.etag;
         memory.root_last_modified = validators.last_modified;
         Ok(Some(self.repository.source.index_url(&resolved.history)))

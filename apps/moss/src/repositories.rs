@@ -245,7 +245,7 @@ fn read_key(fields: &mut RepositoryFields, node: &KdlNode) -> Result<(), String>
             fields.priority = Some(number.ok_or("the value of priority must be a whole number from 0")?);
         }
         "active" => {
-            fields.active = Some(value.as_bool().ok_or("the value of active must be #true or #false")?)
+            fields.active = Some(value.as_bool().ok_or("the value of active must be #true or #false")?);
         }
         _ => return Err(format!("{key} is not a key of a repository")),
     }

@@ -250,7 +250,7 @@ pub(crate) fn recover_installation(
                 .warn(&format!("the interrupted change to state {new} was undone: state {old} is active"));
         }
         (_, Some(Journal { old: None, .. })) => {
-            reporter.warn("the interrupted first installation was undone")
+            reporter.warn("the interrupted first installation was undone");
         }
     }
     Ok(())

@@ -183,7 +183,7 @@ pub(super) fn plan(change: &Change, palette: Palette) -> String {
     text.push_str(&format!("Download: {}", bytes(change.download_bytes)));
     match change.added_bytes {
         Some(added) => {
-            text.push_str(&format!(", installed: +{} -{}\n", bytes(added), bytes(change.removed_bytes)))
+            text.push_str(&format!(", installed: +{} -{}\n", bytes(added), bytes(change.removed_bytes)));
         }
         None if change.removed_bytes > 0 => {
             text.push_str(&format!(
