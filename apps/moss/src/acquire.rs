@@ -87,7 +87,7 @@ pub enum AcquireError {
         package: String,
         /// What is wrong.
         #[source]
-        source: ReadError,
+        source: Box<ReadError>,
     },
     /// The disk is too small.
     #[error("cannot store {what}: it needs {needed_bytes} bytes in {}, and {free_bytes} are free", path.display())]
@@ -286,7 +286,7 @@ impl Acquisition<'_> {
         let package = package_text(&wanted.meta);
         let damaged = |source| match source {
             ReadError::Sink { source, .. } => AcquireError::Cache { path: self.cache.to_path_buf(), source },
-            source => AcquireError::Damaged { package: package.clone(), source },
+            source => AcquireError::Damaged { package: package.clone(), source: Box::new(source) },
         };
         let path = self.package_file(&wanted.id);
         let open =

@@ -63,7 +63,7 @@ pub enum ChangeError {
     Acquire(#[from] AcquireError),
     /// The packages make no tree.
     #[error(transparent)]
-    Tree(#[from] TreeError),
+    Tree(#[from] Box<TreeError>),
     /// The tree cannot be put onto the disk.
     #[error(transparent)]
     Blit(#[from] BlitError),
@@ -110,7 +110,7 @@ impl ChangeError {
             ChangeError::Resolve(error) => error,
             ChangeError::Address(error) => error,
             ChangeError::Acquire(error) => error,
-            ChangeError::Tree(error) => error,
+            ChangeError::Tree(error) => error.as_ref(),
             ChangeError::Blit(error) => error,
             ChangeError::Swap(error) => error,
             ChangeError::Write { .. }
@@ -417,7 +417,7 @@ impl<'r> System<'r> {
             .iter()
             .map(|(package, entries)| Layout { package, entries: entries.as_slice() })
             .collect();
-        let mut tree = merge(&layouts)?;
+        let mut tree = merge(&layouts).map_err(Box::new)?;
         for skipped in &tree.skipped {
             let (path, package) = (&skipped.path, &skipped.package);
             self.reporter

@@ -73,7 +73,7 @@ pub enum MaterialiseError {
     Acquire(#[from] AcquireError),
     /// The packages make no tree.
     #[error(transparent)]
-    Tree(#[from] TreeError),
+    Tree(#[from] Box<TreeError>),
     /// The tree cannot be put onto the disk.
     #[error(transparent)]
     Blit(#[from] BlitError),
@@ -93,7 +93,7 @@ impl MaterialiseError {
             MaterialiseError::Resolve(error) => error,
             MaterialiseError::Address(error) => error,
             MaterialiseError::Acquire(error) => error,
-            MaterialiseError::Tree(error) => error,
+            MaterialiseError::Tree(error) => error.as_ref(),
             MaterialiseError::Blit(error) => error,
             MaterialiseError::Occupied { .. } => return None,
         })
@@ -156,7 +156,7 @@ pub fn materialise(request: &Materialise<'_>) -> Result<Materialised, Materialis
         .zip(&acquired)
         .map(|(wanted, acquired)| Layout { package: &wanted.meta.name, entries: &acquired.layout })
         .collect();
-    blit(&merge(&layouts)?, &store, &usr, request.reporter)?;
+    blit(&merge(&layouts).map_err(Box::new)?, &store, &usr, request.reporter)?;
 
     let mut unresolved: Vec<Dependency> =
         resolution.unresolved.into_iter().map(|open| open.dependency).collect();
