@@ -1,3 +1,8 @@
 //! The `boulder` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sandbox::enter_if_asked();
+    boulder::cli::main(std::env::args_os())
+}
