@@ -1,3 +1,7 @@
 //! The `avalanche` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    avalanche::main(std::env::args_os())
+}

@@ -19,7 +19,7 @@ use crate::address::{file_name, is_file_name, redacted};
 use crate::client::{Client, HttpError, Progress};
 use crate::debian::{DebianError, DebianSources};
 use crate::digest::Digest;
-use crate::part::{PartFile, digest_of_file, remove_if_there};
+use crate::part::{PartFile, remove_if_there};
 
 /// Largest source that is taken; the largest real upstream tarballs (browsers, toolchains) are near 1.5 GiB.
 const SOURCE_BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024;
@@ -313,7 +313,7 @@ impl SourceCache {
         if self.verified.lock().is_ok_and(|verified| verified.contains(&sha256)) {
             return Ok(true);
         }
-        let (got, _) = digest_of_file(&path)?;
+        let (got, _) = Digest::of_file(&path)?;
         if got == sha256 {
             self.remember(sha256);
             return Ok(true);

@@ -17,7 +17,6 @@ use fs_err as fs;
 use crate::address::is_file_name;
 use crate::command::{self, CommandError};
 use crate::digest::Digest;
-use crate::part::digest_of_file;
 
 /// The suites that are searched, the one that changes least first. Old suites and the security archive are left out:
 /// their sources move away.
@@ -264,7 +263,7 @@ impl DebianSources {
             source,
         })?;
         let path = destination.join(file_name);
-        match digest_of_file(&path) {
+        match Digest::of_file(&path) {
             Ok((digest, _)) if digest == sha256 => Ok(path),
             _ => Err(DebianError::WrongFile { package: package.clone(), version: version.clone() }),
         }

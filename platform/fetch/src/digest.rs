@@ -1,12 +1,17 @@
 //! SHA-256 digests.
 
 use std::fmt;
+use std::io::{self, Read};
+use std::path::Path;
 
 use fault::{Fault, Kind};
+use fs_err as fs;
 use sha2::{Digest as _, Sha256};
 
 /// Bytes of a SHA-256 digest, FIPS 180-4.
 const SIZE_BYTES: usize = 32;
+/// Bytes of a file read at a time; large enough that system calls cost nothing beside hashing.
+const CHUNK_BYTES: usize = 64 * 1024;
 
 /// A SHA-256 digest; shown as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -49,6 +54,25 @@ impl Digest {
     #[must_use]
     pub fn of(bytes: &[u8]) -> Digest {
         Digest(Sha256::digest(bytes).into())
+    }
+
+    /// The digest and the size of the file at `path`.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn of_file(path: &Path) -> io::Result<(Digest, u64)> {
+        let mut file = fs::File::open(path)?;
+        let mut hasher = Sha256::new();
+        let mut size_bytes = 0_u64;
+        let mut chunk = vec![0; CHUNK_BYTES];
+        loop {
+            let count = file.read(&mut chunk)?;
+            if count == 0 {
+                return Ok((Digest::finish(hasher), size_bytes));
+            }
+            hasher.update(chunk.get(..count).unwrap_or_default());
+            size_bytes = size_bytes.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
+        }
     }
 
     /// The digest that `hasher` has come to.

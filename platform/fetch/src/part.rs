@@ -162,22 +162,6 @@ impl PartFile {
     }
 }
 
-/// The digest and size of the file at `path`.
-pub(crate) fn digest_of_file(path: &Path) -> io::Result<(Digest, u64)> {
-    let mut file = fs::File::open(path)?;
-    let mut hasher = Sha256::new();
-    let mut size_bytes = 0_u64;
-    let mut chunk = vec![0; CHUNK_BYTES];
-    loop {
-        let count = file.read(&mut chunk)?;
-        if count == 0 {
-            return Ok((Digest::finish(hasher), size_bytes));
-        }
-        hasher.update(chunk.get(..count).unwrap_or_default());
-        size_bytes = size_bytes.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
-    }
-}
-
 pub(crate) fn remove_if_there(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -240,6 +224,6 @@ mod tests {
         part.restart(None).unwrap();
         part.append(b"right").unwrap();
         assert_eq!(part.finish().unwrap().sha256, Digest::of(b"right"));
-        assert_eq!(digest_of_file(&path).unwrap(), (Digest::of(b"right"), 5));
+        assert_eq!(Digest::of_file(&path).unwrap(), (Digest::of(b"right"), 5));
     }
 }

@@ -1,0 +1,134 @@
+//! How Boulder is called.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::order::Order;
+use crate::store::AttemptFolder;
+
+/// Tells a program of ours to end with the thread that started it.
+pub(crate) const DIE_WITH_PARENT: &str = "MORAINE_DIE_WITH_PARENT";
+
+/// What build roots are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum RootKind {
+    /// The host's own /usr, with our packages over it.
+    #[default]
+    Host,
+    /// Packages only.
+    Stones,
+}
+
+impl RootKind {
+    fn name(self) -> &'static str {
+        match self {
+            RootKind::Host => "host",
+            RootKind::Stones => "stones",
+        }
+    }
+}
+
+/// The program, and what every build of this agent has in common.
+#[derive(Debug, Clone)]
+pub(crate) struct Boulder {
+    /// The program and the words before its own arguments.
+    pub(crate) program: Vec<OsString>,
+    pub(crate) root: RootKind,
+    pub(crate) jobs: usize,
+    pub(crate) cache: PathBuf,
+    /// Arguments of the operator, for example mirrors of sources.
+    pub(crate) more_arguments: Vec<String>,
+}
+
+/// Boulder where nobody says otherwise: the same program if it is `moraine`, which is all of them, else `boulder`
+/// beside this one, else the one that is installed.
+pub(crate) fn default_program(current: &Path) -> Vec<OsString> {
+    if current.file_name() == Some(OsStr::new("moraine")) {
+        return vec![current.into(), "boulder".into()];
+    }
+    let beside = current.with_file_name("boulder");
+    if beside.is_file() { vec![beside.into()] } else { vec!["boulder".into()] }
+}
+
+impl Boulder {
+    /// The command that builds `order`, whose recipes lie in `folder`.
+    pub(crate) fn command(&self, order: &Order, folder: &AttemptFolder) -> Command {
+        let mut words = self.program.iter();
+        let mut command = Command::new(words.next().map_or(OsStr::new("boulder"), OsString::as_os_str));
+        command
+            .args(words)
+            .arg("build")
+            .arg(folder.source().join(order.recipe_folder()))
+            .arg("--output")
+            .arg(folder.output())
+            .arg("--report")
+            .arg(folder.report())
+            .args(["--root", self.root.name()]);
+        for repository in &order.repositories {
+            let mut parts: Vec<String> =
+                repository.parts().into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+            parts.push(format!("priority={}", repository.priority));
+            command.arg("--repository").arg(parts.join(","));
+        }
+        command
+            .arg("--build-release")
+            .arg(order.build_release.to_string())
+            .arg("--jobs")
+            .arg(self.jobs.to_string())
+            .arg("--cache-dir")
+            .arg(&self.cache)
+            .args(["--architecture", &order.architecture])
+            .args(&self.more_arguments)
+            .current_dir(folder.source())
+            .env("SOURCE_DATE_EPOCH", order.commit_time_seconds.to_string())
+            .env(DIE_WITH_PARENT, "1");
+        command
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::order::samples::order;
+    use crate::store::Store;
+
+    #[test]
+    fn the_command_says_all_of_the_order() {
+        let data = tempfile::tempdir().unwrap();
+        let store = Store::open(data.path()).unwrap();
+        let order = order(5);
+        let boulder = Boulder {
+            program: vec!["/x/moraine".into(), "boulder".into()],
+            root: RootKind::Host,
+            jobs: 2,
+            cache: PathBuf::from("/cache"),
+            more_arguments: vec!["--verbose".to_owned()],
+        };
+        let command = boulder.command(&order, &store.attempt(order.attempt_id));
+        let words: Vec<String> = command.get_args().map(|word| word.to_string_lossy().into_owned()).collect();
+        let attempt = data.path().join("attempts/5").display().to_string();
+        assert_eq!(
+            words.join(" "),
+            format!(
+                "boulder build {attempt}/source/n/nano --output {attempt}/output --report {attempt}/report.json \
+                 --root host --repository id=volatile,base-uri=http://127.0.0.1:1,channel=main,\
+                 version=stream/volatile,priority=10 --build-release 1 --jobs 2 --cache-dir /cache \
+                 --architecture x86_64 --verbose"
+            )
+        );
+    }
+
+    #[test]
+    fn boulder_is_found_where_this_program_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let moraine = folder.path().join("moraine");
+        assert_eq!(default_program(&moraine), [moraine.as_os_str(), OsStr::new("boulder")]);
+        let avalanche = folder.path().join("avalanche");
+        assert_eq!(default_program(&avalanche), ["boulder"]);
+        let beside = folder.path().join("boulder");
+        fs_err::write(&beside, "").unwrap();
+        assert_eq!(default_program(&avalanche), [beside]);
+    }
+}

@@ -1,0 +1,137 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use fault::{Fault, Kind};
+use observe::{LogFormat, LogLevel, Tracing};
+use tokio::signal::unix::{SignalKind, signal};
+use wire::Identity;
+
+use crate::agent;
+use crate::boulder::DIE_WITH_PARENT;
+use crate::settings::Said;
+
+/// Build agent: takes orders from Summit, builds them with Boulder, uploads to Vessel
+#[derive(Debug, Parser)]
+#[command(name = "avalanche", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the agent until it is told to end
+    Run {
+        /// File with settings, in TOML
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        #[command(flatten)]
+        said: Said,
+    },
+    /// Prints the public key of the agent, which is made if there is none
+    Key {
+        /// Folder of the agent
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
+        /// Prints {"public_key": KEY}
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// The machine does not let the agent run.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action}")]
+struct MachineError {
+    action: String,
+    #[source]
+    source: std::io::Error,
+}
+
+impl Fault for MachineError {
+    fn kind(&self) -> Kind {
+        Kind::Unavailable
+    }
+}
+
+/// Runs the program `avalanche` with these arguments, the first of which is its name.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version go to standard output with status 0, mistakes to standard error with status 2.
+            let printed = error.print();
+            return match u8::try_from(error.exit_code()) {
+                Ok(code) if printed.is_ok() => ExitCode::from(code),
+                _ => ExitCode::from(2),
+            };
+        }
+    };
+    observe::run(|| match arguments.command {
+        Command::Run { config, said } => run(config.as_deref(), said),
+        Command::Key { data, json } => key(&data, json),
+    })
+}
+
+fn key(data: &Path, json: bool) -> Result<(), Box<dyn Fault>> {
+    let key = identity(data)?.public_key();
+    let text = if json { serde_json::json!({ "public_key": key }).to_string() } else { key.to_string() };
+    Ok(observe::write_stdout(&format!("{text}\n"))?)
+}
+
+fn run(config: Option<&Path>, said: Said) -> Result<(), Box<dyn Fault>> {
+    die_with_parent();
+    Tracing::start(LogLevel::Info, LogFormat::Text)?;
+    let said = match config {
+        Some(path) => said.or(Said::read(path)?),
+        None => said,
+    };
+    let machine = |action: &str| {
+        let action = action.to_owned();
+        move |source| MachineError { action, source }
+    };
+    let current = std::env::current_exe().map_err(machine("find this program"))?;
+    let settings = said.settle(&current)?;
+    let identity = identity(&settings.data)?;
+    tracing::info!(name = settings.name, key = %identity.public_key(), "the agent starts");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        // It waits for the network; the builds need the processors.
+        .worker_threads(2)
+        .build()
+        .map_err(machine("start the agent"))?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).map_err(machine("listen for signals"))?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(machine("listen for signals"))?;
+        let shutdown = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        Ok(agent::run(settings, identity, shutdown).await?)
+    })
+}
+
+fn identity(data: &Path) -> Result<Identity, Box<dyn Fault>> {
+    fs_err::create_dir_all(data).map_err(|source| MachineError {
+        action: format!("make the data folder {}", data.display()),
+        source,
+    })?;
+    Ok(Identity::load_or_create(&data.join("identity.key"))?)
+}
+
+/// Whoever starts us with the variable wants us to end in order when it ends itself.
+fn die_with_parent() {
+    if std::env::var_os(DIE_WITH_PARENT).is_none() {
+        return;
+    }
+    let signal = rustix::process::Signal::TERM;
+    if let Err(error) = rustix::process::set_parent_process_death_signal(Some(signal)) {
+        tracing::warn!(%error, "this program will not end with the one that started it");
+    }
+}
