@@ -7,6 +7,8 @@
 pub(crate) struct Glob {
     /// As written, without slashes at the end: a path equal to it matches, even if it has glob characters.
     literal: String,
+    /// What every path that matches begins with, so that most paths are done with quickly.
+    prefix: String,
     tokens: Vec<Token>,
 }
 
@@ -27,7 +29,12 @@ impl Glob {
     pub(crate) fn new(pattern: &str) -> Self {
         // What is left of "/" is empty, and covers every absolute path.
         let literal = pattern.trim_end_matches('/');
-        Self { literal: literal.to_owned(), tokens: tokens(literal) }
+        let tokens = tokens(literal);
+        let prefix = tokens
+            .iter()
+            .map_while(|token| if let Token::One(character) = token { Some(*character) } else { None })
+            .collect();
+        Self { literal: literal.to_owned(), prefix, tokens }
     }
 
     /// Whether the pattern covers a path: it matches the path, or a directory that the path is in.
@@ -35,6 +42,9 @@ impl Glob {
         if path == self.literal || path.strip_prefix(&self.literal).is_some_and(|rest| rest.starts_with('/'))
         {
             return true;
+        }
+        if !path.starts_with(&self.prefix) {
+            return false;
         }
         let characters: Vec<char> = path.chars().collect();
         if self.tokens.contains(&Token::Directories) {

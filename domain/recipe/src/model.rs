@@ -370,19 +370,20 @@ impl Recipe {
     }
 }
 
-/// The recipe as `boulder recipe show --json` prints it: names of packages are expanded, the main package comes first.
+/// The recipe as `boulder recipe show --json` prints it: macros in the fields of
+/// packages are expanded, the main package comes first.
 impl Serialize for Recipe {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
-        struct Named<'r, F> {
+        struct Named<F> {
             name: String,
             #[serde(flatten)]
-            fields: &'r F,
+            fields: F,
         }
-        let main = Named { name: self.name.clone(), fields: &self.package };
+        let main = Named { name: self.name.clone(), fields: rules::expand_fields(self, &self.package) };
         let others = self.packages.iter().map(|(name, fields)| {
             let name = rules::expand_identity(self, name).unwrap_or_else(|_| name.text.clone());
-            Named { name, fields }
+            Named { name, fields: rules::expand_fields(self, fields) }
         });
         let packages: Vec<_> = std::iter::once(main).chain(others).collect();
         let profiles: Vec<_> =
@@ -394,8 +395,9 @@ impl Serialize for Recipe {
         map.serialize_entry("release", &self.release)?;
         map.serialize_entry("homepage", &self.homepage)?;
         map.serialize_entry("licenses", &self.licenses)?;
-        map.serialize_entry("summary", &self.package.summary)?;
-        map.serialize_entry("description", &self.package.description)?;
+        let root = packages.first().map(|package| &package.fields);
+        map.serialize_entry("summary", &root.and_then(|fields| fields.summary.as_ref()))?;
+        map.serialize_entry("description", &root.and_then(|fields| fields.description.as_ref()))?;
         map.serialize_entry("upstreams", &self.upstreams)?;
         map.serialize_entry("build_depends", &self.build.build_depends)?;
         map.serialize_entry("check_depends", &self.build.check_depends)?;

@@ -116,6 +116,19 @@ pub(crate) fn expand_identity(recipe: &Recipe, text: &Text) -> Result<String, Ev
     })
 }
 
+/// The fields with their macros expanded, for showing; what cannot be expanded stays as written.
+pub(crate) fn expand_fields(recipe: &Recipe, fields: &PackageFields) -> PackageFields {
+    let mut fields = fields.clone();
+    let lists = [&mut fields.rundeps, &mut fields.conflicts].into_iter().flatten();
+    let paths = fields.paths.iter_mut().map(|path| &mut path.pattern);
+    for text in lists.chain(paths).chain(&mut fields.summary).chain(&mut fields.description) {
+        if let Ok(expanded) = expand_identity(recipe, text) {
+            expanded.trim().clone_into(&mut text.text);
+        }
+    }
+    fields
+}
+
 /// A package while its entries are being merged.
 #[derive(Default)]
 struct Draft {

@@ -187,6 +187,59 @@ fn is_older_than_templates(difference: &str) -> bool {
     difference.contains(": /usr/share/vala/vapi/") || difference.contains(": /usr/share/cmake/CLI11/")
 }
 
+/// Runs a text as bash does a script, with nothing of our environment, and gives what it printed.
+fn bash(arguments: &[&str], script: &str) -> Option<std::process::Output> {
+    std::process::Command::new("bash").args(arguments).arg("-c").arg(script).env_clear().output().ok()
+}
+
+#[test]
+fn scripts_are_what_bash_understands() {
+    let Some(pack) = Pack::open() else { return };
+    // A tenth of them holds every kind of script.
+    for (path, Parsed { recipe, .. }) in pack.recipes().into_iter().step_by(10) {
+        for phase in recipe::plan(&recipe, &BuildContext::new(&recipe, "x86_64")).unwrap().phases {
+            let Some(output) = bash(&["-n"], &phase.script) else { return testkit::skip("bash") };
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{path} {}: {said}", phase.kind.label());
+        }
+    }
+}
+
+#[test]
+fn a_planned_build_runs() {
+    let folder = std::env::temp_dir().join(format!("moraine-recipe-{}", std::process::id()));
+    let place = |name: &str| folder.join(name).display().to_string();
+    let text = "name: demo\nversion: \"1.0\"\nrelease: 1\nhomepage: h\nlicense: MIT\nupstreams:\n  \
+                - https://h/demo 1.0.tar: \
+                0000000000000000000000000000000000000000000000000000000000000000\n"
+        .replace("demo 1.0", "demo-1.0")
+        + "environment: |\n  export GREETING=hello\nsetup: |\n  test -f greeting.in\nbuild: |\n  \
+           sed \"s/WHAT/$GREETING/\" greeting.in > greeting\ninstall: |\n  %install_file greeting \
+           %(installroot)%(datadir)/demo/greeting\n  %tmpfiles \"d /run/demo\"\n  %tmpfiles \"d /run/other\"\n";
+    let recipe = recipe::parse("stone.yaml", &text).unwrap().recipe;
+    let mut context = BuildContext { toolchain: recipe::Toolchain::Gnu, ..BuildContext::default() };
+    context.paths.source_directory = place("sources");
+    context.paths.build_directory = place("build");
+    context.paths.install_root = place("install");
+    context.overrides.insert("locale".into(), "C.UTF-8".into());
+    let source = format!(
+        "set -e; export PATH=/usr/bin:/bin; mkdir -p '{0}/sources' '{0}/x/demo-1.0'; \
+         echo 'WHAT world' > '{0}/x/demo-1.0/greeting.in'; tar -cf '{0}/sources/demo-1.0.tar' -C '{0}/x' demo-1.0",
+        folder.display()
+    );
+    let Some(made) = bash(&[], &source) else { return testkit::skip("bash") };
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    for phase in recipe::plan(&recipe, &context).unwrap().phases {
+        let output = bash(&[], &phase.script).unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: {said}", phase.kind.label());
+    }
+    let read = |path: &str| fs_err::read_to_string(folder.join("install").join(path)).unwrap();
+    assert_eq!(read("usr/share/demo/greeting"), "hello world\n");
+    assert_eq!(read("usr/lib/tmpfiles.d/demo.conf"), "d /run/demo\nd /run/other\n");
+    fs_err::remove_dir_all(&folder).unwrap();
+}
+
 /// What becomes of an old version that readers disagree about.
 #[derive(Debug, PartialEq)]
 enum Verdict {

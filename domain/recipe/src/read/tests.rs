@@ -313,12 +313,13 @@ fn empty_values_are_no_values() {
 #[test]
 fn shown_as_one_json_object() {
     let recipe =
-        parsed("builddeps: [ zlib-devel ]\npackages:\n  - \"%(name)-x\":\n      summary: X\n").recipe;
+        parsed("builddeps: [ zlib-devel ]\npackages:\n  - \"%(name)-x\":\n      summary: X of %(name)\n")
+            .recipe;
     let json = serde_json::to_value(&recipe).unwrap();
     assert_eq!(json["build_depends"], serde_json::json!(["name(zlib-devel)"]));
     assert_eq!(json["packages"][0]["name"], "demo");
     assert_eq!(json["packages"][1]["name"], "demo-x");
-    assert_eq!(json["packages"][1]["summary"], "X");
+    assert_eq!(json["packages"][1]["summary"], "X of demo");
     assert_eq!(json["options"]["toolchain"], "llvm");
     assert_eq!(json["release"], 2);
 }
