@@ -1,5 +1,11 @@
 //! Every real recipe, its old versions that readers disagree about, and what the reference tool made of them.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test's helpers fail by panicking, as the tests themselves do"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
