@@ -185,10 +185,13 @@ impl Acquisition<'_> {
             running.advance(wanted.meta.download_size_bytes.unwrap_or_default());
             Ok(acquired)
         })?;
-        // The contents must be on the disk before anything says that they are complete.
-        sync_file_system(self.cache).map_err(|source| self.cache_error(source))?;
-        for wanted in wanted {
-            self.mark_unpacked(&wanted.id).map_err(|source| self.cache_error(source))?;
+        let unmarked: Vec<PathBuf> =
+            wanted.iter().map(|wanted| self.mark(&wanted.id)).filter(|mark| !mark.exists()).collect();
+        if !unmarked.is_empty() {
+            // The contents must be on the disk before anything says that they are complete.
+            let marked = sync_file_system(self.cache)
+                .and_then(|()| unmarked.iter().try_for_each(|mark| fs::write(mark, [])));
+            marked.map_err(|source| self.cache_error(source))?;
         }
         Ok(acquired)
     }
@@ -200,11 +203,6 @@ impl Acquisition<'_> {
 
     fn mark(&self, id: &PackageId) -> PathBuf {
         self.package_file(id).with_extension("unpacked")
-    }
-
-    fn mark_unpacked(&self, id: &PackageId) -> io::Result<()> {
-        let mark = self.mark(id);
-        if mark.exists() { Ok(()) } else { fs::write(mark, []) }
     }
 
     fn cache_error(&self, source: io::Error) -> AcquireError {

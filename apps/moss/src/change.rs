@@ -14,11 +14,11 @@ use kdl::{KdlDocument, KdlNode};
 use package::PackageMeta;
 use repository::{RepositoryConfig, UrlError};
 use system::resolve::{Installed, Missing, Origin, Request, Resolution, ResolveError, Universe, resolve};
-use system::tree::{Layout, NodeKind, Tree, TreeError, merge};
+use system::tree::{IMPLIED_DIRECTORY_MODE, Layout, NodeKind, Tree, TreeError, merge};
 use system::{PackageId, PackageIdError, StateId};
 
 use crate::acquire::{AcquireError, Acquisition, Wanted};
-use crate::blit::{BlitError, blit};
+use crate::blit::{BlitError, blit, set_mode};
 use crate::catalog::{Catalog, candidate};
 use crate::database::{Database, DatabaseError, State, StateMember, StoredPackage};
 use crate::installation::{Access, Installation, InstallationError};
@@ -30,6 +30,9 @@ use crate::swap::{StopAfter, Swap, SwapError, discard, recover_installation, ref
 
 /// Files of the tree that moss writes itself; a package's own are left out.
 const GENERATED_FILES: [&str; 2] = [".stateID", "lib/system-model.kdl"];
+
+/// Mode of those files.
+const GENERATED_FILE_MODE: u32 = 0o644;
 
 /// What a system says of itself where no package does.
 const GENERIC_OS_RELEASE: &str = "NAME=\"Unbranded OS\"\nID=unbranded-os\nPRETTY_NAME=\"Unbranded OS\"\n";
@@ -435,16 +438,18 @@ impl<'r> System<'r> {
         discard(&staging)?;
         let usr = staging.join("usr");
         blit(tree, &self.installation.store(), &usr, self.reporter)?;
-        let write = |path: PathBuf, text: &str| match fs::write(&path, text) {
-            Ok(()) => Ok(()),
-            Err(source) => Err(ChangeError::Write { path, source }),
+        let write = |path: PathBuf, text: &str| {
+            // Everybody reads these, whatever the umask of whoever installs.
+            let written = fs::write(&path, text).and_then(|()| set_mode(&path, GENERATED_FILE_MODE));
+            written.map_err(|source| ChangeError::Write { path, source })
         };
         // Only into a directory of the tree itself: a packaged link could lead out of it.
         let lib = usr.join("lib");
         match tree.nodes.get("lib").map(|node| &node.kind) {
             Some(NodeKind::Directory) => {}
             None => {
-                fs::create_dir(&lib).map_err(|source| ChangeError::Write { path: lib.clone(), source })?;
+                let made = fs::create_dir(&lib).and_then(|()| set_mode(&lib, IMPLIED_DIRECTORY_MODE));
+                made.map_err(|source| ChangeError::Write { path: lib.clone(), source })?;
             }
             Some(_) => return write(usr.join(".stateID"), &state.id.to_string()),
         }

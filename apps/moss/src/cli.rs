@@ -23,6 +23,9 @@ use crate::inspect;
 use crate::reporter::Reporter;
 
 /// Package manager: installs atomically, with rollback.
+///
+/// Every change makes a new /usr and exchanges it for the old one in one step; `moss state activate` goes back. Triggers that
+/// packages carry are not run yet, and the boot loader is left alone.
 #[derive(Debug, Parser)]
 #[command(name = "moss", version, propagate_version = true)]
 struct Moss {
