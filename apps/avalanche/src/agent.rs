@@ -349,6 +349,7 @@ impl Agent {
 
     fn beat(&mut self) {
         self.logs_grew();
+        self.handle(Event::Beat);
         if self.session.is_some() {
             let held = self.held();
             self.send(from_agent::Message::Heartbeat(Heartbeat { held }));

@@ -38,7 +38,9 @@ pub(crate) struct Boulder {
     pub(crate) root: RootKind,
     pub(crate) jobs: usize,
     pub(crate) cache: PathBuf,
-    /// Arguments of the operator, for example mirrors of sources.
+    /// Other places for sources, as Boulder takes them.
+    pub(crate) mirrors: Vec<String>,
+    /// Further arguments of the operator.
     pub(crate) more_arguments: Vec<String>,
 }
 
@@ -80,6 +82,12 @@ impl Boulder {
             .arg("--cache-dir")
             .arg(&self.cache)
             .args(["--architecture", &order.architecture])
+            .args(self.mirrors.iter().flat_map(|mirror| ["--mirror", mirror]));
+        if order.limits.memory_bytes > 0 {
+            // Boulder counts in MiB; a limit below one is one.
+            command.arg("--memory-limit").arg((order.limits.memory_bytes >> 20).max(1).to_string());
+        }
+        command
             .args(&self.more_arguments)
             .current_dir(folder.source())
             .env("SOURCE_DATE_EPOCH", order.commit_time_seconds.to_string())
@@ -98,13 +106,15 @@ mod tests {
     fn the_command_says_all_of_the_order() {
         let data = tempfile::tempdir().unwrap();
         let store = Store::open(data.path()).unwrap();
-        let order = order(5);
+        let mut order = order(5);
+        order.limits.memory_bytes = 3 << 20;
         let boulder = Boulder {
             program: vec!["/x/moraine".into(), "boulder".into()],
             root: RootKind::Host,
             jobs: 2,
             cache: PathBuf::from("/cache"),
-            more_arguments: vec!["--verbose".to_owned()],
+            mirrors: vec!["debian".to_owned()],
+            more_arguments: vec!["--keep".to_owned()],
         };
         let command = boulder.command(&order, &store.attempt(order.attempt_id));
         let words: Vec<String> = command.get_args().map(|word| word.to_string_lossy().into_owned()).collect();
@@ -115,7 +125,7 @@ mod tests {
                 "boulder build {attempt}/source/n/nano --output {attempt}/output --report {attempt}/report.json \
                  --root host --repository id=volatile,base-uri=http://127.0.0.1:1,channel=main,\
                  version=stream/volatile,priority=10 --build-release 1 --jobs 2 --cache-dir /cache \
-                 --architecture x86_64 --verbose"
+                 --architecture x86_64 --mirror debian --memory-limit 3 --keep"
             )
         );
     }

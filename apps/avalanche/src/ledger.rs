@@ -2,13 +2,18 @@
 //!
 //! Everything that happens is an [`Event`]; [`Ledger::handle`] changes the ledger and gives the [`Effect`]s to carry
 //! out, in order. Logs are sent one piece at a time: the next piece begins where Summit says that the last one ended,
-//! so no byte is lost or doubled however often the connection breaks. The end of an attempt is told after all of its
+//! so no byte is lost or doubled however often the connection breaks. A piece that nobody acknowledges is sent again after
+//! some beats. The end of an attempt is told after all of its
 //! log, and told again after each reconnection until Summit answers.
 
 use std::collections::BTreeMap;
 
 use crate::order::{AttemptId, LeaseToken, Order};
 use crate::outcome::{Artefact, Failure, FailureClass, Outcome};
+
+/// Beats after which a piece of log that was not acknowledged is sent again: Summit could not store it, and says nothing
+/// then. Acknowledgements normally take milliseconds.
+const BEATS_UNTIL_RESENT: u32 = 3;
 
 /// Where and to whom to bring what was built.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +69,8 @@ pub(crate) enum Event {
     },
     Cancelled(AttemptId),
     Released(AttemptId),
+    /// Some seconds have passed.
+    Beat,
     /// The agent is ending.
     Stopping,
 }
@@ -169,8 +176,8 @@ struct Attempt {
 struct LogCursor {
     size_bytes: u64,
     acknowledged_bytes: u64,
-    /// A piece was sent and is not acknowledged.
-    in_flight: bool,
+    /// A piece was sent and is not acknowledged, for so many beats.
+    in_flight: Option<u32>,
     /// Summit takes no more of it.
     full: bool,
 }
@@ -240,7 +247,7 @@ impl Ledger {
             }
             Event::LogAcknowledged { id, offset, full } => {
                 if let Some(attempt) = self.attempts.get_mut(&id) {
-                    attempt.log.in_flight = false;
+                    attempt.log.in_flight = None;
                     attempt.log.full |= full;
                     // A Summit that claims more than there is would make the end never come.
                     attempt.log.acknowledged_bytes = offset.min(attempt.log.size_bytes);
@@ -260,6 +267,7 @@ impl Ledger {
             Event::UploadEnded { id, result } => self.upload_ended(id, result, &mut effects),
             Event::Cancelled(id) => self.cancel(id, &mut effects),
             Event::Released(id) => self.forget(id, &mut effects),
+            Event::Beat => self.beat(&mut effects),
             Event::Stopping => self.stop(&mut effects),
         }
         effects
@@ -269,7 +277,7 @@ impl Ledger {
         self.attached = true;
         for attempt in self.attempts.values_mut() {
             attempt.told = false;
-            attempt.log.in_flight = false;
+            attempt.log.in_flight = None;
         }
         for verdict in verdicts {
             if !verdict.keep {
@@ -278,6 +286,24 @@ impl Ledger {
                 attempt.log.acknowledged_bytes = verdict.log_offset.min(attempt.log.size_bytes);
             }
         }
+        for (id, attempt) in &self.attempts {
+            if matches!(attempt.phase, Phase::Building) {
+                // The connection may have broken between the order and the first word about it.
+                effects.push(tell(*id, attempt.lease_token, Word::Started));
+            }
+        }
+        self.go_on_with_all(effects);
+    }
+
+    fn beat(&mut self, effects: &mut Vec<Effect>) {
+        for attempt in self.attempts.values_mut() {
+            attempt.log.in_flight =
+                attempt.log.in_flight.map(|beats| beats + 1).filter(|beats| *beats < BEATS_UNTIL_RESENT);
+        }
+        self.go_on_with_all(effects);
+    }
+
+    fn go_on_with_all(&mut self, effects: &mut Vec<Effect>) {
         let ids: Vec<AttemptId> = self.attempts.keys().copied().collect();
         for id in ids {
             self.go_on(id, effects);
@@ -430,12 +456,15 @@ impl Ledger {
     /// Sends the next piece of the log, or after all of it tells the end.
     fn go_on(&mut self, id: AttemptId, effects: &mut Vec<Effect>) {
         let Some(attempt) = self.attempts.get_mut(&id) else { return };
-        if !self.attached || attempt.log.in_flight || matches!(attempt.phase, Phase::Ending(After::Delete)) {
+        if !self.attached
+            || attempt.log.in_flight.is_some()
+            || matches!(attempt.phase, Phase::Ending(After::Delete))
+        {
             return;
         }
         let lease_token = attempt.lease_token;
         if !attempt.log.is_done() {
-            attempt.log.in_flight = true;
+            attempt.log.in_flight = Some(0);
             effects.push(Effect::SendLog { id, lease_token, offset: attempt.log.acknowledged_bytes });
             return;
         }

@@ -16,7 +16,7 @@
 mod agent;
 mod boulder;
 mod build;
-mod command;
+pub mod cli;
 mod connection;
 mod ledger;
 mod order;
@@ -25,5 +25,3 @@ mod settings;
 mod store;
 mod upload;
 mod watch;
-
-pub use command::main;

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    avalanche::main(std::env::args_os())
+    avalanche::cli::main(std::env::args_os())
 }

@@ -73,6 +73,8 @@ pub(crate) struct Limits {
     pub(crate) silence_seconds: u32,
     pub(crate) log_bytes: u64,
     pub(crate) output_bytes: u64,
+    /// 0 for no limit but the machine's.
+    pub(crate) memory_bytes: u64,
 }
 
 impl Order {
@@ -111,6 +113,7 @@ impl Order {
                 silence_seconds: or(limits.silence_seconds, SILENCE_SECONDS_DEFAULT),
                 log_bytes: or_large(limits.log_bytes, LOG_BYTES_DEFAULT),
                 output_bytes: or_large(limits.output_bytes, OUTPUT_BYTES_DEFAULT),
+                memory_bytes: limits.memory_bytes,
             },
             source_name: order.source_name,
             commit_time_seconds: order.commit_time_seconds,
@@ -146,7 +149,7 @@ impl Repository {
     pub(crate) fn parts(&self) -> Vec<(&'static str, &str)> {
         let mut parts = vec![("id", self.id.as_str())];
         match &self.source {
-            RepositorySource::Index { uri } => parts.push(("index-uri", uri)),
+            RepositorySource::Index { uri } => parts.push(("uri", uri)),
             RepositorySource::Root { base_uri, channel, version } => {
                 parts.extend([("base-uri", base_uri.as_str()), ("channel", channel), ("version", version)]);
             }

@@ -1,5 +1,6 @@
 //! How builds end: what Boulder reports, what is kept on disk, what Summit is told.
 
+pub(crate) use farm::failure::FailureClass;
 use serde::{Deserialize, Serialize};
 use wire::summit;
 
@@ -42,23 +43,6 @@ pub(crate) struct Failure {
     pub(crate) message: String,
 }
 
-/// What is to blame. The names are those of the task's failure classes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum FailureClass {
-    Build,
-    Dependency,
-    TimeLimit,
-    Silence,
-    LogLimit,
-    SizeLimit,
-    OutOfMemory,
-    HostFault,
-    StoreFault,
-    Cancelled,
-    Unsupported,
-}
-
 impl Failure {
     pub(crate) fn new(class: FailureClass, phase: &str, message: &str) -> Failure {
         let line = message.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -97,46 +81,33 @@ pub(crate) fn read_report(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// A class by the name Boulder gives it. A source that no place has is the recipe's matter: told as a fault of the
-/// host, one dead address would set every builder aside.
+/// A class by its name. One that this version does not know is the recipe's matter: told as a fault of the host, it
+/// would set every builder aside.
 fn class_of(name: &str) -> FailureClass {
-    match name.replace('_', "-").as_str() {
-        "dependency" => FailureClass::Dependency,
-        "time-limit" => FailureClass::TimeLimit,
-        "silence" => FailureClass::Silence,
-        "log-limit" => FailureClass::LogLimit,
-        "size-limit" => FailureClass::SizeLimit,
-        "out-of-memory" => FailureClass::OutOfMemory,
-        "host" | "host-fault" => FailureClass::HostFault,
-        "store-fault" => FailureClass::StoreFault,
-        "cancelled" => FailureClass::Cancelled,
-        "unsupported" => FailureClass::Unsupported,
-        _ => FailureClass::Build,
-    }
+    serde_json::from_value(name.into()).unwrap_or(FailureClass::Build)
 }
 
-impl From<FailureClass> for summit::FailureClass {
-    fn from(class: FailureClass) -> Self {
-        match class {
-            FailureClass::Build => summit::FailureClass::Build,
-            FailureClass::Dependency => summit::FailureClass::Dependency,
-            FailureClass::TimeLimit => summit::FailureClass::TimeLimit,
-            FailureClass::Silence => summit::FailureClass::Silence,
-            FailureClass::LogLimit => summit::FailureClass::LogLimit,
-            FailureClass::SizeLimit => summit::FailureClass::SizeLimit,
-            FailureClass::OutOfMemory => summit::FailureClass::OutOfMemory,
-            FailureClass::HostFault => summit::FailureClass::HostFault,
-            FailureClass::StoreFault => summit::FailureClass::StoreFault,
-            FailureClass::Cancelled => summit::FailureClass::Cancelled,
-            FailureClass::Unsupported => summit::FailureClass::Unsupported,
-        }
+fn wire_class(class: FailureClass) -> summit::FailureClass {
+    match class {
+        FailureClass::Build => summit::FailureClass::Build,
+        FailureClass::Dependency => summit::FailureClass::Dependency,
+        FailureClass::TimeLimit => summit::FailureClass::TimeLimit,
+        FailureClass::Silence => summit::FailureClass::Silence,
+        FailureClass::LogLimit => summit::FailureClass::LogLimit,
+        FailureClass::SizeLimit => summit::FailureClass::SizeLimit,
+        FailureClass::OutOfMemory => summit::FailureClass::OutOfMemory,
+        FailureClass::HostFault => summit::FailureClass::HostFault,
+        FailureClass::StoreFault => summit::FailureClass::StoreFault,
+        FailureClass::Lost => summit::FailureClass::Lost,
+        FailureClass::Cancelled => summit::FailureClass::Cancelled,
+        FailureClass::Unsupported => summit::FailureClass::Unsupported,
     }
 }
 
 impl From<&Failure> for summit::Failed {
     fn from(failure: &Failure) -> Self {
         summit::Failed {
-            class: summit::FailureClass::from(failure.class).into(),
+            class: wire_class(failure.class).into(),
             message: failure.message.clone(),
             phase: failure.phase.clone(),
         }
@@ -201,9 +172,9 @@ mod tests {
             r#"{"outcome":"failed","class":"build","phase":"check","message":"it\ndoes not pass"}"#,
             Err((FailureClass::Build, "it does not pass")),
         );
-        check(r#"{"outcome":"failed","class":"host"}"#, Err((FailureClass::HostFault, "")));
-        check(r#"{"outcome":"failed","class":"time_limit"}"#, Err((FailureClass::TimeLimit, "")));
-        check(r#"{"outcome":"failed","class":"source"}"#, Err((FailureClass::Build, "")));
+        check(r#"{"outcome":"failed","class":"host-fault"}"#, Err((FailureClass::HostFault, "")));
+        check(r#"{"outcome":"failed","class":"time-limit"}"#, Err((FailureClass::TimeLimit, "")));
+        check(r#"{"outcome":"failed","class":"of tomorrow"}"#, Err((FailureClass::Build, "")));
         check("", Err((FailureClass::HostFault, "report cannot be read")));
         check("{\"outcome\":\"maybe\"}", Err((FailureClass::HostFault, "report cannot be read")));
     }

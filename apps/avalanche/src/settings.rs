@@ -44,6 +44,13 @@ pub(crate) struct Said {
     /// The Boulder to run [default: the one beside this program]
     #[arg(long, value_name = "PROGRAM")]
     pub(crate) boulder: Option<PathBuf>,
+    /// Folder of sources, packages and build folders; agents of one machine may share it [default: in the data folder]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cache: Option<PathBuf>,
+    /// Another place for sources: `debian`, or the address of a folder; may be repeated
+    #[arg(long = "mirror", value_name = "PLACE")]
+    #[serde(default)]
+    pub(crate) mirrors: Vec<String>,
     /// A further argument for every `boulder build`; may be repeated
     #[arg(long = "boulder-argument", value_name = "ARGUMENT", allow_hyphen_values = true)]
     #[serde(default)]
@@ -122,8 +129,6 @@ impl Said {
 
     /// This, and where it says nothing, `other`.
     pub(crate) fn or(self, other: Said) -> Said {
-        let boulder_arguments =
-            if self.boulder_arguments.is_empty() { other.boulder_arguments } else { self.boulder_arguments };
         Said {
             data: self.data.or(other.data),
             summit: self.summit.or(other.summit),
@@ -133,7 +138,9 @@ impl Said {
             jobs: self.jobs.or(other.jobs),
             root: self.root.or(other.root),
             boulder: self.boulder.or(other.boulder),
-            boulder_arguments,
+            cache: self.cache.or(other.cache),
+            mirrors: or_list(self.mirrors, other.mirrors),
+            boulder_arguments: or_list(self.boulder_arguments, other.boulder_arguments),
             free_bytes_min: self.free_bytes_min.or(other.free_bytes_min),
         }
     }
@@ -156,11 +163,17 @@ impl Said {
             Some(program) => vec![program.into()],
             None => default_program(current),
         };
+        let cache = match &self.cache {
+            Some(cache) => std::path::absolute(cache)
+                .map_err(|source| SettingsError::Read { path: cache.clone(), source })?,
+            None => data.join("boulder"),
+        };
         let boulder = Boulder {
             program,
             root: self.root.unwrap_or_default(),
             jobs,
-            cache: data.join("boulder"),
+            cache,
+            mirrors: self.mirrors,
             more_arguments: self.boulder_arguments,
         };
         Ok(Settings {
@@ -173,6 +186,11 @@ impl Said {
             free_bytes_min: self.free_bytes_min.unwrap_or(FREE_BYTES_MIN_DEFAULT),
         })
     }
+}
+
+/// A list that says something replaces the other one.
+fn or_list(list: Vec<String>, other: Vec<String>) -> Vec<String> {
+    if list.is_empty() { other } else { list }
 }
 
 fn in_range(name: &'static str, value: usize, max: usize) -> Result<usize, SettingsError> {

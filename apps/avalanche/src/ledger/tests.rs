@@ -128,7 +128,7 @@ fn a_broken_connection_stops_nothing_and_resumes_by_offset() {
     assert_eq!(ledger.handle(grew(50)), [], "nobody is there");
     assert_eq!(ledger.held()[0].log_size_bytes, 50);
     assert_eq!(ledger.building(), 1);
-    assert_eq!(ledger.handle(keep(7)), [send(7)]);
+    assert_eq!(ledger.handle(keep(7)), [tell(ID, TOKEN, Word::Started), send(7)]);
     assert_eq!(ledger.handle(Event::Detached), []);
     let effects = end(&mut ledger, Outcome::Built(artefacts()), 60);
     assert_eq!(effects.len(), 1, "kept, and told to nobody");
@@ -273,4 +273,18 @@ fn stopping_kills_builds_and_leaves_what_was_built() {
     assert_eq!(end(&mut ledger, Outcome::Failed(broken()), 0), [Effect::Delete(ID)]);
     assert_eq!(built().handle(Event::Stopping), []);
     assert_eq!(uploading().handle(Event::Stopping), [Effect::StopUpload(ID)]);
+}
+
+#[test]
+fn a_piece_that_nobody_acknowledges_is_sent_again() {
+    let mut ledger = building();
+    assert_eq!(ledger.handle(grew(10)), [send(0)]);
+    for _ in 1..BEATS_UNTIL_RESENT {
+        assert_eq!(ledger.handle(Event::Beat), []);
+    }
+    assert_eq!(ledger.handle(Event::Beat), [send(0)]);
+    assert_eq!(ledger.handle(acknowledged(10)), []);
+    for _ in 0..=BEATS_UNTIL_RESENT {
+        assert_eq!(ledger.handle(Event::Beat), [], "nothing is under way");
+    }
 }

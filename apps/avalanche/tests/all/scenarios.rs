@@ -140,6 +140,7 @@ async fn a_restart_of_summit_kills_no_build_and_loses_no_byte() {
     let held = &session.hello.held[0];
     assert_eq!((held.attempt_id, held.lease_token, held.state()), (1, 1001, HeldState::Building));
     assert!(held.log_size_bytes > 200_000);
+    assert!(matches!(session.next().await, from_agent::Message::Started(started) if started.attempt_id == 1));
     fs_err::write(farm.place.path("finish"), "").unwrap();
     assert_eq!(built(&session).await.len(), 2);
 

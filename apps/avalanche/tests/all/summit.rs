@@ -151,14 +151,17 @@ impl Session {
         self.send(to_agent::Message::LogAcknowledged(word)).await;
     }
 
-    /// Appends a piece that fits exactly. Anything else is a lost or doubled byte.
+    /// Stores a piece. One that was sent again must say the same again, and none may leave a gap.
     pub(crate) fn store(&self, chunk: &wire::summit::LogChunk) -> u64 {
         assert_eq!(chunk.lease_token, chunk.attempt_id + 1000);
         assert!(!chunk.bytes.is_empty());
         let mut logs = self.logs.lock().unwrap();
         let log = logs.entry(chunk.attempt_id).or_default();
-        assert_eq!(usize::try_from(chunk.offset).unwrap(), log.len(), "a byte of the log is lost or doubled");
-        log.extend_from_slice(&chunk.bytes);
+        let offset = usize::try_from(chunk.offset).unwrap();
+        assert!(offset <= log.len(), "bytes {} to {offset} of the log are lost", log.len());
+        let (known, new) = chunk.bytes.split_at(chunk.bytes.len().min(log.len() - offset));
+        assert_eq!(known, &log[offset..offset + known.len()], "the log says something else the second time");
+        log.extend_from_slice(new);
         log.len().try_into().unwrap()
     }
 
@@ -175,7 +178,7 @@ impl Session {
         while !done() {
             assert!(tokio::time::Instant::now() < deadline, "waited too long until {what}");
             match self.raw().await {
-                from_agent::Message::Heartbeat(_) => {}
+                from_agent::Message::Heartbeat(_) | from_agent::Message::Started(_) => {}
                 from_agent::Message::Log(chunk) => {
                     let offset = self.store(&chunk);
                     self.acknowledge(chunk.attempt_id, offset).await;

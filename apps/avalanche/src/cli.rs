@@ -30,7 +30,7 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
         #[command(flatten)]
-        said: Said,
+        said: Box<Said>,
     },
     /// Prints the public key of the agent, which is made if there is none
     Key {
@@ -60,19 +60,12 @@ impl Fault for MachineError {
 
 /// Runs the program `avalanche` with these arguments, the first of which is its name.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let arguments = match Arguments::try_parse_from(arguments) {
+    let arguments: Arguments = match observe::parse(arguments) {
         Ok(arguments) => arguments,
-        Err(error) => {
-            // Help and version go to standard output with status 0, mistakes to standard error with status 2.
-            let printed = error.print();
-            return match u8::try_from(error.exit_code()) {
-                Ok(code) if printed.is_ok() => ExitCode::from(code),
-                _ => ExitCode::from(2),
-            };
-        }
+        Err(status) => return status,
     };
     observe::run(|| match arguments.command {
-        Command::Run { config, said } => run(config.as_deref(), said),
+        Command::Run { config, said } => run(config.as_deref(), *said),
         Command::Key { data, json } => key(&data, json),
     })
 }
