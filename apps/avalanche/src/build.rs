@@ -79,7 +79,7 @@ impl Build {
         let command = self.boulder.command(&self.order, &self.folder);
         let program = command.get_program().to_string_lossy().into_owned();
         let end = watch(command, spool, limits, cancelled).map_err(|error| {
-            let message = format!("cannot run {program}: {error}");
+            let message = format!("cannot run {program} and keep its log: {error}");
             Failure::new(FailureClass::HostFault, "", &message)
         })?;
         let limit = |class, message: String| Err(Failure::new(class, "", &message));

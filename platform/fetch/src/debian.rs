@@ -291,6 +291,9 @@ impl DebianSources {
             ("Dir::State::Lists", format!("{folder}/lists")),
             ("Dir::State::Status", format!("{folder}/status")),
             ("Dir::Cache", format!("{folder}/cache")),
+            // Several commands may run at once; nothing of them is worth keeping.
+            ("Dir::Cache::pkgcache", String::new()),
+            ("Dir::Cache::srcpkgcache", String::new()),
             // Plain text is what the search reads.
             ("Acquire::GzipIndexes", "false".to_owned()),
             ("Acquire::Languages", "none".to_owned()),
