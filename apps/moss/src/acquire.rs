@@ -27,9 +27,6 @@ const WORKERS_MAX: usize = 8;
 /// Largest package file when the index does not say its size: more than the largest package known.
 const PACKAGE_BYTES_MAX: u64 = 16 << 30;
 
-/// Space that stays free on the disk whatever is downloaded, so that logs and databases of the system go on working.
-const FREE_BYTES_MIN: u64 = 16 << 20;
-
 /// A package that is wanted.
 #[derive(Debug, Clone)]
 pub(crate) struct Wanted {
@@ -218,7 +215,7 @@ impl Acquisition<'_> {
     fn check_space(&self, what: &str, needed_bytes: u64) -> Result<(), AcquireError> {
         let status = rustix::fs::statvfs(self.cache).map_err(|source| self.cache_error(source.into()))?;
         let free_bytes = status.f_bavail.saturating_mul(status.f_frsize);
-        if needed_bytes == 0 || needed_bytes.saturating_add(FREE_BYTES_MIN) <= free_bytes {
+        if needed_bytes <= free_bytes {
             return Ok(());
         }
         Err(AcquireError::NoSpace {
