@@ -418,3 +418,172 @@ fn check_source(current: &Snapshot, order: &Expectation, has: impl Fn(&str) -> b
 fn is_of(package: &Package, order: &Expectation) -> bool {
     package.meta.source_id == order.source && package.meta.architecture == order.architecture
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::expectation::ArtefactKind;
+    use crate::expectation::tests::{artefact, order as nano_order};
+    use crate::test_packages::meta;
+
+    /// `source/name@release.build#bytes`
+    fn package(text: &str) -> Package {
+        let (text, bytes) = text.split_once('#').unwrap();
+        let (source, rest) = text.split_once('/').unwrap();
+        let (name, rank) = rest.split_once('@').unwrap();
+        let (release, build) = rank.split_once('.').unwrap();
+        let mut meta = meta(source, name, release.parse().unwrap());
+        meta.build_release = build.parse().unwrap();
+        Package { meta, sha256: Sha256::of(bytes.as_bytes()), size_bytes: 1 }
+    }
+
+    fn packages(texts: &[&str]) -> Vec<Package> {
+        texts.iter().map(|text| package(text)).collect()
+    }
+
+    fn order(source: &str, release: u64, build_release: u64) -> Expectation {
+        Expectation { source: source.into(), version: "1".into(), release, build_release, ..nano_order() }
+    }
+
+    fn names(keys: &[PackageKey]) -> String {
+        keys.iter().map(|key| key.name.as_str()).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Lands an order of source `s` with release 2 build 1; answers "arriving | obsolete", or the refusal.
+    fn check(current: &[&str], incoming: &[&str], expect: &str) {
+        let snapshot: Snapshot = packages(current).into_iter().collect();
+        let order = order("s", 2, 1);
+        let found = match land(&snapshot, &packages(incoming), Scope::Order(&order)) {
+            Ok(landing) => {
+                assert_eq!(landing.is_unchanged(), landing.snapshot == snapshot);
+                format!("{} | {}", names(&landing.arriving), names(&landing.obsolete))
+            }
+            Err(refusal) => {
+                assert!(!refusal.hints().is_empty(), "{refusal}");
+                refusal.to_string()
+            }
+        };
+        assert!(found.contains(expect), "{current:?} + {incoming:?}: {found:?}, expected {expect:?}");
+    }
+
+    #[test]
+    fn orders() {
+        check(&[], &["s/a@2.1#x"], "a | ");
+        check(&["s/a@1.1#x"], &["s/a@2.1#y"], "a | ");
+        check(&["s/a@1.9#x"], &["s/a@2.1#y"], "a | ");
+        check(&["s/a@2.0#x"], &["s/a@2.1#y"], "a | ");
+        check(&["t/b@9.1#x"], &["s/a@2.1#y"], "a | ");
+        // Twice the same is once.
+        check(&["s/a@2.1#x"], &["s/a@2.1#x"], " | ");
+        check(&["s/a@2.1#x"], &["s/a@2.1#x", "s/b@2.1#y"], "b | ");
+        // What the source no longer makes leaves; what others make stays.
+        check(&["s/a@1.1#x", "s/old@1.1#y", "t/b@1.1#z"], &["s/a@2.1#w"], "a | old");
+        check(&["s/old@1.1#y"], &["s/a@2.1#w"], "a | old");
+        // Never backwards, never other bytes.
+        check(&["s/a@3.1#x"], &["s/a@2.1#y"], "a release 2 build 1: release 3 build 1 is published");
+        check(&["s/a@2.2#x"], &["s/a@2.1#y"], "release 2 build 2 is published");
+        check(&["s/a@2.1#x"], &["s/a@2.1#y"], "published with other bytes");
+        check(&["s/old@3.1#x"], &["s/a@2.1#y"], "release 3 build 1 is published");
+        check(&["s/a@2.1#x", "s/b@2.1#y"], &["s/a@2.1#x"], "package b, published with this release, is not in it");
+        // A name belongs to its source.
+        check(&["t/a@1.1#x"], &["s/a@2.1#y"], "belongs to source t");
+        // Not what was ordered.
+        check(&[], &["t/a@2.1#x"], "source is \"t\", ordered was \"s\"");
+        check(&[], &["s/a@3.1#x"], "release is \"3\", ordered was \"2\"");
+        check(&[], &["s/a@2.2#x"], "build release is \"2\"");
+        check(&[], &["s/a@2.1#x", "s/a@2.1#y"], "twice");
+        check(&[], &["s/..@2.1#x"], "cannot publish a package");
+        check(&[], &["s/a b@2.1#x"], "cannot publish a package");
+    }
+
+    #[test]
+    fn other_versions_and_architectures_were_not_ordered() {
+        let order = order("s", 2, 1);
+        for (change, field) in [
+            ((|meta: &mut PackageMeta| meta.version = "2".into()) as fn(&mut PackageMeta), "version"),
+            (|meta| meta.architecture = "aarch64".into(), "architecture"),
+        ] {
+            let mut package = package("s/a@2.1#x");
+            change(&mut package.meta);
+            let refusal = land(&Snapshot::default(), &[package], Scope::Order(&order)).unwrap_err();
+            assert!(matches!(&refusal, Refusal::NotOrdered { field: found, .. } if *found == field), "{refusal}");
+            assert_eq!(refusal.kind(), Kind::Denied);
+        }
+    }
+
+    #[test]
+    fn another_architecture_is_another_package() {
+        let mut other = package("s/a@9.1#x");
+        other.meta.architecture = "aarch64".into();
+        let snapshot: Snapshot = [other].into_iter().collect();
+        let landing = land(&snapshot, &packages(&["s/a@2.1#x"]), Scope::Order(&order("s", 2, 1))).unwrap();
+        assert_eq!((landing.snapshot.len(), landing.obsolete.len()), (2, 0));
+    }
+
+    #[test]
+    fn a_folder_replaces_and_removes_nothing_else() {
+        let snapshot: Snapshot = packages(&["s/a@1.1#x", "s/old@1.1#y", "t/b@1.1#z"]).into_iter().collect();
+        let landing = land(&snapshot, &packages(&["s/a@2.1#v", "u/b@2.1#w"]), Scope::Folder).unwrap();
+        assert_eq!((names(&landing.arriving), names(&landing.obsolete)), ("a b".into(), String::new()));
+        assert!(land(&snapshot, &packages(&["s/a@0.1#v"]), Scope::Folder).is_err());
+        let again = land(&landing.snapshot, &packages(&["s/a@2.1#v", "u/b@2.1#w"]), Scope::Folder).unwrap();
+        assert!(again.is_unchanged());
+    }
+
+    #[test]
+    fn landing_twice_is_landing_once() {
+        let order = order("s", 2, 1);
+        let snapshot: Snapshot = packages(&["s/old@1.1#y"]).into_iter().collect();
+        let incoming = packages(&["s/a@2.1#x", "s/b@2.1#y"]);
+        let first = land(&snapshot, &incoming, Scope::Order(&order)).unwrap();
+        let second = land(&first.snapshot, &incoming, Scope::Order(&order)).unwrap();
+        assert!(second.is_unchanged());
+        assert_eq!(second.snapshot, first.snapshot);
+    }
+
+    #[test]
+    fn of_several_releases_the_newest_is_taken() {
+        let (taken, passed_over) =
+            newest(packages(&["s/a@1.1#x", "s/a@3.1#y", "s/a@2.1#z", "s/b@1.1#w", "s/b@1.1#w"])).unwrap();
+        let ranks: Vec<_> = taken.iter().map(|package| (package.meta.name.as_str(), package.rank())).collect();
+        assert_eq!(ranks, [("a", (3, 1)), ("b", (1, 1))]);
+        assert_eq!(passed_over.len(), 3);
+        let refusal = newest(packages(&["s/a@1.1#x", "s/a@1.1#y"])).unwrap_err();
+        assert!(matches!(refusal, Refusal::Twice { .. }), "{refusal}");
+    }
+
+    #[test]
+    fn what_cannot_land_is_not_even_expected() {
+        fn check(current: &[&str], announced: &[(&str, &str)], expect: Option<&str>) {
+            let snapshot: Snapshot = packages(current).into_iter().collect();
+            let mut order = order("s", 2, 1);
+            order.artefacts = announced
+                .iter()
+                .map(|(name, bytes)| artefact(ArtefactKind::Package, &format!("{name}-1-2-1-x86_64.stone"), bytes.as_bytes()))
+                .collect();
+            let found = expectable(&snapshot, &order).err().map(|refusal| refusal.to_string());
+            assert_eq!(found.is_some(), expect.is_some(), "{current:?}: {found:?}");
+            assert!(found.unwrap_or_default().contains(expect.unwrap_or_default()));
+        }
+        check(&[], &[("a", "x")], None);
+        check(&["s/a@1.1#x", "s/old@1.1#y"], &[("a", "y")], None);
+        check(&["s/a@2.1#x"], &[("a", "x")], None);
+        check(&["s/a@3.1#x"], &[("a", "y")], Some("release 3 build 1 is published"));
+        check(&["s/a@2.1#x"], &[("a", "y")], Some("other bytes"));
+        check(&["s/b@3.1#x"], &[("a", "y")], Some("release 3 build 1 is published"));
+        check(&["s/a@2.1#x", "s/b@2.1#x"], &[("a", "x")], Some("package b"));
+        check(&["t/a@1.1#x"], &[("a", "y")], Some("belongs to source t"));
+    }
+
+    #[test]
+    fn ids_name_content() {
+        let one: Snapshot = packages(&["s/a@1.1#x"]).into_iter().collect();
+        let same: Snapshot = packages(&["s/a@1.1#x"]).into_iter().collect();
+        let other: Snapshot = packages(&["s/a@1.1#y"]).into_iter().collect();
+        let id = |snapshot: &Snapshot| history_id(17, snapshot.content_digest());
+        assert_eq!(id(&one), id(&same));
+        assert_ne!(id(&one), id(&other));
+        assert!(id(&one).parse::<repository::Identifier>().is_ok(), "{}", id(&one));
+        assert!(id(&one).starts_with("17-") && id(&one).len() == 11);
+    }
+}

@@ -80,3 +80,58 @@ pub fn remark(unmet: &[Unmet]) -> String {
 fn offers(meta: &PackageMeta) -> impl Iterator<Item = Dependency> + '_ {
     meta.provides.iter().cloned().chain([Dependency::name(meta.name.clone())])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admission::{Package, Scope, land};
+    use crate::digest::Sha256;
+    use crate::test_packages::meta_with;
+
+    fn package(name: &str, release: u64, depends: &[&str], provides: &[&str]) -> Package {
+        let sha256 = Sha256::of(format!("{name} {release}").as_bytes());
+        Package { meta: meta_with(name, release, depends, provides), sha256, size_bytes: 1 }
+    }
+
+    fn check(before: Vec<Package>, incoming: &[Package], expect: &str) {
+        let before: Snapshot = before.into_iter().collect();
+        let landing = land(&before, incoming, Scope::Folder).unwrap();
+        assert_eq!(remark(&unmet(&before, &landing)), expect);
+    }
+
+    #[test]
+    fn needs_are_met_by_names_and_offers_old_and_new() {
+        let library = || package("lib", 1, &[], &["soname(l.so.1(x86_64))"]);
+        check(vec![], &[library(), package("app", 1, &["soname(l.so.1(x86_64))", "lib"], &[])], "");
+        check(vec![library()], &[package("app", 1, &["soname(l.so.1(x86_64))", "app"], &[])], "");
+        check(vec![], &[package("app", 1, &["lib"], &[])], "nothing in the channel provides name(lib) needed by app (x86_64)");
+    }
+
+    #[test]
+    fn whoever_relied_on_what_leaves_is_named() {
+        let library = package("lib", 1, &[], &["soname(l.so.1(x86_64))"]);
+        let apps = ["a", "b", "c"].map(|name| package(name, 1, &["soname(l.so.1(x86_64))"], &[]));
+        let before = apps.into_iter().chain([library]).collect();
+        let newer = package("lib", 2, &[], &["soname(l.so.2(x86_64))"]);
+        check(
+            before,
+            &[newer],
+            "nothing in the channel provides soname(l.so.1(x86_64)) needed by a (x86_64) and 2 more",
+        );
+    }
+
+    #[test]
+    fn old_wounds_are_not_told_again() {
+        check(vec![package("a", 1, &["missing"], &[])], &[package("b", 1, &[], &[])], "");
+    }
+
+    #[test]
+    fn a_long_list_is_cut() {
+        let needs: Vec<String> = (0..20).map(|number| format!("need{number:02}")).collect();
+        let needs: Vec<&str> = needs.iter().map(String::as_str).collect();
+        let before = Snapshot::default();
+        let landing = land(&before, &[package("a", 1, &needs, &[])], Scope::Folder).unwrap();
+        let text = remark(&unmet(&before, &landing));
+        assert!(text.ends_with("and 12 more") && text.contains("need07") && !text.contains("need08"), "{text}");
+    }
+}

@@ -24,6 +24,8 @@ pub mod serve;
 mod service;
 pub mod settings;
 mod staging;
+#[cfg(test)]
+mod test_packages;
 mod tree;
 mod verify;
 

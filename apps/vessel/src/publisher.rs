@@ -14,6 +14,8 @@ mod attempts;
 mod error;
 mod import;
 mod recovery;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;

@@ -50,7 +50,7 @@ pub(crate) fn render(base_url: &str, channels: &[ChannelFacts]) -> String {
                 @if let Some(channel) = channels.first() {
                     h2 { "Use it" }
                     p { "With this project's Moss:" }
-                    pre { "moss repo add moraine " (base_url) "/" (channel.name) "/moss-root-index.json\nmoss repo update" }
+                    pre { "moss repo add moraine " (base_url) " --root-index channel=" (channel.name) ",version=stream/volatile" }
                     p { "Or as a file " code { "/etc/moss/repo.d/moraine.yaml" } ", for any Moss that knows versioned repositories:" }
                     pre { "moraine:\n    description: Packages built here\n    base-uri: " (base_url) "\n    channel: " (channel.name) "\n    version: stream/volatile\n    priority: 10" }
                 }

@@ -166,7 +166,12 @@ impl Publisher {
             AttemptState::Expected => {}
         }
         let order = Arc::new(attempt.expectation);
-        match self.land_attempt(&order).await {
+        let landed = match self.land_attempt(&order).await {
+            // Another call for the same attempt was faster, and took the upload away.
+            Err(error) => self.landed_meanwhile(attempt_id).await?.ok_or(error),
+            landed => landed,
+        };
+        match landed {
             Ok(history) => {
                 self.forget_upload(attempt_id);
                 (self.reached)(Step::StagingRemoved);
@@ -180,6 +185,16 @@ impl Publisher {
                 Err(error)
             }
             Err(error) => Err(error),
+        }
+    }
+
+    async fn landed_meanwhile(&self, attempt_id: u64) -> Result<Option<String>, PublishError> {
+        match self.ledger.attempt(attempt_id).await? {
+            Some(Attempt { state: AttemptState::Landed { history, .. }, expectation }) => {
+                self.current(&expectation.channel).await?;
+                Ok(Some(history))
+            }
+            _ => Ok(None),
         }
     }
 

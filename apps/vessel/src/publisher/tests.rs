@@ -1,0 +1,352 @@
+//! Landings that are repeated, interrupted and killed at every step.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use fault::Fault;
+use wire::PublicKey;
+
+use super::*;
+use crate::admission::Refusal;
+use crate::durable;
+use crate::expectation::tests::artefact;
+use crate::expectation::{ArtefactKind, Expectation};
+use crate::staging::Announced;
+use crate::test_packages::{meta, stone};
+
+/// Which step the child dies at, and where.
+const CRASH_STEP: &str = "VESSEL_TEST_CRASH_STEP";
+const CRASH_DATA: &str = "VESSEL_TEST_CRASH_DATA";
+
+const STEPS: [Step; 9] = [
+    Step::Decided,
+    Step::ObjectsLinked,
+    Step::ObjectsReadBack,
+    Step::IndexesWritten,
+    Step::HistoryNamed,
+    Step::Recorded,
+    Step::PointerWritten,
+    Step::PointerMoved,
+    Step::StagingRemoved,
+];
+
+fn builder() -> PublicKey {
+    PublicKey::from_bytes([1; 32])
+}
+
+async fn open(data: &Path) -> Arc<Publisher> {
+    Arc::new(Publisher::open(data, &["main".to_owned()]).await.unwrap())
+}
+
+/// An order of `source` with packages by name and content.
+fn order(attempt_id: u64, source: &str, release: u64, contents: &[(&str, &str)]) -> (Expectation, Vec<Vec<u8>>) {
+    let files: Vec<(String, Vec<u8>)> = contents
+        .iter()
+        .map(|(name, content)| {
+            let meta = meta(source, name, release);
+            (meta.file_name(), stone(&meta, content.as_bytes()))
+        })
+        .collect();
+    let manifest = (format!("manifest-{attempt_id}.jsonc"), format!("{{ \"attempt\": {attempt_id} }}").into_bytes());
+    let mut artefacts: Vec<_> =
+        files.iter().map(|(name, bytes)| artefact(ArtefactKind::Package, name, bytes)).collect();
+    artefacts.push(artefact(ArtefactKind::ManifestJson, &manifest.0, &manifest.1));
+    let order = Expectation {
+        task_id: attempt_id,
+        attempt_id,
+        channel: "main".into(),
+        source: source.into(),
+        version: "1".into(),
+        release,
+        build_release: 1,
+        architecture: "x86_64".into(),
+        builder: builder(),
+        artefacts,
+    };
+    (order, files.into_iter().map(|(_, bytes)| bytes).chain([manifest.1]).collect())
+}
+
+/// Announces and uploads, and does not commit.
+async fn upload(publisher: &Arc<Publisher>, (order, files): &(Expectation, Vec<Vec<u8>>)) {
+    publisher.expect(order.clone()).await.unwrap();
+    for bytes in files {
+        let announced = Announced { sha256: Sha256::of(bytes), size_bytes: u64::try_from(bytes.len()).unwrap() };
+        publisher.append(order.attempt_id, announced, 0, bytes.clone()).await.unwrap();
+        publisher.settle(order.attempt_id, announced).await.unwrap();
+    }
+}
+
+async fn deliver(publisher: &Arc<Publisher>, what: &(Expectation, Vec<Vec<u8>>)) -> Result<String, PublishError> {
+    upload(publisher, what).await;
+    publisher.commit(builder(), what.0.attempt_id).await
+}
+
+/// What a reader finds: id and packages of the history that the pointer names, every byte of it read and compared.
+fn read_as_a_client(data: &Path) -> Option<(String, Vec<String>)> {
+    let root = data.join("public/main");
+    let pointer = fs_err::read(root.join("moss-root-index.json")).ok()?;
+    let id = format::pointed(&pointer).unwrap().unwrap();
+    let folder = root.join("history").join(&id).join("x86_64");
+    let index = repository::Index::read(
+        fs_err::File::open(folder.join("stone.index")).unwrap(),
+        &repository::Index::limits(),
+    )
+    .unwrap();
+    let names = index.packages().iter().map(|meta| {
+        let path = folder.join(meta.uri.as_ref().unwrap());
+        assert_eq!(Sha256::of_file(&path).unwrap().to_string(), *meta.hash.as_ref().unwrap());
+        assert_eq!(fs_err::metadata(&path).unwrap().len(), meta.download_size_bytes.unwrap());
+        format!("{}@{}", meta.name, meta.release)
+    });
+    Some((id, names.collect()))
+}
+
+/// Every file below the folder, hidden ones included.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs_err::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+    }
+    found
+}
+
+#[tokio::test]
+async fn a_landing_publishes_and_its_repetition_changes_nothing() {
+    let data = tempfile::tempdir().unwrap();
+    let publisher = open(data.path()).await;
+    assert_eq!(publisher.current("main").await.unwrap(), None);
+    let first = order(1, "s", 1, &[("a", "one"), ("old", "one")]);
+    let id = deliver(&publisher, &first).await.unwrap();
+    assert_eq!(publisher.commit(builder(), 1).await.unwrap(), id, "a lost answer is repeated");
+    publisher.expect(first.0.clone()).await.unwrap();
+    assert_eq!(read_as_a_client(data.path()), Some((id.clone(), vec!["a@1".into(), "old@1".into()])));
+    // The same bytes under a new attempt land where they are.
+    let mut again = first.clone();
+    again.0.attempt_id = 2;
+    assert_eq!(deliver(&publisher, &again).await.unwrap(), id);
+    assert_eq!(publisher.ledger.histories("main").await.unwrap().len(), 1);
+
+    let id = deliver(&publisher, &order(3, "s", 2, &[("a", "two")])).await.unwrap();
+    assert!(id.starts_with("2-"), "{id}");
+    assert_eq!(read_as_a_client(data.path()), Some((id.clone(), vec!["a@2".into()])));
+    assert!(files(&data.path().join("staging")).is_empty());
+    assert_eq!(publisher.landing(3).await.unwrap(), Landed::Landed { history: id.clone(), remarks: String::new() });
+    assert_eq!(files(&data.path().join("records")).len(), 2, "manifests are kept");
+    publisher.close().await;
+    drop(publisher);
+    // And all of it is still there after a restart, the old history included.
+    let publisher = open(data.path()).await;
+    assert_eq!(publisher.current("main").await.unwrap(), Some(id));
+    assert_eq!(files(&data.path().join("public/main/history")).len(), 2);
+    assert_eq!(publisher.commit(builder(), 1).await.unwrap()[..2], *"1-");
+}
+
+#[tokio::test]
+async fn two_commits_at_once_make_one_history() {
+    let data = tempfile::tempdir().unwrap();
+    let publisher = open(data.path()).await;
+    let what = order(1, "s", 1, &[("a", "one")]);
+    upload(&publisher, &what).await;
+    let (left, right) = tokio::join!(publisher.commit(builder(), 1), publisher.commit(builder(), 1));
+    assert_eq!(left.unwrap(), right.unwrap());
+    assert_eq!(publisher.ledger.histories("main").await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_refused_stays_refused_and_changes_nothing() {
+    let data = tempfile::tempdir().unwrap();
+    let publisher = open(data.path()).await;
+    let id = deliver(&publisher, &order(1, "s", 1, &[("a", "one")])).await.unwrap();
+    // A builder that puts a package of another source into a file with the right name.
+    let foreign = stone(&meta("t", "a", 2), b"evil");
+    let mut evil = order(2, "s", 2, &[("a", "two")]);
+    evil.0.artefacts[0] = artefact(ArtefactKind::Package, "a-1-2-1-x86_64.stone", &foreign);
+    evil.1[0] = foreign;
+    let error = deliver(&publisher, &evil).await.unwrap_err();
+    assert!(matches!(error, PublishError::Refused(Refusal::NotOrdered { field: "source", .. })), "{error}");
+    let Landed::Refused { reason } = publisher.landing(2).await.unwrap() else { panic!("not refused") };
+    assert!(reason.contains("ordered was \"s\""), "{reason}");
+    let error = publisher.commit(builder(), 2).await.unwrap_err();
+    assert!(matches!(error, PublishError::WasRefused { .. }), "{error}");
+    assert!(matches!(publisher.expect(evil.0).await, Err(PublishError::WasRefused { .. })));
+    assert_eq!(read_as_a_client(data.path()).unwrap().0, id);
+    assert!(files(&data.path().join("staging")).is_empty());
+    // What is damaged, and what is called something else than it is.
+    for (attempt_id, bytes, expect) in [
+        (3, b"no stone at all, and long enough to have a header".to_vec(), "cannot accept a-1-2-1-x86_64.stone"),
+        (4, stone(&meta("s", "b", 2), b"x"), "the package in it is b-1-2-1-x86_64.stone"),
+    ] {
+        let mut bad = order(attempt_id, "s", 2, &[("a", "two")]);
+        bad.0.artefacts[0] = artefact(ArtefactKind::Package, "a-1-2-1-x86_64.stone", &bytes);
+        bad.1[0] = bytes;
+        let error = deliver(&publisher, &bad).await.unwrap_err();
+        assert!(error.to_string().contains(expect), "{error}");
+    }
+    assert_eq!(publisher.ledger.histories("main").await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn published_paths_keep_their_bytes_in_every_history() {
+    let data = tempfile::tempdir().unwrap();
+    let publisher = open(data.path()).await;
+    deliver(&publisher, &order(1, "s", 1, &[("a", "one"), ("b", "one")])).await.unwrap();
+    deliver(&publisher, &order(2, "s", 2, &[("a", "two")])).await.unwrap();
+    // b left with release 2. Nothing in the current history keeps another source from bringing the same file name.
+    let folder = tempfile::tempdir().unwrap();
+    let other = stone(&meta("s", "b", 1), b"other bytes");
+    fs_err::write(folder.path().join("b.stone"), other).unwrap();
+    let error = publisher.import(folder.path(), "main").await.unwrap_err();
+    assert!(matches!(error, PublishError::Refused(Refusal::OtherObject { .. })), "{error}");
+}
+
+#[tokio::test]
+async fn leftovers_of_unknown_origin_go_and_a_lost_database_stops_everything() {
+    let data = tempfile::tempdir().unwrap();
+    let publisher = open(data.path()).await;
+    let id = deliver(&publisher, &order(1, "s", 1, &[("a", "one")])).await.unwrap();
+    publisher.close().await;
+    drop(publisher);
+    let main = data.path().join("public/main");
+    let before = files(&main);
+    for stray in ["history/9-dead/x86_64/stone.index", "history/.9-dead.new/x", "pool/v0/x/x/x.stone"] {
+        fs_err::create_dir_all(main.join(stray).parent().unwrap()).unwrap();
+        fs_err::write(main.join(stray), "x").unwrap();
+    }
+    fs_err::create_dir_all(data.path().join("staging/77")).unwrap();
+    // As after a crash between the transaction and the rename, or a restored copy of the tree.
+    fs_err::remove_file(main.join("moss-root-index.json")).unwrap();
+    let publisher = open(data.path()).await;
+    assert_eq!(files(&main).len(), before.len());
+    assert_eq!(read_as_a_client(data.path()).unwrap().0, id);
+    assert!(!data.path().join("staging/77").exists());
+    publisher.close().await;
+    drop(publisher);
+
+    for name in ["vessel.db", "vessel.db-wal", "vessel.db-shm"] {
+        durable::remove(&data.path().join(name)).unwrap();
+    }
+    let error = Publisher::open(data.path(), &["main".to_owned()]).await.unwrap_err();
+    assert!(error.to_string().contains(&id) && error.hints()[0].contains("vessel.db"), "{error}");
+    assert_eq!(files(&main).len(), before.len(), "nothing was removed");
+}
+
+#[tokio::test]
+async fn an_edited_index_is_noticed() {
+    let data = tempfile::tempdir().unwrap();
+    let publisher = open(data.path()).await;
+    let first = deliver(&publisher, &order(1, "s", 1, &[("a", "one")])).await.unwrap();
+    let second = deliver(&publisher, &order(2, "s", 2, &[("a", "two")])).await.unwrap();
+    publisher.close().await;
+    drop(publisher);
+    let index = |id: &str| data.path().join(format!("public/main/history/{id}/x86_64/stone.index"));
+    fs_err::copy(index(&first), index(&second)).unwrap();
+    let error = Publisher::open(data.path(), &[]).await.unwrap_err();
+    assert!(error.to_string().contains("its index holds something else"), "{error}");
+}
+
+#[tokio::test]
+async fn withdrawn_attempts_are_forgotten_and_landed_ones_are_not() {
+    let data = tempfile::tempdir().unwrap();
+    let publisher = open(data.path()).await;
+    let what = order(1, "s", 1, &[("a", "one")]);
+    upload(&publisher, &what).await;
+    assert_eq!(publisher.landing(1).await.unwrap(), Landed::Receiving);
+    publisher.withdraw(1).await.unwrap();
+    publisher.withdraw(1).await.unwrap();
+    assert_eq!(publisher.landing(1).await.unwrap(), Landed::Unknown);
+    assert!(matches!(publisher.commit(builder(), 1).await, Err(PublishError::NoAttempt { .. })));
+    deliver(&publisher, &what).await.unwrap();
+    assert!(matches!(publisher.withdraw(1).await, Err(PublishError::HasLanded { .. })));
+    // Another order under the same attempt is another matter.
+    let mut other = what.0.clone();
+    other.release = 2;
+    other.artefacts[0].name = "a-1-2-1-x86_64.stone".into();
+    let error = publisher.expect(other).await.unwrap_err();
+    assert!(matches!(error, PublishError::OtherExpectation { field: "release", .. }), "{error}");
+}
+
+#[tokio::test]
+async fn unmet_needs_are_told_with_the_landing() {
+    let data = tempfile::tempdir().unwrap();
+    let publisher = open(data.path()).await;
+    let needing = crate::test_packages::meta_with("a", 1, &["soname(x.so(x86_64))"], &[]);
+    let bytes = stone(&needing, b"x");
+    let mut what = order(1, "a", 1, &[("a", "one")]);
+    what.0.artefacts[0] = artefact(ArtefactKind::Package, &needing.file_name(), &bytes);
+    what.1[0] = bytes;
+    deliver(&publisher, &what).await.unwrap();
+    let Landed::Landed { remarks, .. } = publisher.landing(1).await.unwrap() else { panic!("not landed") };
+    assert!(remarks.contains("soname(x.so(x86_64)) needed by a"), "{remarks}");
+}
+
+/// Not a test by itself: what [`a_crash_at_any_step_leaves_the_old_version_or_the_new_one`] runs in a process of its own.
+#[tokio::test]
+async fn child_that_commits_and_dies() {
+    let (Ok(step), Ok(data)) = (std::env::var(CRASH_STEP), std::env::var(CRASH_DATA)) else { return };
+    let reached = move |reached: Step| {
+        if format!("{reached:?}") == step {
+            // As hard as kill -9: nothing is dropped, flushed or rolled back.
+            std::process::abort();
+        }
+    };
+    let publisher = Publisher::open_watched(Path::new(&data), &["main".to_owned()], Arc::new(reached)).await.unwrap();
+    Arc::new(publisher).commit(builder(), 2).await.unwrap();
+}
+
+fn die_at(step: Step, data: &Path) {
+    let status = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "publisher::tests::child_that_commits_and_dies"])
+        .env(CRASH_STEP, format!("{step:?}"))
+        .env(CRASH_DATA, data)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(!status.success(), "the child did not reach {step:?}");
+}
+
+#[tokio::test]
+async fn a_crash_at_any_step_leaves_the_old_version_or_the_new_one() {
+    for (number, step) in STEPS.into_iter().enumerate() {
+        for has_older in [true, false] {
+            let data = tempfile::tempdir().unwrap();
+            let publisher = open(data.path()).await;
+            if has_older {
+                deliver(&publisher, &order(1, "s", 1, &[("a", "one"), ("old", "one")])).await.unwrap();
+            }
+            upload(&publisher, &order(2, "s", 2, &[("a", "two"), ("b", "two")])).await;
+            publisher.close().await;
+            drop(publisher);
+            let before = read_as_a_client(data.path());
+            die_at(step, data.path());
+
+            let after = read_as_a_client(data.path());
+            let new = vec!["a@2".to_owned(), "b@2".to_owned()];
+            // STEPS[6] is the first one after the rename.
+            if number < 6 {
+                assert_eq!(after, before, "{step:?}");
+            } else {
+                assert_eq!(after.as_ref().map(|(_, names)| names), Some(&new), "{step:?}");
+            }
+
+            let publisher = open(data.path()).await;
+            let recovered = read_as_a_client(data.path());
+            // STEPS[5] is the first one after the transaction.
+            if number < 5 {
+                assert_eq!(recovered, before, "{step:?}");
+            } else {
+                assert_eq!(recovered.map(|(_, names)| names), Some(new.clone()), "{step:?}");
+            }
+            let id = publisher.commit(builder(), 2).await.unwrap();
+            assert_eq!(read_as_a_client(data.path()), Some((id.clone(), new)), "{step:?}");
+            let histories = publisher.ledger.histories("main").await.unwrap();
+            assert_eq!(histories.len(), usize::from(has_older) + 1, "{step:?}");
+            assert_eq!(files(&data.path().join("public/main/history")).len(), histories.len());
+            let packages = if has_older { 4 } else { 2 };
+            assert_eq!(files(&data.path().join("public/main/pool")).len(), packages, "{step:?}");
+            assert!(files(&data.path().join("staging")).is_empty(), "{step:?}");
+        }
+    }
+}

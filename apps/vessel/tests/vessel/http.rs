@@ -1,0 +1,106 @@
+//! The static server as a client on a socket sees it.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use wire::Identity;
+
+use crate::fixture::{Delivery, Running};
+use crate::test_packages::meta;
+
+/// An answer: status, headers in lower case, body.
+struct Answer {
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> &str {
+        self.headers.iter().find(|(found, _)| found == name).map_or("", |(_, value)| value)
+    }
+}
+
+/// Sends the request as it is, so that paths reach the server unchanged.
+async fn ask(vessel: &Running, request_line: &str, headers: &str) -> Answer {
+    let mut stream = TcpStream::connect(vessel.addresses.http).await.unwrap();
+    let request = format!("{request_line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).await.unwrap();
+    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
+    let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+    let mut lines = head.lines();
+    let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+    let header = |line: &str| line.split_once(": ").map(|(name, value)| (name.to_lowercase(), value.to_owned()));
+    Answer { status, headers: lines.filter_map(header).collect(), body: bytes[end + 4..].to_vec() }
+}
+
+#[tokio::test]
+async fn the_published_tree_is_served_and_nothing_else() {
+    let data = tempfile::tempdir().unwrap();
+    let vessel = Running::start(data.path()).await;
+    let page = ask(&vessel, "GET /", "").await;
+    assert!(String::from_utf8(page.body).unwrap().contains("nothing published yet"));
+
+    let builder = Identity::generate().unwrap();
+    let delivery = Delivery::new(1, meta("nano", "nano", 1), &[3; 300]);
+    let package = &delivery.files[0].1;
+    let history = vessel.deliver(&builder, &delivery).await.unwrap();
+    let pool = "/main/pool/v0/n/nano/nano-1-1-1-x86_64.stone";
+    let index = format!("/main/history/{history}/x86_64/stone.index");
+    let pointer = "/main/moss-root-index.json";
+
+    // The kind of every file, and how long it stays as it is.
+    let forever = "public, max-age=31536000, immutable";
+    for (path, kind, cache) in [
+        (pool, "application/x-stone-binary", forever),
+        (index.as_str(), "application/x-stone-repository", forever),
+        (pointer, "application/json", "public, max-age=60, stale-while-revalidate=60, stale-if-error=86400"),
+        ("/main/moss-root-index.json.zst", "application/zstd", "public, max-age=60"),
+        ("/health", "text/plain; charset=utf-8", "no-store"),
+        ("/", "text/html; charset=utf-8", "no-store"),
+    ] {
+        let got = ask(&vessel, &format!("GET {path}"), "").await;
+        assert_eq!((got.status, got.header("content-type")), (200, kind), "{path}");
+        assert!(got.header("cache-control").starts_with(cache), "{path}: {}", got.header("cache-control"));
+        assert_eq!(got.header("content-length"), got.body.len().to_string(), "{path}");
+        assert_eq!(got.header("x-content-type-options"), "nosniff");
+        let head = ask(&vessel, &format!("HEAD {path}"), "").await;
+        assert_eq!((head.status, head.body.len()), (200, 0), "{path}");
+        assert_eq!(head.header("content-length"), got.header("content-length"), "{path}");
+        assert_eq!(head.header("etag"), got.header("etag"), "{path}");
+    }
+    assert_eq!(ask(&vessel, &format!("GET {pool}"), "").await.body, *package);
+    let page = String::from_utf8(ask(&vessel, "GET /", "").await.body).unwrap();
+    assert!(page.contains(&history) && page.contains("moss repo add"), "{page}");
+
+    // A refresh without news is one small answer.
+    let tag = ask(&vessel, &format!("GET {pointer}"), "").await.header("etag").to_owned();
+    let unchanged = ask(&vessel, &format!("GET {pointer}"), &format!("If-None-Match: {tag}\r\n")).await;
+    assert_eq!((unchanged.status, unchanged.body.len()), (304, 0));
+    let part = ask(&vessel, &format!("GET {pool}"), "Range: bytes=10-19\r\n").await;
+    assert_eq!((part.status, part.body.as_slice()), (206, &package[10..20]));
+    assert_eq!(part.header("content-range"), format!("bytes 10-19/{}", package.len()));
+
+    // Nothing outside, however it is written.
+    for path in [
+        "/main", "/main/", "/main/pool", "/none", "/../identity.key", "/%2e%2e/identity.key", "/main/../../identity.key",
+        "/..%2fidentity.key", "/main/%00", "/main//moss-root-index.json", "/.hidden", "//etc/passwd",
+    ] {
+        let got = ask(&vessel, &format!("GET {path}"), "").await;
+        assert_eq!(got.status, 404, "{path}");
+        assert!(got.body.len() < 100, "{path}");
+    }
+    for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
+        let got = ask(&vessel, &format!("{method} {pool}"), "").await;
+        assert_eq!((got.status, got.header("allow")), (405, "GET, HEAD"), "{method}");
+    }
+
+    // The pointer has another tag after a landing, the old history stays.
+    vessel.deliver(&builder, &Delivery::new(2, meta("nano", "nano", 2), b"two")).await.unwrap();
+    let news = ask(&vessel, &format!("GET {pointer}"), &format!("If-None-Match: {tag}\r\n")).await;
+    assert_eq!(news.status, 200);
+    assert_eq!(ask(&vessel, &format!("GET {index}"), "").await.status, 200);
+    assert_eq!(ask(&vessel, &format!("GET {pool}"), "").await.body, *package);
+    vessel.stop().await;
+}
