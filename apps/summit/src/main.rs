@@ -1,3 +1,7 @@
 //! The `summit` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    summit::cli::main(std::env::args_os())
+}

@@ -85,9 +85,10 @@ pub fn plan(catalogue: &Catalogue, missing: &[Missing], tasks: &[KnownTask]) -> 
         catalogue.recipes().iter().enumerate().map(|(index, entry)| (entry.path.as_str(), index)).collect();
     let needed: HashSet<usize> = missing.iter().map(|found| found.recipe).collect();
     for task in tasks {
-        let waits = matches!(task.phase, Phase::Waiting | Phase::Blocked | Phase::Ready);
+        // A failed task that nobody asks for any more must not block its dependents for ever.
+        let idle = task.phase.is_queued() || matches!(task.phase, Phase::Failed | Phase::Cancelled);
         // A recipe that cannot be read now may be corrected in a minute: its tasks stay.
-        if !waits || wanted.contains(&task.id) || unreadable.contains(task.recipe_path.as_str()) {
+        if !idle || wanted.contains(&task.id) || unreadable.contains(task.recipe_path.as_str()) {
             continue;
         }
         match readable.get(task.recipe_path.as_str()) {
@@ -172,7 +173,10 @@ mod tests {
             (Phase::Ready, true),
             (Phase::Building, false),
             (Phase::Publishing, false),
-            (Phase::Failed, false),
+            (Phase::Failed, true),
+            (Phase::Cancelled, true),
+            (Phase::Published, false),
+            (Phase::Superseded, false),
         ] {
             let tasks = [known(7, "gone", "x", phase)];
             let changes = plan(&Catalogue::default(), &[], &tasks);

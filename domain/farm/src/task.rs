@@ -515,7 +515,10 @@ pub fn step(state: &State, event: &Event, now: Moment) -> Result<Step, Refusal> 
             if !matches!(state, State::Leased { .. }) {
                 return Err(Refusal::WrongPhase { verb, phase: state.phase() });
             }
-            Ok(broken(lease, FailureClass::HostFault, &format!("the builder declined: {reason}"), "", now))
+            // Nothing was tried, so nothing failed: declining alone never ends a task.
+            let mut lease = lease.clone();
+            lease.tries.faults = lease.tries.faults.min(FAULTS_MAX - 2);
+            Ok(broken(&lease, FailureClass::HostFault, &format!("the builder declined: {reason}"), "", now))
         }
         Event::Built { claim, artefacts } => {
             let lease = held(state, claim, verb)?.clone();

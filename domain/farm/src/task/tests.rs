@@ -195,6 +195,18 @@ fn what_the_farm_loses_is_tried_again_a_limited_number_of_times() {
 }
 
 #[test]
+fn declining_alone_never_ends_a_task() {
+    let mut state = State::Ready { since: NOW, tries: Tries::default() };
+    let mut now = NOW;
+    for _ in 0..20 {
+        state = step(&state, &Event::Assigned { claim: claim(), until: UNTIL }, now).unwrap().next;
+        state = step(&state, &Event::Declined { claim: claim(), reason: "full".into() }, now).unwrap().next;
+        let State::Ready { tries, .. } = &state else { panic!("{state:?}") };
+        now = tries.not_before;
+    }
+}
+
+#[test]
 fn a_retry_begins_afresh() {
     for state in
         states().iter().filter(|state| matches!(state, State::Failed { .. } | State::Cancelled { .. }))

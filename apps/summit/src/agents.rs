@@ -1,0 +1,429 @@
+//! The gRPC service that agents attach to.
+//!
+//! Every report is let happen to its task under the claim it carries: the key of the connection, the attempt and the
+//! token. What the life cycle refuses changes nothing, and the agent is told to forget the attempt.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use farm::ids::{AttemptId, BuilderId, LeaseToken};
+use farm::task::{Artefact, Claim, Event, Phase, Refusal};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
+use wire::convert::failure_class;
+use wire::summit::summit_server::{Summit, SummitServer};
+use wire::summit::{
+    Finished, FromAgent, Held, Hello, LogAcknowledged, LogChunk, ToAgent, Verdict, WakeUpReply,
+    WakeUpRequest, Welcome, finished, from_agent, to_agent,
+};
+use wire::tonic::service::Routes;
+use wire::tonic::{self, Request, Response, Status, Streaming};
+use wire::{PublicKey, peer_key, to_status};
+
+use crate::hub::{Hub, News};
+use crate::sessions::{MESSAGES_MAX, Sender};
+use crate::store::{About, AttemptRow, StoreError, TaskRow};
+
+/// Attempts that one agent may hold: what it builds and what it could not deliver yet.
+const HELD_MAX: usize = 1000;
+
+/// Files of one build. The largest known recipe yields some 130 packages.
+const ARTEFACTS_MAX: usize = 2000;
+
+/// Text of a failure that is kept.
+const MESSAGE_SIZE_BYTES_MAX: usize = 4096;
+
+/// Texts in a Hello that are kept.
+const WORD_SIZE_BYTES_MAX: usize = 200;
+
+/// Slots that are believed. More builds at once on one machine have never made sense.
+const SLOTS_MAX: u32 = 256;
+
+/// What is served to agents.
+pub(crate) fn routes(hub: Arc<Hub>) -> Routes {
+    let service =
+        SummitServer::new(Service { hub }).max_decoding_message_size(wire::limits::MESSAGE_SIZE_BYTES_MAX);
+    Routes::new(service)
+}
+
+struct Service {
+    hub: Arc<Hub>,
+}
+
+#[tonic::async_trait]
+impl Summit for Service {
+    type AttachStream = ReceiverStream<Result<ToAgent, Status>>;
+
+    async fn attach(
+        &self,
+        request: Request<Streaming<FromAgent>>,
+    ) -> Result<Response<Self::AttachStream>, Status> {
+        let key = peer_key(&request)?;
+        let id = BuilderId(key.to_string());
+        if !self.is_builder(&id).await? {
+            return Err(Status::permission_denied(format!(
+                "the key {key} is no builder; add it with `summit builder add NAME {key}`"
+            )));
+        }
+        let (sender, receiver) = mpsc::channel(MESSAGES_MAX);
+        let hub = Arc::clone(&self.hub);
+        tokio::spawn(async move {
+            let mut stream = request.into_inner();
+            if let Err(status) = converse(&hub, &id, &mut stream, &sender).await {
+                tracing::info!(builder.id = %id, reason = status.message(), "a conversation with an agent ended");
+                // The agent may be gone already.
+                drop(sender.send(Err(status)).await);
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    async fn wake_up(&self, _request: Request<WakeUpRequest>) -> Result<Response<WakeUpReply>, Status> {
+        let (reply, answer) = oneshot::channel();
+        let stopping = |_| Status::unavailable("Summit is stopping");
+        self.hub.looks.send(reply).await.map_err(|_| Status::unavailable("Summit is stopping"))?;
+        let report = answer.await.map_err(stopping)?.map_err(|error| to_status(&error))?;
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        Ok(Response::new(WakeUpReply {
+            commit: report.commit,
+            moved: report.moved,
+            recipes: count(report.recipes),
+            unreadable: count(report.unreadable),
+            new_tasks: count(report.new_tasks.len()),
+        }))
+    }
+}
+
+impl Service {
+    async fn is_builder(&self, id: &BuilderId) -> Result<bool, Status> {
+        let builders = self.hub.store.builders().await.map_err(|error| to_status(&error))?;
+        Ok(builders.iter().any(|builder| builder.id == *id))
+    }
+}
+
+/// One connection from its Hello to its end.
+async fn converse(
+    hub: &Arc<Hub>,
+    id: &BuilderId,
+    stream: &mut Streaming<FromAgent>,
+    sender: &Sender,
+) -> Result<(), Status> {
+    let Some(FromAgent { message: Some(from_agent::Message::Hello(hello)) }) = stream.message().await? else {
+        return Err(Status::invalid_argument("the first message must be a Hello"));
+    };
+    let about = about(&hello);
+    hub.store.builder_attached(id, &about, hub.clock.now()).await.map_err(|error| to_status(&error))?;
+    let welcome = Welcome {
+        lease_seconds: hub.config.lease_seconds,
+        // A lease outlives two lost heartbeats.
+        heartbeat_seconds: (hub.config.lease_seconds / 3).max(1),
+        verdicts: verdicts(hub, id, &hello.held).await?,
+    };
+    let welcome = ToAgent { message: Some(to_agent::Message::Welcome(welcome)) };
+    sender.send(Ok(welcome)).await.map_err(|_| Status::cancelled("the agent is gone"))?;
+    let (number, close) = hub.sessions.begin(id, sender.clone(), about, hub.clock.now());
+    tracing::info!(builder.id = %id, name = hello.name, held = hello.held.len(), "an agent attached");
+    let result = match lose_what_is_gone(hub, id, &hello.held).await {
+        Ok(()) => {
+            hub.tell(News::Builders);
+            hub.dispatch.notify_one();
+            hub.publish.notify_one();
+            listen(hub, id, stream, &close).await
+        }
+        Err(error) => Err(to_status(&error)),
+    };
+    if hub.sessions.end(id, number) {
+        hub.tell(News::Builders);
+    }
+    result
+}
+
+async fn listen(
+    hub: &Arc<Hub>,
+    id: &BuilderId,
+    stream: &mut Streaming<FromAgent>,
+    close: &Notify,
+) -> Result<(), Status> {
+    loop {
+        let message = tokio::select! {
+            message = stream.message() => message?,
+            () = close.notified() => return Err(Status::aborted("another connection took over, or the builder was removed")),
+        };
+        let Some(message) = message else { return Ok(()) };
+        let Some(message) = message.message else {
+            return Err(Status::invalid_argument(
+                "a message of a kind that this Summit does not know; update it",
+            ));
+        };
+        handle(hub, id, message).await.map_err(|error| to_status(&error))?;
+    }
+}
+
+async fn handle(hub: &Arc<Hub>, id: &BuilderId, message: from_agent::Message) -> Result<(), StoreError> {
+    match message {
+        from_agent::Message::Hello(_) => Ok(()),
+        from_agent::Message::Heartbeat(heartbeat) => {
+            hub.store.builder_seen(id, hub.clock.now()).await?;
+            for held in heartbeat.held.iter().take(HELD_MAX) {
+                if renew(hub, id, held).await?.is_none() {
+                    hub.release(id, AttemptId(held.attempt_id));
+                }
+            }
+            Ok(())
+        }
+        from_agent::Message::Started(started) => {
+            let claim = claim(id, started.attempt_id, started.lease_token);
+            report(hub, &claim, &Event::Started { claim: claim.clone() }).await
+        }
+        from_agent::Message::Log(chunk) => log(hub, id, chunk).await,
+        from_agent::Message::Finished(finished) => finish(hub, id, finished).await,
+        from_agent::Message::Published(published) => {
+            // A hint: Vessel is asked whether it is so. When the task is done, the agent has missed its Release.
+            let claim = claim(id, published.attempt_id, published.lease_token);
+            match current(hub, &claim).await? {
+                Some(_) => hub.publish.notify_one(),
+                None => hub.release(id, claim.attempt),
+            }
+            Ok(())
+        }
+        from_agent::Message::Refused(refused) => {
+            let claim = claim(id, refused.attempt_id, refused.lease_token);
+            let event = Event::Declined {
+                claim: claim.clone(),
+                reason: shortened(&refused.reason, MESSAGE_SIZE_BYTES_MAX),
+            };
+            report(hub, &claim, &event).await
+        }
+    }
+}
+
+fn claim(id: &BuilderId, attempt_id: u64, lease_token: u64) -> Claim {
+    Claim { builder: id.clone(), attempt: AttemptId(attempt_id), token: LeaseToken(lease_token) }
+}
+
+/// The attempt and its task, if `claim` is the claim of the task's running lease.
+async fn current(hub: &Hub, claim: &Claim) -> Result<Option<(AttemptRow, TaskRow)>, StoreError> {
+    let attempt = match hub.store.attempt(claim.attempt).await {
+        Ok(attempt) => attempt,
+        Err(StoreError::NotFound { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let task = hub.store.task(attempt.task).await?;
+    let holds = task.state.lease().is_some_and(|lease| lease.claim == *claim);
+    Ok(holds.then_some((attempt, task)))
+}
+
+/// Lets a report happen. One that does not count is answered by Release.
+async fn report(hub: &Hub, claim: &Claim, event: &Event) -> Result<(), StoreError> {
+    let Some((_, task)) = current(hub, claim).await? else {
+        tracing::info!(builder.id = %claim.builder, attempt.id = %claim.attempt, event = event.verb(),
+            "a report on an attempt that is not held was refused");
+        hub.release(&claim.builder, claim.attempt);
+        return Ok(());
+    };
+    match hub.apply(task.id, event).await {
+        Ok(_) => Ok(()),
+        Err(StoreError::Refused {
+            source: Refusal::Unchanged { .. } | Refusal::WrongPhase { .. }, ..
+        }) => Ok(()),
+        Err(StoreError::Refused { .. }) => {
+            hub.release(&claim.builder, claim.attempt);
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Renews the lease of what an agent holds; none when it does not hold it any more.
+async fn renew(hub: &Hub, id: &BuilderId, held: &Held) -> Result<Option<(AttemptRow, TaskRow)>, StoreError> {
+    let claim = claim(id, held.attempt_id, held.lease_token);
+    let Some((attempt, task)) = current(hub, &claim).await? else { return Ok(None) };
+    let lease = hub.config.lease();
+    let until = hub.clock.now().after(lease);
+    let left = task.state.lease().map_or(lease, |running| running.until.since(hub.clock.now()));
+    // Half a lease is left for the next heartbeats; renewing it every time would only cost writes.
+    if left < lease.mul_f32(0.75) {
+        let renewed = hub.apply(task.id, &Event::Renewed { claim, until }).await;
+        crate::dispatcher::ignore_refusal(renewed)?;
+    }
+    Ok(Some((attempt, task)))
+}
+
+async fn verdicts(hub: &Hub, id: &BuilderId, held: &[Held]) -> Result<Vec<Verdict>, Status> {
+    if held.len() > HELD_MAX {
+        return Err(Status::invalid_argument(format!(
+            "{} attempts at once; at most {HELD_MAX} are believed",
+            held.len()
+        )));
+    }
+    let mut verdicts = Vec::with_capacity(held.len());
+    for held in held {
+        let kept = renew(hub, id, held).await.map_err(|error| to_status(&error))?;
+        let log_offset = match &kept {
+            Some((attempt, _)) => hub.logs.size_bytes(attempt.task, attempt.id).await,
+            None => 0,
+        };
+        verdicts.push(Verdict { attempt_id: held.attempt_id, keep: kept.is_some(), log_offset });
+    }
+    Ok(verdicts)
+}
+
+/// Builds that we think this builder has, and of which it knows nothing any more: an agent whose disk was wiped.
+async fn lose_what_is_gone(hub: &Hub, id: &BuilderId, held: &[Held]) -> Result<(), StoreError> {
+    let held: HashSet<u64> = held.iter().map(|held| held.attempt_id).collect();
+    for task in hub.store.tasks_in(&[Phase::Building]).await? {
+        let Some(lease) = task.state.lease() else { continue };
+        if lease.claim.builder != *id || held.contains(&lease.claim.attempt.0) {
+            continue;
+        }
+        let event = Event::Broke {
+            claim: lease.claim.clone(),
+            class: farm::failure::FailureClass::Lost,
+            message: "the builder came back without the build".into(),
+            during: String::new(),
+        };
+        crate::dispatcher::ignore_refusal(hub.apply(task.id, &event).await)?;
+    }
+    Ok(())
+}
+
+async fn log(hub: &Hub, id: &BuilderId, chunk: LogChunk) -> Result<(), StoreError> {
+    let claim = claim(id, chunk.attempt_id, chunk.lease_token);
+    let Some((attempt, task)) = current(hub, &claim).await? else {
+        hub.release(id, claim.attempt);
+        return Ok(());
+    };
+    let appended = match hub.logs.append(task.id, attempt.id, chunk.offset, &chunk.bytes).await {
+        Ok(appended) => appended,
+        Err(error) => {
+            // Not acknowledged, so the agent keeps it and sends it again when it attaches the next time.
+            tracing::error!(error = fault::chain(&error).join(": "), "cannot keep a piece of a log");
+            return Ok(());
+        }
+    };
+    if appended.full && !attempt.log_full {
+        hub.store.log_is_full(attempt.id).await?;
+    }
+    if appended.grew {
+        hub.tell(News::Log(attempt.id));
+    }
+    let acknowledged =
+        LogAcknowledged { attempt_id: attempt.id.0, offset: appended.offset, full: appended.full };
+    hub.send(id, to_agent::Message::LogAcknowledged(acknowledged));
+    Ok(())
+}
+
+async fn finish(hub: &Hub, id: &BuilderId, finished: Finished) -> Result<(), StoreError> {
+    let claim = claim(id, finished.attempt_id, finished.lease_token);
+    let broke = |class, message: &str, during: &str| Event::Broke {
+        claim: claim.clone(),
+        class,
+        message: shortened(message, MESSAGE_SIZE_BYTES_MAX),
+        during: shortened(during, WORD_SIZE_BYTES_MAX),
+    };
+    let event = match finished.outcome {
+        Some(finished::Outcome::Built(built)) => match artefacts(built.artefacts) {
+            Ok(artefacts) => {
+                hub.sessions.ask_upload_again(id, claim.attempt);
+                hub.publish.notify_one();
+                Event::Built { claim: claim.clone(), artefacts }
+            }
+            Err(message) => broke(farm::failure::FailureClass::HostFault, &message, "report"),
+        },
+        Some(finished::Outcome::Failed(failed)) => match failure_class(failed.class) {
+            Ok(class) => broke(class, &failed.message, &failed.phase),
+            Err(error) => broke(farm::failure::FailureClass::HostFault, &error.to_string(), &failed.phase),
+        },
+        None => {
+            broke(farm::failure::FailureClass::HostFault, "the agent reported an end without an outcome", "")
+        }
+    };
+    if let Event::Broke { class, .. } = &event
+        && current(hub, &claim).await?.is_some()
+    {
+        hub.store.builder_fared(id, class.is_host(), hub.clock.now()).await?;
+    }
+    report(hub, &claim, &event).await
+}
+
+/// Names and digests are checked before anything is made of them.
+fn artefacts(sent: Vec<wire::summit::Artefact>) -> Result<Vec<Artefact>, String> {
+    if sent.is_empty() || sent.len() > ARTEFACTS_MAX {
+        return Err(format!("the agent reported {} files; 1 to {ARTEFACTS_MAX} are possible", sent.len()));
+    }
+    let mut names = HashSet::new();
+    let mut artefacts = Vec::with_capacity(sent.len());
+    for artefact in sent {
+        let artefact = Artefact::try_from(artefact).map_err(|error| error.to_string())?;
+        let name = shortened(&artefact.name, WORD_SIZE_BYTES_MAX);
+        if package::check_component(&artefact.name).is_err() {
+            return Err(format!("the agent reported a file that cannot be called so: {name:?}"));
+        }
+        if !package::valid_hash(&artefact.sha256) {
+            return Err(format!("the agent reported file {name:?} with a digest that is none"));
+        }
+        if !names.insert(artefact.name.clone()) {
+            return Err(format!("the agent reported file {name:?} twice"));
+        }
+        artefacts.push(artefact);
+    }
+    Ok(artefacts)
+}
+
+fn about(hello: &Hello) -> About {
+    About {
+        architectures: hello
+            .architectures
+            .iter()
+            .take(16)
+            .map(|name| shortened(name, WORD_SIZE_BYTES_MAX))
+            .collect(),
+        slots: hello.slots.min(SLOTS_MAX),
+        cores: hello.cores,
+        memory_bytes: hello.memory_bytes,
+        version: shortened(&hello.version, WORD_SIZE_BYTES_MAX),
+    }
+}
+
+fn shortened(text: &str, size_bytes_max: usize) -> String {
+    text[..text.floor_char_boundary(size_bytes_max)].to_owned()
+}
+
+/// Whether a key may open a connection at all.
+pub(crate) fn allowed(hub: &Arc<Hub>) -> impl Fn(&PublicKey) -> bool + Clone + Send + Sync + 'static {
+    let hub = Arc::clone(hub);
+    move |key| hub.is_known(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn artefacts_with_impossible_names_or_digests_are_refused() {
+        let good = wire::summit::Artefact {
+            kind: 1,
+            name: "nano-8.4-1-1-x86_64.stone".into(),
+            size_bytes: 1,
+            sha256: "0".repeat(64),
+        };
+        assert_eq!(artefacts(vec![good.clone()]).unwrap().len(), 1);
+        let with = |change: fn(&mut wire::summit::Artefact)| {
+            let mut artefact = good.clone();
+            change(&mut artefact);
+            vec![artefact]
+        };
+        for bad in [
+            vec![],
+            vec![good.clone(), good.clone()],
+            with(|artefact| artefact.name = "../x".into()),
+            with(|artefact| artefact.name = String::new()),
+            with(|artefact| artefact.sha256 = "x".repeat(64)),
+            with(|artefact| artefact.sha256 = "A".repeat(64)),
+            with(|artefact| artefact.kind = 0),
+            with(|artefact| artefact.kind = 99),
+        ] {
+            assert!(artefacts(bad.clone()).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! The command line of `summit`.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use farm::ids::BuilderId;
+use fault::{Fault, Kind};
+use observe::{LogFormat, LogLevel, Tracing, write_stdout};
+use serde_json::json;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use wire::PublicKey;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::store::BuilderRow;
+
+/// Controller of a build farm: watches recipes, hands builds out, keeps logs and history.
+#[derive(Debug, Parser)]
+#[command(name = "summit", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run until SIGINT or SIGTERM.
+    Serve {
+        /// Folder with everything that Summit keeps.
+        #[arg(long)]
+        data: PathBuf,
+        /// The configuration file.
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Say who may build. Works while Summit runs.
+    Builder {
+        /// Folder with everything that Summit keeps.
+        #[arg(long, global = true, default_value = ".")]
+        data: PathBuf,
+        #[command(subcommand)]
+        command: BuilderCommand,
+    },
+    /// Show the public key, which agents and Vessel pin.
+    Key {
+        /// Folder with everything that Summit keeps.
+        #[arg(long)]
+        data: PathBuf,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Look at a configuration file.
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum BuilderCommand {
+    /// Let a builder attach.
+    Add {
+        /// Its name, for people.
+        name: String,
+        /// Its public key, as `avalanche key` prints it.
+        public_key: PublicKey,
+    },
+    /// List builders.
+    List {
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let a builder attach no more; what it builds goes elsewhere.
+    Remove {
+        /// Its name or public key.
+        builder: String,
+    },
+    /// Give a builder no more work; what it builds goes on.
+    Drain {
+        /// Its name or public key.
+        builder: String,
+    },
+    /// Give a drained builder work again.
+    Undrain {
+        /// Its name or public key.
+        builder: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Say whether it can be used.
+    Check {
+        /// The configuration file.
+        file: PathBuf,
+    },
+}
+
+/// The async machinery cannot be started.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot start")]
+struct RuntimeError(#[source] std::io::Error);
+
+impl Fault for RuntimeError {
+    fn kind(&self) -> Kind {
+        Kind::Unavailable
+    }
+}
+
+/// Runs `summit` with these arguments, the first of which is its own name.
+#[must_use]
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match observe::parse::<Arguments>(arguments) {
+        Ok(arguments) => observe::run(|| run(arguments.command)),
+        Err(code) => code,
+    }
+}
+
+fn run(command: Command) -> Result<(), Box<dyn Fault>> {
+    match command {
+        Command::Serve { data, config } => {
+            Tracing::start(LogLevel::Info, LogFormat::Text)?;
+            let config = Config::load(&config)?;
+            runtime()?.block_on(serve(config, &data))
+        }
+        Command::Builder { data, command } => runtime()?.block_on(builder(&data, command)),
+        Command::Key { data, json } => {
+            let key = crate::identity(&data)?.public_key();
+            let text = if json { json!({ "public_key": key }).to_string() } else { key.to_string() };
+            Ok(write_stdout(&format!("{text}\n"))?)
+        }
+        Command::Config { command: ConfigCommand::Check { file } } => {
+            Config::load(&file)?;
+            Ok(write_stdout("the configuration can be used\n")?)
+        }
+    }
+}
+
+fn runtime() -> Result<Runtime, RuntimeError> {
+    Runtime::new().map_err(RuntimeError)
+}
+
+async fn serve(config: Config, data: &Path) -> Result<(), Box<dyn Fault>> {
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(RuntimeError)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(RuntimeError)?;
+    let mut running = crate::start(config, data, Clock::system()).await?;
+    write_stdout(&format!("dashboard: http://{}/\n", running.http_address()))?;
+    write_stdout(&format!("agents: {} key {}\n", running.grpc_address(), running.public_key()))?;
+    tokio::select! {
+        result = running.wait() => result?,
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    running.stop().await;
+    Ok(())
+}
+
+async fn builder(data: &Path, command: BuilderCommand) -> Result<(), Box<dyn Fault>> {
+    let store = crate::open_store(data).await?;
+    match command {
+        BuilderCommand::Add { name, public_key } => {
+            store.add_builder(&BuilderId(public_key.to_string()), &name, Clock::system().now()).await?;
+        }
+        BuilderCommand::Remove { builder } => store.remove_builder(&builder).await?,
+        BuilderCommand::Drain { builder } => store.drain_builder(&builder, true).await?,
+        BuilderCommand::Undrain { builder } => store.drain_builder(&builder, false).await?,
+        BuilderCommand::List { json } => {
+            let builders = store.builders().await?;
+            write_stdout(&if json { builders_json(&builders) } else { builders_text(&builders) })?;
+        }
+    }
+    store.close().await;
+    Ok(())
+}
+
+fn builders_json(builders: &[BuilderRow]) -> String {
+    let builders: Vec<_> = builders
+        .iter()
+        .map(|builder| {
+            json!({
+                "name": builder.name,
+                "public_key": builder.id.0,
+                "drained": builder.drained,
+                "last_seen_ms": builder.last_seen.map(|moment| moment.0),
+            })
+        })
+        .collect();
+    format!("{}\n", json!({ "builders": builders }))
+}
+
+fn builders_text(builders: &[BuilderRow]) -> String {
+    if builders.is_empty() {
+        return "no builders; add one with `summit builder add NAME PUBLIC_KEY`\n".into();
+    }
+    let line = |builder: &BuilderRow| {
+        let drained = if builder.drained { "  drained" } else { "" };
+        format!("{}  {}{drained}\n", builder.id, observe::printable(&builder.name))
+    };
+    builders.iter().map(line).collect()
+}

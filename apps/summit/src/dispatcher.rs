@@ -1,0 +1,271 @@
+//! Judges what waits, hands out what is ready, and notices who is gone.
+//!
+//! Everything is found by looking at the store; being woken only makes it sooner.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use farm::ids::{BuilderId, TaskId};
+use farm::readiness::{OpenTask, judge};
+use farm::schedule::{Builder, Candidate, Schedule, assign};
+use farm::task::{Event, Phase, State};
+use wire::PublicKey;
+use wire::summit::{Limits, Order, Repository, RootIndex, repository, to_agent};
+
+use crate::config::RepositoryConfig;
+use crate::hub::{Hub, News, World};
+use crate::store::{StoreError, TaskRow};
+
+/// Time after which everything is looked at without being woken. Leases run for a minute; a few seconds of delay do
+/// not matter to anything that is found only here.
+const SWEEP: Duration = Duration::from_secs(2);
+
+/// Priority of our own channel among the repositories of a build.
+const OWN_PRIORITY: i32 = 100;
+
+/// Phases of tasks that still matter to others.
+const LIVING: [Phase; 8] = [
+    Phase::Waiting,
+    Phase::Blocked,
+    Phase::Ready,
+    Phase::Leased,
+    Phase::Building,
+    Phase::Publishing,
+    Phase::Failed,
+    Phase::Cancelled,
+];
+
+/// Dispatches for ever.
+pub(crate) async fn run(hub: Arc<Hub>) {
+    loop {
+        if let Err(error) = sweep(&hub).await {
+            tracing::error!(error = fault::chain(&error).join(": "), "cannot dispatch; trying again");
+        }
+        // Being woken early or late makes no difference to what is found.
+        drop(tokio::time::timeout(SWEEP, hub.dispatch.notified()).await);
+    }
+}
+
+/// One look at everything.
+pub(crate) async fn sweep(hub: &Hub) -> Result<(), StoreError> {
+    load_builders(hub).await?;
+    expire(hub).await?;
+    let world = hub.world();
+    if world.looked.is_some() {
+        judge_waiting(hub, &world).await?;
+        hand_out(hub, &world).await?;
+    }
+    send_orders(hub, &world).await
+}
+
+/// Who may speak with us. Builders are added and removed by other processes too.
+async fn load_builders(hub: &Hub) -> Result<(), StoreError> {
+    let builders: HashSet<BuilderId> =
+        hub.store.builders().await?.into_iter().map(|builder| builder.id).collect();
+    let mut keys: HashSet<PublicKey> = builders.iter().filter_map(|id| id.0.parse().ok()).collect();
+    keys.extend([hub.config.vessel.public_key, hub.identity.public_key()]);
+    hub.set_known_keys(keys);
+    hub.sessions.retain(|id| builders.contains(id));
+    Ok(())
+}
+
+/// Leases that ran out. What is being published may have landed: the publisher asks first.
+async fn expire(hub: &Hub) -> Result<(), StoreError> {
+    let now = hub.clock.now();
+    if now < hub.grace_until {
+        return Ok(());
+    }
+    for task in hub.store.tasks_in(&[Phase::Leased, Phase::Building]).await? {
+        let Some(lease) = task.state.lease().filter(|lease| lease.until <= now) else { continue };
+        tracing::warn!(task.id = %task.id, builder.id = %lease.claim.builder, "the lease ran out; the attempt is lost");
+        ignore_refusal(hub.apply(task.id, &Event::Expired { claim: lease.claim.clone() }).await)?;
+    }
+    Ok(())
+}
+
+async fn judge_waiting(hub: &Hub, world: &World) -> Result<(), StoreError> {
+    let tasks = hub.store.tasks_in(&LIVING).await?;
+    let open = open_tasks(world, &tasks);
+    let states: HashMap<TaskId, &State> = tasks.iter().map(|task| (task.id, &task.state)).collect();
+    for (task, readiness) in judge(&world.catalogue, &world.graph, &world.repository.published, &open) {
+        let event = Event::Judged { readiness };
+        // Most judgements say what was said before: only the others cost a transaction.
+        let changes =
+            states.get(&task).is_some_and(|state| farm::task::step(state, &event, hub.clock.now()).is_ok());
+        if changes {
+            ignore_refusal(hub.apply(task, &event).await)?;
+        }
+    }
+    Ok(())
+}
+
+/// The newest living task of each recipe, by the recipe's index in the catalogue.
+pub(crate) fn open_tasks(world: &World, tasks: &[TaskRow]) -> HashMap<usize, OpenTask> {
+    let recipes = world.catalogue.recipes();
+    let index: HashMap<&str, usize> =
+        recipes.iter().enumerate().map(|(index, recipe)| (recipe.path.as_str(), index)).collect();
+    let mut open: HashMap<usize, OpenTask> = HashMap::new();
+    for task in tasks {
+        let Some(&recipe) = index.get(task.recipe_path.as_str()) else { continue };
+        let found = OpenTask { id: task.id, phase: task.state.phase() };
+        let entry = open.entry(recipe).or_insert(found);
+        if entry.id < found.id {
+            *entry = found;
+        }
+    }
+    open
+}
+
+async fn hand_out(hub: &Hub, world: &World) -> Result<(), StoreError> {
+    let ready = hub.store.tasks_in(&[Phase::Ready]).await?;
+    if ready.is_empty() {
+        return Ok(());
+    }
+    let now = hub.clock.now();
+    for given in plan_assignments(hub, world, &ready).await?.assignments {
+        let until = now.after(hub.config.lease());
+        let result = hub.store.assign(given.task, &given.builder, until, &given.why, now).await;
+        match result {
+            Ok(applied) => {
+                tracing::info!(task.id = %given.task, builder.id = %given.builder, source = applied.task.source,
+                    why = given.why, "handed out");
+                hub.tell(News::Task(given.task));
+            }
+            Err(StoreError::Refused { source, .. }) => {
+                tracing::debug!(task.id = %given.task, reason = %source, "the task moved on meanwhile");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Who would get what now, and why the others get nothing.
+pub(crate) async fn plan_assignments(
+    hub: &Hub,
+    world: &World,
+    ready: &[TaskRow],
+) -> Result<Schedule, StoreError> {
+    let heights: HashMap<&str, usize> = world
+        .catalogue
+        .recipes()
+        .iter()
+        .zip(world.graph.nodes())
+        .map(|(recipe, node)| (recipe.path.as_str(), node.height))
+        .collect();
+    let candidates = ready.iter().filter_map(|task| {
+        let State::Ready { since, tries } = &task.state else { return None };
+        Some(Candidate {
+            task: task.id,
+            architecture: task.architecture.clone(),
+            height: heights.get(task.recipe_path.as_str()).copied().unwrap_or(1),
+            since: *since,
+            not_before: tries.not_before,
+            avoid: tries.avoid.clone(),
+        })
+    });
+    let mut running: HashMap<BuilderId, u32> = HashMap::new();
+    // An upload takes no place: the machine can build meanwhile.
+    for task in hub.store.tasks_in(&[Phase::Leased, Phase::Building]).await? {
+        if let Some(lease) = task.state.lease() {
+            *running.entry(lease.claim.builder.clone()).or_default() += 1;
+        }
+    }
+    let rows: HashMap<BuilderId, _> =
+        hub.store.builders().await?.into_iter().map(|row| (row.id.clone(), row)).collect();
+    let builders: Vec<Builder> = hub
+        .sessions
+        .attached()
+        .into_iter()
+        .filter_map(|session| {
+            let row = rows.get(&session.id)?;
+            Some(Builder {
+                running: running.get(&session.id).copied().unwrap_or(0),
+                id: session.id,
+                architectures: session.about.architectures,
+                slots: session.about.slots,
+                drained: row.drained,
+                faults_in_row: row.faults_in_row,
+                last_fault: row.last_fault,
+            })
+        })
+        .collect();
+    Ok(assign(candidates.collect(), &builders, hub.clock.now()))
+}
+
+/// Orders that were not sent on the connection that their builder has now.
+async fn send_orders(hub: &Hub, world: &World) -> Result<(), StoreError> {
+    for task in hub.store.tasks_in(&[Phase::Leased]).await? {
+        let Some(lease) = task.state.lease() else { continue };
+        let claim = &lease.claim;
+        if hub.sessions.take_order(&claim.builder, claim.attempt) {
+            hub.send(
+                &claim.builder,
+                to_agent::Message::Order(order(hub, world, &task, claim.attempt.0, claim.token.0)),
+            );
+        }
+    }
+    Ok(())
+}
+
+fn order(hub: &Hub, world: &World, task: &TaskRow, attempt_id: u64, lease_token: u64) -> Order {
+    let project = &hub.config.project;
+    let limits = &hub.config.limits;
+    let own = Repository {
+        id: project.channel.clone(),
+        source: Some(repository::Source::RootIndex(RootIndex {
+            base_uri: hub.config.vessel.public_url.clone(),
+            channel: project.channel.clone(),
+            version: "stream/volatile".into(),
+        })),
+        priority: OWN_PRIORITY,
+    };
+    // Before anything was published there is no stream to read.
+    let own = world.repository.history.is_some().then_some(own);
+    Order {
+        task_id: task.id.0,
+        attempt_id,
+        lease_token,
+        git_url: project.repository.clone(),
+        commit: task.commit.clone(),
+        recipe_path: task.recipe_path.clone(),
+        architecture: task.architecture.clone(),
+        build_release: u32::try_from(task.build_release).unwrap_or(u32::MAX),
+        repositories: own.into_iter().chain(hub.config.repositories.iter().map(extra_repository)).collect(),
+        limits: Some(Limits {
+            time_seconds: limits.time_seconds,
+            silence_seconds: limits.silence_seconds,
+            log_bytes: limits.log_bytes,
+            output_bytes: limits.output_bytes,
+            memory_bytes: limits.memory_bytes,
+        }),
+        source_name: task.source.clone(),
+        commit_time_seconds: task.commit_time_seconds,
+    }
+}
+
+fn extra_repository(config: &RepositoryConfig) -> Repository {
+    let source = match (&config.index_uri, &config.base_uri) {
+        (Some(uri), _) => Some(repository::Source::IndexUri(uri.clone())),
+        (None, Some(base_uri)) => Some(repository::Source::RootIndex(RootIndex {
+            base_uri: base_uri.clone(),
+            channel: config.channel.clone(),
+            version: config.version.clone(),
+        })),
+        (None, None) => None,
+    };
+    Repository { id: config.id.clone(), source, priority: config.priority }
+}
+
+/// A refusal means that the task moved on by itself.
+pub(crate) fn ignore_refusal<T>(result: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(StoreError::Refused { task, source }) => {
+            tracing::debug!(task.id = %task, reason = %source, "the task moved on meanwhile");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,281 @@
+//! Brings what was built into the repository: tells Vessel what to expect, the builder to upload, and asks Vessel
+//! whether it landed. Vessel's word counts, never the builder's.
+//!
+//! Nothing is remembered that matters: after a restart everything is asked again, and Vessel answers the same.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use farm::ids::AttemptId;
+use farm::task::{Artefact, Event, Lease, Phase, State};
+use fault::{Fault, Kind};
+use tokio::time::timeout;
+use wire::summit::{Upload, to_agent};
+use wire::tonic::transport::Channel;
+use wire::tonic::{Response, Status};
+use wire::vessel::vessel_client::VesselClient;
+use wire::vessel::{ExpectRequest, LandingReply, LandingRequest, LandingState, WithdrawRequest};
+use wire::{RemoteError, WireError};
+
+use crate::dispatcher::ignore_refusal;
+use crate::hub::Hub;
+use crate::store::{StoreError, TaskRow};
+
+/// How often Vessel is asked while something is on its way.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// How often nothing is looked for.
+const IDLE_SWEEP: Duration = Duration::from_secs(5);
+
+/// Longest answer of Vessel. Expecting and asking are one row each; a minute covers a disk that stalls.
+const CALL_TIME_LIMIT: Duration = Duration::from_secs(60);
+
+/// Why something is not published yet.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PublishError {
+    #[error("cannot reach Vessel")]
+    Wire(#[from] WireError),
+    #[error("cannot {action} at Vessel")]
+    Vessel { action: &'static str, source: RemoteError },
+    #[error("cannot {action} at Vessel: no answer within {} seconds", CALL_TIME_LIMIT.as_secs())]
+    Timeout { action: &'static str },
+    #[error("cannot store what Vessel said")]
+    Store(#[from] StoreError),
+}
+
+impl Fault for PublishError {
+    fn kind(&self) -> Kind {
+        match self {
+            PublishError::Wire(error) => error.kind(),
+            PublishError::Vessel { source, .. } => source.kind(),
+            PublishError::Timeout { .. } => Kind::Unavailable,
+            PublishError::Store(error) => error.kind(),
+        }
+    }
+}
+
+/// Publishes for ever.
+pub(crate) async fn run(hub: Arc<Hub>) {
+    let mut publisher = Publisher { hub: Arc::clone(&hub), client: None, expected: HashSet::new() };
+    let mut trouble = String::new();
+    loop {
+        let busy = match publisher.sweep().await {
+            Ok(busy) => {
+                trouble.clear();
+                busy
+            }
+            Err(error) => {
+                let message = fault::chain(&error).join(": ");
+                // The same trouble every second is said once.
+                if message != trouble {
+                    tracing::warn!(error = message, "cannot publish; trying again");
+                    trouble = message;
+                }
+                true
+            }
+        };
+        drop(timeout(if busy { SWEEP } else { IDLE_SWEEP }, hub.publish.notified()).await);
+    }
+}
+
+struct Publisher {
+    hub: Arc<Hub>,
+    client: Option<VesselClient<Channel>>,
+    /// Attempts that Vessel was told of by this process.
+    expected: HashSet<AttemptId>,
+}
+
+impl Publisher {
+    /// One look at everything. Returns whether something is on its way.
+    async fn sweep(&mut self) -> Result<bool, PublishError> {
+        let publishing = self.hub.store.tasks_in(&[Phase::Publishing]).await?;
+        let withdrawals = self.hub.store.to_withdraw().await?;
+        if publishing.is_empty() && withdrawals.is_empty() {
+            self.expected.clear();
+            return Ok(false);
+        }
+        for attempt in withdrawals {
+            if !self.withdraw(attempt).await? {
+                tracing::warn!(attempt.id = %attempt, "it landed although its task went on; the next attempt replaces it");
+            }
+            self.hub.store.withdrawn(attempt).await?;
+        }
+        let mut first_error = None;
+        for task in publishing {
+            // One task that Vessel does not like must not hold up the others.
+            if let Err(error) = self.publish(&task).await {
+                first_error.get_or_insert(error);
+            }
+        }
+        first_error.map_or(Ok(true), Err)
+    }
+
+    async fn publish(&mut self, task: &TaskRow) -> Result<(), PublishError> {
+        let State::Publishing { lease, artefacts, .. } = &task.state else { return Ok(()) };
+        let attempt = lease.claim.attempt;
+        if !self.expected.contains(&attempt) {
+            match self.expect(task, lease, artefacts).await {
+                Ok(()) => {
+                    self.expected.insert(attempt);
+                }
+                Err(PublishError::Vessel { source, .. }) if is_verdict(&source) => {
+                    // It may have landed already, and Vessel then refuses to expect it once more.
+                    return match self.landing(attempt).await? {
+                        reply if reply.state() == LandingState::Landed => {
+                            self.landed(task, attempt, reply).await
+                        }
+                        _ => self.rejected(task, attempt, source.to_string()).await,
+                    };
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let builder = &lease.claim.builder;
+        if self.hub.sessions.take_upload(builder, attempt) {
+            let vessel = &self.hub.config.vessel;
+            let upload = Upload {
+                attempt_id: attempt.0,
+                vessel_address: vessel.address.clone(),
+                vessel_key: vessel.public_key.to_string(),
+            };
+            self.hub.send(builder, to_agent::Message::Upload(upload));
+        }
+        let reply = self.landing(attempt).await?;
+        match reply.state() {
+            LandingState::Landed => self.landed(task, attempt, reply).await,
+            LandingState::Refused => self.rejected(task, attempt, reply.reason).await,
+            LandingState::Unknown | LandingState::Unspecified => {
+                // Vessel has forgotten it; it is told again the next time.
+                self.expected.remove(&attempt);
+                Ok(())
+            }
+            LandingState::Expected | LandingState::Receiving => self.expire(task, lease).await,
+        }
+    }
+
+    /// A builder that is gone while it uploads: nothing may land any more before the task goes elsewhere.
+    async fn expire(&mut self, task: &TaskRow, lease: &Lease) -> Result<(), PublishError> {
+        let now = self.hub.clock.now();
+        if now < lease.until || now < self.hub.grace_until {
+            return Ok(());
+        }
+        if !self.withdraw(lease.claim.attempt).await? {
+            // It landed in this very moment; the next look finds it.
+            return Ok(());
+        }
+        tracing::warn!(task.id = %task.id, builder.id = %lease.claim.builder, "the lease ran out before the upload ended");
+        ignore_refusal(self.hub.apply(task.id, &Event::Expired { claim: lease.claim.clone() }).await)?;
+        Ok(())
+    }
+
+    async fn landed(
+        &mut self,
+        task: &TaskRow,
+        attempt: AttemptId,
+        reply: LandingReply,
+    ) -> Result<(), PublishError> {
+        let event = Event::Landed { attempt, history: reply.history };
+        ignore_refusal(self.hub.apply(task.id, &event).await)?;
+        self.expected.remove(&attempt);
+        if let State::Publishing { lease, .. } = &task.state {
+            self.hub.store.builder_fared(&lease.claim.builder, false, self.hub.clock.now()).await?;
+        }
+        self.hub.repository_moved.notify_one();
+        Ok(())
+    }
+
+    async fn rejected(
+        &mut self,
+        task: &TaskRow,
+        attempt: AttemptId,
+        reason: String,
+    ) -> Result<(), PublishError> {
+        tracing::warn!(task.id = %task.id, reason, "Vessel does not take what was built");
+        ignore_refusal(self.hub.apply(task.id, &Event::Rejected { attempt, reason }).await)?;
+        self.expected.remove(&attempt);
+        Ok(())
+    }
+
+    async fn expect(
+        &mut self,
+        task: &TaskRow,
+        lease: &Lease,
+        artefacts: &[Artefact],
+    ) -> Result<(), PublishError> {
+        let request = ExpectRequest {
+            task_id: task.id.0,
+            attempt_id: lease.claim.attempt.0,
+            channel: self.hub.config.project.channel.clone(),
+            source: task.source.clone(),
+            version: task.version.clone(),
+            release: task.release,
+            build_release: task.build_release,
+            architecture: task.architecture.clone(),
+            builder_key: lease.claim.builder.0.clone(),
+            artefacts: artefacts.iter().cloned().map(Into::into).collect(),
+        };
+        let mut client = self.client().await?;
+        let answer = timeout(CALL_TIME_LIMIT, client.expect(request)).await;
+        self.understand("announce an upload", answer).map(drop)
+    }
+
+    async fn landing(&mut self, attempt: AttemptId) -> Result<LandingReply, PublishError> {
+        let mut client = self.client().await?;
+        let answer = timeout(CALL_TIME_LIMIT, client.landing(LandingRequest { attempt_id: attempt.0 })).await;
+        self.understand("ask for an upload", answer)
+    }
+
+    /// Returns whether nothing of the attempt can land any more; not so when it has landed.
+    async fn withdraw(&mut self, attempt: AttemptId) -> Result<bool, PublishError> {
+        let mut client = self.client().await?;
+        let answer =
+            timeout(CALL_TIME_LIMIT, client.withdraw(WithdrawRequest { attempt_id: attempt.0 })).await;
+        match self.understand("withdraw an upload", answer) {
+            Ok(_) => Ok(true),
+            // Never expected, or withdrawn before.
+            Err(PublishError::Vessel { source, .. }) if source.kind() == Kind::NotFound => Ok(true),
+            Err(PublishError::Vessel { source, .. }) if source.kind() == Kind::Conflict => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn client(&mut self) -> Result<VesselClient<Channel>, PublishError> {
+        if let Some(client) = &self.client {
+            return Ok(client.clone());
+        }
+        let vessel = &self.hub.config.vessel;
+        let channel = wire::connect(&vessel.address, vessel.public_key, &self.hub.identity).await?;
+        let client =
+            VesselClient::new(channel).max_decoding_message_size(wire::limits::MESSAGE_SIZE_BYTES_MAX);
+        self.client = Some(client.clone());
+        Ok(client)
+    }
+
+    fn understand<T>(
+        &mut self,
+        action: &'static str,
+        answer: Result<Result<Response<T>, Status>, tokio::time::error::Elapsed>,
+    ) -> Result<T, PublishError> {
+        match answer {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => {
+                let source = wire::from_status(&status);
+                if source.kind() == Kind::Unavailable {
+                    // A fresh connection finds a Vessel that moved or was restarted.
+                    self.client = None;
+                }
+                Err(PublishError::Vessel { action, source })
+            }
+            Err(_elapsed) => {
+                self.client = None;
+                Err(PublishError::Timeout { action })
+            }
+        }
+    }
+}
+
+/// Whether Vessel has judged what it was told, and would judge the same again.
+fn is_verdict(error: &RemoteError) -> bool {
+    matches!(error.kind(), Kind::Input | Kind::Conflict | Kind::Damaged)
+}

@@ -1,0 +1,198 @@
+//! Agents that are attached right now.
+//!
+//! A session has a number. When the end of an old connection is noticed only after the agent came back, the old number
+//! removes nothing of the new session.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use farm::ids::{AttemptId, BuilderId};
+use farm::moment::Moment;
+use tokio::sync::{Notify, mpsc};
+use wire::summit::{ToAgent, to_agent};
+use wire::tonic::Status;
+
+use crate::store::About;
+
+/// Messages that may wait for one agent: an agent that takes none for so long is better disconnected.
+pub(crate) const MESSAGES_MAX: usize = 256;
+
+/// Sends to one agent.
+pub(crate) type Sender = mpsc::Sender<Result<ToAgent, Status>>;
+
+/// An agent that cannot be written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Clogged;
+
+/// One attached agent.
+#[derive(Debug)]
+struct Session {
+    number: u64,
+    sender: Sender,
+    close: Arc<Notify>,
+    about: About,
+    since: Moment,
+    /// Attempts whose order was sent on this connection.
+    ordered: HashSet<AttemptId>,
+    /// Attempts whose upload was asked for on this connection.
+    upload_asked: HashSet<AttemptId>,
+}
+
+/// What others may know of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Attached {
+    pub(crate) id: BuilderId,
+    pub(crate) about: About,
+    pub(crate) since: Moment,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    next_number: u64,
+    sessions: HashMap<BuilderId, Session>,
+}
+
+/// Every attached agent.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions {
+    inner: Mutex<Inner>,
+}
+
+impl Sessions {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins a session, and ends the one that this builder had before. Returns its number and what is notified when
+    /// it is to end.
+    pub(crate) fn begin(
+        &self,
+        id: &BuilderId,
+        sender: Sender,
+        about: About,
+        now: Moment,
+    ) -> (u64, Arc<Notify>) {
+        let mut inner = self.lock();
+        inner.next_number += 1;
+        let number = inner.next_number;
+        let close = Arc::new(Notify::new());
+        let session = Session {
+            number,
+            sender,
+            close: Arc::clone(&close),
+            about,
+            since: now,
+            ordered: HashSet::new(),
+            upload_asked: HashSet::new(),
+        };
+        if let Some(old) = inner.sessions.insert(id.clone(), session) {
+            old.close.notify_one();
+        }
+        (number, close)
+    }
+
+    /// Ends the session of this number; whether it was still there.
+    pub(crate) fn end(&self, id: &BuilderId, number: u64) -> bool {
+        let mut inner = self.lock();
+        let is_current = inner.sessions.get(id).is_some_and(|session| session.number == number);
+        if is_current {
+            inner.sessions.remove(id);
+        }
+        is_current
+    }
+
+    /// Ends the sessions of builders that `keep` does not want.
+    pub(crate) fn retain(&self, keep: impl Fn(&BuilderId) -> bool) {
+        self.lock().sessions.retain(|id, session| {
+            let keep = keep(id);
+            if !keep {
+                session.close.notify_one();
+            }
+            keep
+        });
+    }
+
+    /// Everybody who is there.
+    pub(crate) fn attached(&self) -> Vec<Attached> {
+        let inner = self.lock();
+        let attached = inner.sessions.iter().map(|(id, session)| Attached {
+            id: id.clone(),
+            about: session.about.clone(),
+            since: session.since,
+        });
+        attached.collect()
+    }
+
+    /// Sends `message` if the builder is there. An agent whose messages pile up is disconnected.
+    pub(crate) fn send(&self, id: &BuilderId, message: to_agent::Message) -> Result<(), Clogged> {
+        let mut inner = self.lock();
+        let Some(session) = inner.sessions.get_mut(id) else { return Ok(()) };
+        match session.sender.try_send(Ok(ToAgent { message: Some(message) })) {
+            Ok(()) => Ok(()),
+            Err(_full_or_gone) => {
+                session.close.notify_one();
+                inner.sessions.remove(id);
+                Err(Clogged)
+            }
+        }
+    }
+
+    /// Whether the order for `attempt` is still to be sent on this connection; it counts as sent afterwards.
+    pub(crate) fn take_order(&self, id: &BuilderId, attempt: AttemptId) -> bool {
+        self.lock().sessions.get_mut(id).is_some_and(|session| session.ordered.insert(attempt))
+    }
+
+    /// Whether the upload of `attempt` is still to be asked for on this connection; it counts as asked afterwards.
+    pub(crate) fn take_upload(&self, id: &BuilderId, attempt: AttemptId) -> bool {
+        self.lock().sessions.get_mut(id).is_some_and(|session| session.upload_asked.insert(attempt))
+    }
+
+    /// The agent has not understood that it is to upload: ask again.
+    pub(crate) fn ask_upload_again(&self, id: &BuilderId, attempt: AttemptId) {
+        if let Some(session) = self.lock().sessions.get_mut(id) {
+            session.upload_asked.remove(&attempt);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn begin(sessions: &Sessions, capacity: usize) -> (u64, mpsc::Receiver<Result<ToAgent, Status>>) {
+        let (sender, receiver) = mpsc::channel(capacity);
+        (sessions.begin(&id(), sender, About::default(), Moment(0)).0, receiver)
+    }
+
+    fn id() -> BuilderId {
+        BuilderId("a".into())
+    }
+
+    fn message() -> to_agent::Message {
+        to_agent::Message::Release(wire::summit::Release { attempt_id: 1 })
+    }
+
+    #[test]
+    fn the_late_end_of_an_old_connection_leaves_the_new_one() {
+        let sessions = Sessions::default();
+        let (first, _first) = begin(&sessions, 1);
+        assert!(sessions.take_order(&id(), AttemptId(1)));
+        let (second, _second) = begin(&sessions, 1);
+        assert!(!sessions.end(&id(), first));
+        assert_eq!(sessions.attached().len(), 1);
+        assert!(sessions.take_order(&id(), AttemptId(1)), "a new connection gets the order again");
+        assert!(!sessions.take_order(&id(), AttemptId(1)));
+        assert!(sessions.end(&id(), second));
+        assert!(sessions.attached().is_empty());
+    }
+
+    #[test]
+    fn an_agent_that_takes_nothing_is_disconnected() {
+        let sessions = Sessions::default();
+        let (_, _receiver) = begin(&sessions, 1);
+        assert_eq!(sessions.send(&id(), message()), Ok(()));
+        assert_eq!(sessions.send(&id(), message()), Err(Clogged));
+        assert!(sessions.attached().is_empty());
+        assert_eq!(sessions.send(&id(), message()), Ok(()), "nobody there is nothing to complain about");
+    }
+}

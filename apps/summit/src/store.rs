@@ -1,0 +1,120 @@
+//! What Summit remembers: tasks, attempts, events, builders, recipes.
+//!
+//! Every change of a task goes through [`farm::task::step`] inside a write transaction: the state is read, judged and
+//! written with compare-and-set on its generation, and the event is written beside it. Rows become domain types here
+//! and nowhere else.
+
+mod builders;
+mod recipes;
+mod schema;
+mod tasks;
+
+use std::path::Path;
+
+use database::sqlx::Row;
+use database::sqlx::sqlite::SqliteRow;
+use database::{Database, DatabaseError, During};
+use farm::task::Refusal;
+use fault::{Fault, Kind};
+
+pub use builders::{About, BuilderRow};
+pub use recipes::{RecipeRow, RecipeSummary};
+pub use tasks::{Applied, AttemptRow, EventRow, NewTask, Outcome, TaskRow};
+
+/// The database of one Summit.
+#[derive(Debug, Clone)]
+pub struct Store {
+    database: Database,
+}
+
+/// Why the store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database did not.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The life cycle does not allow it.
+    #[error("cannot change task {task}")]
+    Refused {
+        /// The task.
+        task: farm::ids::TaskId,
+        /// Why.
+        source: Refusal,
+    },
+    /// There is no such thing.
+    #[error("cannot find {what}")]
+    NotFound {
+        /// The thing.
+        what: String,
+    },
+}
+
+impl Fault for StoreError {
+    fn kind(&self) -> Kind {
+        match self {
+            StoreError::Database(error) => error.kind(),
+            StoreError::Refused { source, .. } => source.kind(),
+            StoreError::NotFound { .. } => Kind::NotFound,
+        }
+    }
+
+    fn hints(&self) -> Vec<String> {
+        match self {
+            StoreError::Database(error) => error.hints(),
+            StoreError::Refused { source, .. } => source.hints(),
+            StoreError::NotFound { .. } => Vec::new(),
+        }
+    }
+}
+
+impl Store {
+    /// Opens the database at `path`, made when it is missing.
+    ///
+    /// # Errors
+    /// When it cannot be opened or migrated.
+    pub async fn open(path: &Path) -> Result<Self, DatabaseError> {
+        Ok(Self { database: Database::open(path, schema::MIGRATIONS).await? })
+    }
+
+    /// Closes it.
+    pub async fn close(&self) {
+        self.database.close().await;
+    }
+}
+
+/// SQLite's integers are signed; nothing we count reaches the other half.
+fn integer(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn number(row: &SqliteRow, column: &'static str) -> Result<u64, DatabaseError> {
+    let number: i64 = row.try_get(column).during("read a number")?;
+    unsigned(number, column)
+}
+
+fn optional_number(row: &SqliteRow, column: &'static str) -> Result<Option<u64>, DatabaseError> {
+    let number: Option<i64> = row.try_get(column).during("read a number")?;
+    number.map(|number| unsigned(number, column)).transpose()
+}
+
+fn unsigned(number: i64, column: &'static str) -> Result<u64, DatabaseError> {
+    u64::try_from(number)
+        .map_err(|_| DatabaseError::Damaged { what: column.to_owned(), why: format!("{number} is negative") })
+}
+
+fn text(row: &SqliteRow, column: &'static str) -> Result<String, DatabaseError> {
+    row.try_get(column).during("read a text")
+}
+
+fn json<T: serde::de::DeserializeOwned>(row: &SqliteRow, column: &'static str) -> Result<T, DatabaseError> {
+    let text = text(row, column)?;
+    serde_json::from_str(&text)
+        .map_err(|error| DatabaseError::Damaged { what: column.to_owned(), why: error.to_string() })
+}
+
+fn to_json<T: serde::Serialize>(value: &T) -> Result<String, DatabaseError> {
+    serde_json::to_string(value).map_err(|error| DatabaseError::Damaged {
+        what: "a value to store".to_owned(),
+        why: error.to_string(),
+    })
+}

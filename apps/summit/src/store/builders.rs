@@ -1,0 +1,178 @@
+//! Builders: who may attach, and what they said about themselves.
+
+use database::During;
+use database::sqlx;
+use database::sqlx::sqlite::SqliteRow;
+use farm::ids::BuilderId;
+use farm::moment::Moment;
+use serde::{Deserialize, Serialize};
+
+use super::{Store, StoreError, integer, json, number, optional_number, text, to_json};
+
+/// A builder as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuilderRow {
+    /// Its key.
+    pub id: BuilderId,
+    /// Its name, for people.
+    pub name: String,
+    /// When it was added.
+    pub added: Moment,
+    /// Whether it is to get no more work.
+    pub drained: bool,
+    /// Faults of its machine in a row.
+    pub faults_in_row: u32,
+    /// When the last of them was.
+    pub last_fault: Moment,
+    /// When it was heard of last.
+    pub last_seen: Option<Moment>,
+    /// What it said when it attached last.
+    pub about: About,
+}
+
+/// What an agent says about itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct About {
+    /// Architectures it builds for.
+    pub architectures: Vec<String>,
+    /// Builds it takes at once.
+    pub slots: u32,
+    /// Cores of its machine.
+    pub cores: u32,
+    /// Memory of its machine.
+    pub memory_bytes: u64,
+    /// Version of the agent.
+    pub version: String,
+}
+
+impl Store {
+    /// Adds a builder, or gives a known one another name.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn add_builder(&self, id: &BuilderId, name: &str, now: Moment) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO builder (public_key, name, added) VALUES (?, ?, ?)
+             ON CONFLICT (public_key) DO UPDATE SET name = excluded.name",
+        )
+        .bind(&id.0)
+        .bind(name)
+        .bind(integer(now.0))
+        .execute(self.database.pool())
+        .await
+        .during("add a builder")?;
+        Ok(())
+    }
+
+    /// Removes a builder by its key or its name.
+    ///
+    /// # Errors
+    /// When there is none, when the database fails.
+    pub async fn remove_builder(&self, key_or_name: &str) -> Result<(), StoreError> {
+        let gone = sqlx::query("DELETE FROM builder WHERE public_key = ?1 OR name = ?1")
+            .bind(key_or_name)
+            .execute(self.database.pool())
+            .await
+            .during("remove a builder")?;
+        found(gone.rows_affected(), key_or_name)
+    }
+
+    /// Says whether a builder, by its key or its name, is to get work.
+    ///
+    /// # Errors
+    /// When there is none, when the database fails.
+    pub async fn drain_builder(&self, key_or_name: &str, drained: bool) -> Result<(), StoreError> {
+        let changed = sqlx::query("UPDATE builder SET drained = ?2 WHERE public_key = ?1 OR name = ?1")
+            .bind(key_or_name)
+            .bind(drained)
+            .execute(self.database.pool())
+            .await
+            .during("drain a builder")?;
+        found(changed.rows_affected(), key_or_name)
+    }
+
+    /// Every builder, by name.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn builders(&self) -> Result<Vec<BuilderRow>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM builder ORDER BY name, public_key")
+            .fetch_all(self.database.pool())
+            .await
+            .during("list builders")?;
+        rows.iter().map(builder_of).collect()
+    }
+
+    /// Notes what a builder said when it attached.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn builder_attached(
+        &self,
+        id: &BuilderId,
+        about: &About,
+        now: Moment,
+    ) -> Result<(), StoreError> {
+        sqlx::query("UPDATE builder SET about = ?, last_seen = ? WHERE public_key = ?")
+            .bind(to_json(about)?)
+            .bind(integer(now.0))
+            .bind(&id.0)
+            .execute(self.database.pool())
+            .await
+            .during("note an attached builder")?;
+        Ok(())
+    }
+
+    /// Notes that a builder was heard of.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn builder_seen(&self, id: &BuilderId, now: Moment) -> Result<(), StoreError> {
+        sqlx::query("UPDATE builder SET last_seen = ? WHERE public_key = ?")
+            .bind(integer(now.0))
+            .bind(&id.0)
+            .execute(self.database.pool())
+            .await
+            .during("note a builder")?;
+        Ok(())
+    }
+
+    /// Notes a fault of a builder's machine, or that a build on it reached an end.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn builder_fared(&self, id: &BuilderId, fault: bool, now: Moment) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE builder SET faults_in_row = CASE ?2 WHEN 0 THEN 0 ELSE faults_in_row + 1 END,
+                 last_fault = CASE ?2 WHEN 0 THEN last_fault ELSE ?3 END WHERE public_key = ?1",
+        )
+        .bind(&id.0)
+        .bind(fault)
+        .bind(integer(now.0))
+        .execute(self.database.pool())
+        .await
+        .during("note how a builder fared")?;
+        Ok(())
+    }
+}
+
+fn found(rows: u64, key_or_name: &str) -> Result<(), StoreError> {
+    match rows {
+        0 => Err(StoreError::NotFound { what: format!("builder {key_or_name:?}") }),
+        _ => Ok(()),
+    }
+}
+
+fn builder_of(row: &SqliteRow) -> Result<BuilderRow, StoreError> {
+    Ok(BuilderRow {
+        id: BuilderId(text(row, "public_key")?),
+        name: text(row, "name")?,
+        added: Moment(number(row, "added")?),
+        drained: number(row, "drained")? != 0,
+        faults_in_row: u32::try_from(number(row, "faults_in_row")?).unwrap_or(u32::MAX),
+        last_fault: Moment(number(row, "last_fault")?),
+        last_seen: optional_number(row, "last_seen")?.map(Moment),
+        about: json(row, "about")?,
+    })
+}

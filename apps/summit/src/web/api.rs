@@ -1,0 +1,128 @@
+//! The JSON API. Shapes are those of [`super::view`]; errors are `{"error":{"message","causes","hints"}}`.
+//!
+//! * `GET /api/status`
+//! * `GET /api/tasks?phase=PHASE&page=N&per_page=N`, `GET /api/tasks/ID`
+//! * `GET /api/builders`, `GET /api/queue`, `GET /api/recipes`
+//! * `POST /api/tasks/ID/retry`, `POST /api/tasks/ID/cancel`: the task afterwards; 409 with the reason on refusal
+//! * `POST /api/wake-up`: what the look found
+
+use axum::Json;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use farm::ids::TaskId;
+use farm::task::{Event, Phase};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use super::Web;
+use super::error::WebError;
+use super::view::{QueueView, RecipesView, StatusView, TaskListView, TaskPageView};
+use crate::watcher::{LookError, LookReport};
+
+/// Rows of a page unless asked otherwise.
+const PER_PAGE: u64 = 50;
+
+/// Most rows of a page.
+const PER_PAGE_MAX: u64 = 500;
+
+/// What a list of tasks is asked for.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct ListQuery {
+    phase: Option<String>,
+    page: Option<u64>,
+    per_page: Option<u64>,
+}
+
+impl ListQuery {
+    /// The phase, the page from 1, the rows of a page.
+    pub(crate) fn read(&self) -> Result<(Option<Phase>, u64, u64), WebError> {
+        let phase = match self.phase.as_deref() {
+            None | Some("" | "all") => None,
+            Some(keyword) => Some(Phase::from_keyword(keyword).ok_or_else(|| WebError::BadRequest {
+                what: "the phase",
+                why: format!("{keyword:?} is none; known are {}", Phase::ALL.map(Phase::keyword).join(", ")),
+            })?),
+        };
+        let per_page = self.per_page.unwrap_or(PER_PAGE).clamp(1, PER_PAGE_MAX);
+        Ok((phase, self.page.unwrap_or(1).max(1), per_page))
+    }
+}
+
+pub(crate) type MaybeQuery = Result<Query<ListQuery>, QueryRejection>;
+pub(crate) type MaybeId = Result<Path<u64>, PathRejection>;
+
+pub(crate) fn query(query: MaybeQuery) -> Result<ListQuery, WebError> {
+    query
+        .map(|query| query.0)
+        .map_err(|error| WebError::BadRequest { what: "the query", why: error.body_text() })
+}
+
+pub(crate) fn task_id(id: MaybeId) -> Result<TaskId, WebError> {
+    id.map(|id| TaskId(id.0))
+        .map_err(|error| WebError::BadRequest { what: "the task number", why: error.body_text() })
+}
+
+pub(crate) async fn status(State(web): State<Web>) -> Result<Json<StatusView>, WebError> {
+    web.status().await.map(Json)
+}
+
+pub(crate) async fn tasks(State(web): State<Web>, list: MaybeQuery) -> Result<Json<TaskListView>, WebError> {
+    let (phase, page, per_page) = query(list)?.read()?;
+    web.task_list(phase, page, per_page).await.map(Json)
+}
+
+pub(crate) async fn task(State(web): State<Web>, id: MaybeId) -> Result<Json<TaskPageView>, WebError> {
+    web.task_page(task_id(id)?).await.map(Json)
+}
+
+pub(crate) async fn builders(State(web): State<Web>) -> Result<Json<Value>, WebError> {
+    Ok(Json(json!({ "builders": web.builder_list().await? })))
+}
+
+pub(crate) async fn queue(State(web): State<Web>) -> Result<Json<QueueView>, WebError> {
+    web.queue_view().await.map(Json)
+}
+
+pub(crate) async fn recipes(State(web): State<Web>) -> Result<Json<RecipesView>, WebError> {
+    web.recipe_list().await.map(Json)
+}
+
+pub(crate) async fn retry(State(web): State<Web>, id: MaybeId) -> Result<Json<TaskPageView>, WebError> {
+    change(&web, task_id(id)?, &Event::RetryAsked).await
+}
+
+pub(crate) async fn cancel(State(web): State<Web>, id: MaybeId) -> Result<Json<TaskPageView>, WebError> {
+    change(&web, task_id(id)?, &Event::CancelAsked { why: "cancelled by an operator".into() }).await
+}
+
+async fn change(web: &Web, id: TaskId, event: &Event) -> Result<Json<TaskPageView>, WebError> {
+    web.hub.apply(id, event).await?;
+    web.task_page(id).await.map(Json)
+}
+
+pub(crate) async fn wake_up(State(web): State<Web>) -> Result<Json<LookReport>, WebError> {
+    let (reply, answer) = oneshot::channel();
+    web.hub.looks.send(reply).await.map_err(|_| LookError::Stopping)?;
+    let report = answer.await.map_err(|_| LookError::Stopping)??;
+    Ok(Json(report))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn odd_queries_are_bounded_or_refused() {
+        let read = |phase: Option<&str>, page, per_page| {
+            ListQuery { phase: phase.map(str::to_owned), page, per_page }.read().ok()
+        };
+        assert_eq!(read(None, None, None), Some((None, 1, PER_PAGE)));
+        assert_eq!(read(Some("all"), Some(0), Some(0)), Some((None, 1, 1)));
+        assert_eq!(
+            read(Some("failed"), Some(7), Some(u64::MAX)),
+            Some((Some(Phase::Failed), 7, PER_PAGE_MAX))
+        );
+        assert_eq!(read(Some("<script>"), None, None), None);
+    }
+}

@@ -1,0 +1,553 @@
+//! What pages and API say about things, gathered from the store. Times are milliseconds since 1970.
+
+use std::collections::HashMap;
+
+use farm::ids::{BuilderId, TaskId};
+use farm::moment::Moment;
+use farm::schedule::{self, Unplaced};
+use farm::task::{Phase, State};
+use serde::Serialize;
+
+use super::Web;
+use super::error::WebError;
+use crate::dispatcher;
+use crate::store::{AttemptRow, BuilderRow, Outcome, RecipeRow, TaskRow};
+
+/// Failed tasks that the status names; the rest is counted.
+const FAILED_NAMED_MAX: usize = 100;
+
+/// Events that a task page shows.
+const EVENTS_SHOWN_MAX: u64 = 200;
+
+/// `/api/status`
+#[derive(Debug, Serialize)]
+pub(crate) struct StatusView {
+    pub(crate) project: String,
+    pub(crate) recipes_url: String,
+    pub(crate) branch: String,
+    pub(crate) commit: Option<String>,
+    /// When recipes and repository were read last.
+    pub(crate) looked_ms: Option<u64>,
+    /// Why the last look came to nothing.
+    pub(crate) trouble: Option<String>,
+    pub(crate) repository_url: String,
+    pub(crate) channel: String,
+    pub(crate) history: Option<String>,
+    pub(crate) published_packages: usize,
+    pub(crate) recipes: usize,
+    pub(crate) unreadable: usize,
+    /// Tasks by phase.
+    pub(crate) counts: Vec<CountView>,
+    /// Tasks in which something happens or will happen by itself.
+    pub(crate) open: u64,
+    /// Tasks that cannot go on until somebody does something.
+    pub(crate) blocked: u64,
+    pub(crate) failed: Vec<FailedView>,
+    pub(crate) builders_attached: usize,
+    pub(crate) builders: usize,
+    /// Whether recipes were read and nothing is left to do but what is blocked or failed.
+    pub(crate) idle: bool,
+    pub(crate) now_ms: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct CountView {
+    pub(crate) phase: Phase,
+    pub(crate) tasks: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct FailedView {
+    pub(crate) task: TaskId,
+    pub(crate) source: String,
+    pub(crate) class: String,
+    pub(crate) message: String,
+}
+
+/// One task, as in lists.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct TaskView {
+    pub(crate) id: TaskId,
+    pub(crate) source: String,
+    pub(crate) version: String,
+    pub(crate) release: u64,
+    pub(crate) build_release: u64,
+    pub(crate) architecture: String,
+    pub(crate) recipe: String,
+    pub(crate) commit: String,
+    pub(crate) reason: String,
+    pub(crate) phase: Phase,
+    /// What it is doing, or why it is not.
+    pub(crate) detail: String,
+    /// Tasks it waits for.
+    pub(crate) waits_for: Vec<TaskLink>,
+    /// What blocks it.
+    pub(crate) blocked_by: Vec<BlockerView>,
+    pub(crate) builder: Option<String>,
+    pub(crate) attempt: Option<u64>,
+    pub(crate) history: Option<String>,
+    pub(crate) failure: Option<FailureView>,
+    pub(crate) created_ms: u64,
+    pub(crate) updated_ms: u64,
+    /// Since when it builds or publishes.
+    pub(crate) running_since_ms: Option<u64>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct TaskLink {
+    pub(crate) task: TaskId,
+    pub(crate) source: String,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct BlockerView {
+    pub(crate) task: Option<TaskId>,
+    pub(crate) text: String,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct FailureView {
+    pub(crate) class: String,
+    pub(crate) message: String,
+    pub(crate) during: String,
+    pub(crate) attempt: u64,
+}
+
+/// `/api/tasks/ID`
+#[derive(Debug, Serialize)]
+pub(crate) struct TaskPageView {
+    #[serde(flatten)]
+    pub(crate) task: TaskView,
+    pub(crate) attempts: Vec<AttemptView>,
+    pub(crate) events: Vec<EventView>,
+    /// Open tasks that need this one directly.
+    pub(crate) needed_by: Vec<TaskLink>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct AttemptView {
+    pub(crate) id: u64,
+    pub(crate) builder: String,
+    pub(crate) why: String,
+    pub(crate) assigned_ms: u64,
+    pub(crate) started_ms: Option<u64>,
+    pub(crate) built_ms: Option<u64>,
+    pub(crate) ended_ms: Option<u64>,
+    pub(crate) outcome: Option<Outcome>,
+    pub(crate) log_size_bytes: u64,
+    pub(crate) log_full: bool,
+    pub(crate) log_url: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct EventView {
+    pub(crate) at_ms: u64,
+    pub(crate) verb: String,
+    pub(crate) phase: Phase,
+}
+
+/// `/api/tasks`
+#[derive(Debug, Serialize)]
+pub(crate) struct TaskListView {
+    pub(crate) tasks: Vec<TaskView>,
+    pub(crate) total: u64,
+    pub(crate) page: u64,
+    pub(crate) per_page: u64,
+}
+
+/// One of `/api/builders`
+#[derive(Debug, Serialize)]
+pub(crate) struct BuilderView {
+    pub(crate) name: String,
+    pub(crate) public_key: String,
+    pub(crate) attached: bool,
+    pub(crate) attached_since_ms: Option<u64>,
+    pub(crate) last_seen_ms: Option<u64>,
+    pub(crate) drained: bool,
+    /// Set aside after faults of its machine until then.
+    pub(crate) rests_until_ms: Option<u64>,
+    pub(crate) architectures: Vec<String>,
+    pub(crate) slots: u32,
+    pub(crate) cores: u32,
+    pub(crate) memory_bytes: u64,
+    pub(crate) version: String,
+    pub(crate) running: Vec<TaskLink>,
+}
+
+/// `/api/queue`
+#[derive(Debug, Serialize)]
+pub(crate) struct QueueView {
+    /// Recipes by level; those of a level need only lower ones.
+    pub(crate) nodes: Vec<QueueNode>,
+    pub(crate) edges: Vec<QueueEdge>,
+    /// Groups of recipes that need each other.
+    pub(crate) knots: Vec<Vec<String>>,
+    /// Whether recipes that are done were left out because there are too many.
+    pub(crate) shortened: bool,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct QueueNode {
+    pub(crate) source: String,
+    pub(crate) level: usize,
+    pub(crate) height: usize,
+    pub(crate) task: Option<TaskId>,
+    /// The phase of its task; `published` without a task when the repository has it.
+    pub(crate) phase: Option<Phase>,
+    pub(crate) from_repository: Vec<String>,
+    pub(crate) from_host: Vec<String>,
+    pub(crate) unresolved: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct QueueEdge {
+    /// Index of the node that needs.
+    pub(crate) from: usize,
+    /// Index of the node that is needed.
+    pub(crate) to: usize,
+    /// Built against the previous generation.
+    pub(crate) deferred: bool,
+    pub(crate) dependencies: Vec<String>,
+}
+
+/// `/api/recipes`
+#[derive(Debug, Serialize)]
+pub(crate) struct RecipesView {
+    pub(crate) commit: Option<String>,
+    pub(crate) recipes: Vec<RecipeRow>,
+}
+
+/// Recipes up to which the picture of the queue shows those that are done as well.
+const WHOLE_PICTURE_MAX: usize = 120;
+
+/// Names and reasons that views need, read once for each request.
+pub(crate) struct Names {
+    builders: HashMap<BuilderId, String>,
+    sources: HashMap<TaskId, String>,
+    unplaced: HashMap<TaskId, Unplaced>,
+}
+
+impl Web {
+    pub(crate) async fn names(&self) -> Result<Names, WebError> {
+        let builders = self.hub.store.builders().await?.into_iter().map(|row| (row.id, row.name)).collect();
+        let living = self.hub.store.tasks_in(&Phase::ALL[..6]).await?;
+        let ready: Vec<TaskRow> =
+            living.iter().filter(|task| task.state.phase() == Phase::Ready).cloned().collect();
+        let schedule = dispatcher::plan_assignments(&self.hub, &self.hub.world(), &ready).await?;
+        Ok(Names {
+            builders,
+            sources: living.into_iter().map(|task| (task.id, task.source)).collect(),
+            unplaced: schedule.unplaced.into_iter().collect(),
+        })
+    }
+
+    pub(crate) async fn status(&self) -> Result<StatusView, WebError> {
+        let hub = &self.hub;
+        let world = hub.world();
+        let counts = hub.store.counts().await?;
+        let count_of = |wanted: &dyn Fn(Phase) -> bool| -> u64 {
+            counts.iter().filter(|(phase, _)| wanted(*phase)).map(|(_, count)| count).sum()
+        };
+        let failed = hub.store.task_page(Some(Phase::Failed), 0, FAILED_NAMED_MAX as u64).await?.0;
+        let blocked = count_of(&|phase| phase == Phase::Blocked);
+        let open = count_of(&Phase::is_open);
+        Ok(StatusView {
+            project: hub.config.project.name.clone(),
+            recipes_url: hub.config.project.repository.clone(),
+            branch: hub.config.project.branch.clone(),
+            commit: world.commit.as_ref().map(|commit| commit.id.clone()),
+            looked_ms: world.looked.map(|moment| moment.0),
+            trouble: world.trouble.clone(),
+            repository_url: hub.config.vessel.public_url.clone(),
+            channel: hub.config.project.channel.clone(),
+            history: world.repository.history.clone(),
+            published_packages: world.repository.published.len(),
+            recipes: world.catalogue.recipes().len(),
+            unreadable: world.catalogue.unreadable().len(),
+            counts: counts.iter().map(|&(phase, tasks)| CountView { phase, tasks }).collect(),
+            open,
+            blocked,
+            failed: failed.into_iter().filter_map(failed_view).collect(),
+            builders_attached: hub.sessions.attached().len(),
+            builders: hub.store.builders().await?.len(),
+            idle: world.looked.is_some() && open == blocked,
+            now_ms: hub.clock.now().0,
+        })
+    }
+
+    pub(crate) async fn task_list(
+        &self,
+        phase: Option<Phase>,
+        page: u64,
+        per_page: u64,
+    ) -> Result<TaskListView, WebError> {
+        let names = self.names().await?;
+        let offset = page.saturating_sub(1).saturating_mul(per_page);
+        let (tasks, total) = self.hub.store.task_page(phase, offset, per_page).await?;
+        let tasks = tasks.iter().map(|task| task_view(task, &names)).collect();
+        Ok(TaskListView { tasks, total, page, per_page })
+    }
+
+    pub(crate) async fn tasks_in(&self, phases: &[Phase], names: &Names) -> Result<Vec<TaskView>, WebError> {
+        let tasks = self.hub.store.tasks_in(phases).await?;
+        Ok(tasks.iter().map(|task| task_view(task, names)).collect())
+    }
+
+    pub(crate) async fn task_page(&self, id: TaskId) -> Result<TaskPageView, WebError> {
+        let names = self.names().await?;
+        let task = self.hub.store.task(id).await?;
+        let mut attempts = Vec::new();
+        for attempt in self.hub.store.attempts(id).await? {
+            let log_size_bytes = self.hub.logs.size_bytes(id, attempt.id).await;
+            attempts.push(attempt_view(&attempt, &names, log_size_bytes));
+        }
+        let events = self.hub.store.events(id, EVENTS_SHOWN_MAX).await?;
+        let events = events.into_iter().map(|event| EventView {
+            at_ms: event.at.0,
+            verb: event.verb,
+            phase: event.phase,
+        });
+        Ok(TaskPageView {
+            needed_by: self.needed_by(&task).await?,
+            task: task_view(&task, &names),
+            attempts,
+            events: events.collect(),
+        })
+    }
+
+    async fn needed_by(&self, task: &TaskRow) -> Result<Vec<TaskLink>, WebError> {
+        let world = self.hub.world();
+        let recipes = world.catalogue.recipes();
+        let Some(index) = recipes.iter().position(|recipe| recipe.path == task.recipe_path) else {
+            return Ok(Vec::new());
+        };
+        let living = self.hub.store.tasks_in(&Phase::ALL[..6]).await?;
+        let open = dispatcher::open_tasks(&world, &living);
+        let users = world.graph.nodes().get(index).map(|node| node.needed_by.clone()).unwrap_or_default();
+        let links = users.into_iter().filter_map(|user| {
+            let source = recipes.get(user)?.source.clone();
+            Some(TaskLink { task: open.get(&user)?.id, source })
+        });
+        Ok(links.collect())
+    }
+
+    pub(crate) async fn builder_list(&self) -> Result<Vec<BuilderView>, WebError> {
+        let attached: HashMap<BuilderId, _> =
+            self.hub.sessions.attached().into_iter().map(|session| (session.id.clone(), session)).collect();
+        let running = self.hub.store.tasks_in(&[Phase::Leased, Phase::Building, Phase::Publishing]).await?;
+        let now = self.hub.clock.now();
+        let rows = self.hub.store.builders().await?;
+        let view = |row: BuilderRow| {
+            let session = attached.get(&row.id);
+            let about = session.map_or(&row.about, |session| &session.about);
+            let mine = running
+                .iter()
+                .filter(|task| task.state.lease().is_some_and(|lease| lease.claim.builder == row.id))
+                .map(|task| TaskLink { task: task.id, source: task.source.clone() });
+            BuilderView {
+                name: row.name.clone(),
+                public_key: row.id.0.clone(),
+                attached: session.is_some(),
+                attached_since_ms: session.map(|session| session.since.0),
+                last_seen_ms: row.last_seen.map(|moment| moment.0),
+                drained: row.drained,
+                rests_until_ms: rest_of(&row, now),
+                architectures: about.architectures.clone(),
+                slots: about.slots,
+                cores: about.cores,
+                memory_bytes: about.memory_bytes,
+                version: about.version.clone(),
+                running: mine.collect(),
+            }
+        };
+        Ok(rows.into_iter().map(view).collect())
+    }
+
+    pub(crate) async fn queue_view(&self) -> Result<QueueView, WebError> {
+        let world = self.hub.world();
+        let recipes = world.catalogue.recipes();
+        let tasks = self.hub.store.tasks_in(&Phase::ALL[..9]).await?;
+        let newest = dispatcher::open_tasks(&world, &tasks);
+        let shortened = recipes.len() > WHOLE_PICTURE_MAX;
+        let mut place = HashMap::new();
+        let mut nodes = Vec::new();
+        for (index, (recipe, node)) in recipes.iter().zip(world.graph.nodes()).enumerate() {
+            let task = newest.get(&index);
+            let is_done = task.is_none_or(|task| task.phase == Phase::Published);
+            if shortened && is_done {
+                continue;
+            }
+            place.insert(index, nodes.len());
+            let published = world.repository.published.source(&recipe.source).map(|_| Phase::Published);
+            let texts = |set: &std::collections::BTreeSet<package::Dependency>| {
+                set.iter().map(package::Dependency::short).collect::<Vec<_>>()
+            };
+            nodes.push(QueueNode {
+                source: recipe.source.clone(),
+                level: node.level,
+                height: node.height,
+                task: task.map(|task| task.id),
+                phase: task.map(|task| task.phase).or(published),
+                from_repository: texts(&node.from_repository),
+                from_host: texts(&node.from_host),
+                unresolved: texts(&node.unresolved),
+            });
+        }
+        let mut edges = Vec::new();
+        for (index, node) in world.graph.nodes().iter().enumerate() {
+            let Some(&from) = place.get(&index) else { continue };
+            for (needed, dependencies) in &node.needs {
+                let Some(&to) = place.get(needed) else { continue };
+                let dependencies = dependencies.iter().map(package::Dependency::short).collect();
+                edges.push(QueueEdge { from, to, deferred: node.deferred.contains(needed), dependencies });
+            }
+        }
+        let name = |index: &usize| recipes.get(*index).map(|recipe| recipe.source.clone());
+        let knots = world.graph.knots().map(|members| members.iter().filter_map(name).collect()).collect();
+        Ok(QueueView { nodes, edges, knots, shortened })
+    }
+
+    pub(crate) async fn recipe_list(&self) -> Result<RecipesView, WebError> {
+        let summary = self.hub.store.recipes().await?;
+        Ok(RecipesView { commit: summary.commit, recipes: summary.recipes })
+    }
+}
+
+fn rest_of(row: &BuilderRow, now: Moment) -> Option<u64> {
+    let builder = schedule::Builder {
+        id: row.id.clone(),
+        architectures: Vec::new(),
+        slots: 0,
+        running: 0,
+        drained: row.drained,
+        faults_in_row: row.faults_in_row,
+        last_fault: row.last_fault,
+    };
+    schedule::rests_until(&builder).filter(|until| *until > now).map(|until| until.0)
+}
+
+fn failed_view(task: TaskRow) -> Option<FailedView> {
+    let State::Failed { class, message, .. } = task.state else { return None };
+    Some(FailedView { task: task.id, source: task.source, class: class.to_string(), message })
+}
+
+pub(crate) fn task_view(task: &TaskRow, names: &Names) -> TaskView {
+    let mut view = TaskView {
+        id: task.id,
+        source: task.source.clone(),
+        version: task.version.clone(),
+        release: task.release,
+        build_release: task.build_release,
+        architecture: task.architecture.clone(),
+        recipe: task.recipe_path.clone(),
+        commit: task.commit.clone(),
+        reason: task.reason.to_string(),
+        phase: task.state.phase(),
+        detail: String::new(),
+        waits_for: Vec::new(),
+        blocked_by: Vec::new(),
+        builder: None,
+        attempt: None,
+        history: None,
+        failure: None,
+        created_ms: task.created.0,
+        updated_ms: task.updated.0,
+        running_since_ms: None,
+    };
+    describe(&mut view, &task.state, names);
+    view
+}
+
+/// Fills in what the state owns.
+fn describe(view: &mut TaskView, state: &State, names: &Names) {
+    if let Some(lease) = state.lease() {
+        let id = &lease.claim.builder;
+        view.builder = Some(names.builders.get(id).cloned().unwrap_or_else(|| id.0.clone()));
+        view.attempt = Some(lease.claim.attempt.0);
+    }
+    let builder = view.builder.clone().unwrap_or_default();
+    view.detail = match state {
+        State::Waiting { on, .. } => {
+            let link = |task: &TaskId| {
+                let source = names.sources.get(task).cloned().unwrap_or_else(|| format!("task {task}"));
+                TaskLink { task: *task, source }
+            };
+            view.waits_for = on.iter().map(link).collect();
+            match on.is_empty() {
+                true => "is looked at in a moment".into(),
+                false => {
+                    let sources: Vec<&str> = view.waits_for.iter().map(|link| link.source.as_str()).collect();
+                    format!("waits for {}", sources.join(", "))
+                }
+            }
+        }
+        State::Blocked { by, .. } => {
+            view.blocked_by = by
+                .iter()
+                .map(|blocker| BlockerView {
+                    task: match blocker {
+                        farm::readiness::Blocker::Task { task, .. } => Some(*task),
+                        _ => None,
+                    },
+                    text: blocker.to_string(),
+                })
+                .collect();
+            let texts: Vec<&str> = view.blocked_by.iter().map(|blocker| blocker.text.as_str()).collect();
+            format!("blocked by {}", texts.join("; "))
+        }
+        State::Ready { tries, .. } => {
+            let why =
+                names.unplaced.get(&view.id).map_or_else(|| "is handed out next".into(), Unplaced::to_string);
+            match tries.faults {
+                0 => why,
+                faults => format!("{why}; {faults} attempts were lost by the farm"),
+            }
+        }
+        State::Leased { .. } => format!("ordered from {builder}"),
+        State::Building { since, .. } => {
+            view.running_since_ms = Some(since.0);
+            format!("is built by {builder}")
+        }
+        State::Publishing { since, artefacts, .. } => {
+            view.running_since_ms = Some(since.0);
+            format!("{builder} uploads {} files", artefacts.len())
+        }
+        State::Published { attempt, history } => {
+            view.history = Some(history.clone());
+            view.attempt = Some(attempt.0);
+            format!("in history {history}")
+        }
+        State::Failed { attempt, class, message, during } => {
+            view.attempt = Some(attempt.0);
+            view.failure = Some(FailureView {
+                class: class.to_string(),
+                message: message.clone(),
+                during: during.clone(),
+                attempt: attempt.0,
+            });
+            match during.as_str() {
+                "" => format!("{class}: {message}"),
+                during => format!("{class} in {during}: {message}"),
+            }
+        }
+        State::Cancelled { why } => why.clone(),
+        State::Superseded { by: Some(by) } => format!("task {by} took its place"),
+        State::Superseded { by: None } => "nobody asks for it any more".into(),
+    };
+}
+
+fn attempt_view(attempt: &AttemptRow, names: &Names, log_size_bytes: u64) -> AttemptView {
+    AttemptView {
+        id: attempt.id.0,
+        builder: names.builders.get(&attempt.builder).cloned().unwrap_or_else(|| attempt.builder.0.clone()),
+        why: attempt.why.clone(),
+        assigned_ms: attempt.assigned.0,
+        started_ms: attempt.started.map(|moment| moment.0),
+        built_ms: attempt.built.map(|moment| moment.0),
+        ended_ms: attempt.ended.map(|moment| moment.0),
+        outcome: attempt.outcome.clone(),
+        log_size_bytes,
+        log_full: attempt.log_full,
+        log_url: format!("/tasks/{}/log/{}", attempt.task, attempt.id),
+    }
+}
