@@ -182,7 +182,9 @@ pub enum Refusal {
         rank: Rank,
     },
     /// The same release is published and had more packages.
-    #[error("cannot publish source {source_name} {rank}: package {missing}, published with this release, is not in it")]
+    #[error(
+        "cannot publish source {source_name} {rank}: package {missing}, published with this release, is not in it"
+    )]
     Fewer {
         /// The source.
         source_name: String,
@@ -240,7 +242,10 @@ impl Fault for Refusal {
                 vec!["build the commit that was ordered; a builder publishes nothing else".into()]
             }
             Refusal::UnsafeName { source } => source.hints(),
-            Refusal::Older { .. } | Refusal::OtherBytes { .. } | Refusal::Fewer { .. } | Refusal::OtherObject { .. } => {
+            Refusal::Older { .. }
+            | Refusal::OtherBytes { .. }
+            | Refusal::Fewer { .. }
+            | Refusal::OtherObject { .. } => {
                 vec!["raise `release` in the recipe above the published one and build again".into()]
             }
             Refusal::Twice { .. } => vec!["remove one of the two files".into()],
@@ -329,7 +334,8 @@ pub fn newest(found: Vec<Package>) -> Result<(Vec<Package>, Vec<Package>), Refus
                 return Err(Refusal::Twice { name, rank: package.rank().into(), architecture });
             }
             Some(other) => {
-                let (winner, loser) = if package.rank() > other.rank() { (package, other) } else { (other, package) };
+                let (winner, loser) =
+                    if package.rank() > other.rank() { (package, other) } else { (other, package) };
                 passed_over.push(loser);
                 newest.insert(key, winner);
             }
@@ -406,7 +412,11 @@ fn check_source(current: &Snapshot, order: &Expectation, has: impl Fn(&str) -> b
     for package in current.packages().filter(|package| is_of(package, order) && !has(&package.meta.name)) {
         let missing = package.meta.name.clone();
         if package.rank() > rank {
-            return Err(Refusal::Older { name: missing, rank: rank.into(), published: package.rank().into() });
+            return Err(Refusal::Older {
+                name: missing,
+                rank: rank.into(),
+                published: package.rank().into(),
+            });
         }
         if package.rank() == rank {
             return Err(Refusal::Fewer { source_name: order.source.clone(), rank: rank.into(), missing });
@@ -484,7 +494,11 @@ mod tests {
         check(&["s/a@2.2#x"], &["s/a@2.1#y"], "release 2 build 2 is published");
         check(&["s/a@2.1#x"], &["s/a@2.1#y"], "published with other bytes");
         check(&["s/old@3.1#x"], &["s/a@2.1#y"], "release 3 build 1 is published");
-        check(&["s/a@2.1#x", "s/b@2.1#y"], &["s/a@2.1#x"], "package b, published with this release, is not in it");
+        check(
+            &["s/a@2.1#x", "s/b@2.1#y"],
+            &["s/a@2.1#x"],
+            "package b, published with this release, is not in it",
+        );
         // A name belongs to its source.
         check(&["t/a@1.1#x"], &["s/a@2.1#y"], "belongs to source t");
         // Not what was ordered.
@@ -506,7 +520,10 @@ mod tests {
             let mut package = package("s/a@2.1#x");
             change(&mut package.meta);
             let refusal = land(&Snapshot::default(), &[package], Scope::Order(&order)).unwrap_err();
-            assert!(matches!(&refusal, Refusal::NotOrdered { field: found, .. } if *found == field), "{refusal}");
+            assert!(
+                matches!(&refusal, Refusal::NotOrdered { field: found, .. } if *found == field),
+                "{refusal}"
+            );
             assert_eq!(refusal.kind(), Kind::Denied);
         }
     }
@@ -545,7 +562,8 @@ mod tests {
     fn of_several_releases_the_newest_is_taken() {
         let (taken, passed_over) =
             newest(packages(&["s/a@1.1#x", "s/a@3.1#y", "s/a@2.1#z", "s/b@1.1#w", "s/b@1.1#w"])).unwrap();
-        let ranks: Vec<_> = taken.iter().map(|package| (package.meta.name.as_str(), package.rank())).collect();
+        let ranks: Vec<_> =
+            taken.iter().map(|package| (package.meta.name.as_str(), package.rank())).collect();
         assert_eq!(ranks, [("a", (3, 1)), ("b", (1, 1))]);
         assert_eq!(passed_over.len(), 3);
         let refusal = newest(packages(&["s/a@1.1#x", "s/a@1.1#y"])).unwrap_err();
@@ -559,7 +577,9 @@ mod tests {
             let mut order = order("s", 2, 1);
             order.artefacts = announced
                 .iter()
-                .map(|(name, bytes)| artefact(ArtefactKind::Package, &format!("{name}-1-2-1-x86_64.stone"), bytes.as_bytes()))
+                .map(|(name, bytes)| {
+                    artefact(ArtefactKind::Package, &format!("{name}-1-2-1-x86_64.stone"), bytes.as_bytes())
+                })
                 .collect();
             let found = expectable(&snapshot, &order).err().map(|refusal| refusal.to_string());
             assert_eq!(found.is_some(), expect.is_some(), "{current:?}: {found:?}");

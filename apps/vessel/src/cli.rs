@@ -150,7 +150,9 @@ impl Fault for CliError {
         match self {
             CliError::Runtime { .. } => Vec::new(),
             CliError::NoData { .. } => {
-                vec!["name the folder that `vessel serve --data` has, or make one with `vessel import`".into()]
+                vec![
+                    "name the folder that `vessel serve --data` has, or make one with `vessel import`".into(),
+                ]
             }
             CliError::NoChannel { known, .. } if known.is_empty() => {
                 vec!["nothing has been published yet".into()]
@@ -314,7 +316,12 @@ fn run_list(arguments: &ListArguments) -> Result<(), Box<dyn Fault>> {
     }
     let line = |it: &ChannelReport| {
         let history = it.history.as_deref().unwrap_or("none");
-        format!("{}  history {history}, {} packages, {} histories\n", it.channel, it.packages, it.histories.len())
+        format!(
+            "{}  history {history}, {} packages, {} histories\n",
+            it.channel,
+            it.packages,
+            it.histories.len()
+        )
     };
     let text: String = channels.iter().map(line).collect();
     Ok(write_stdout(if text.is_empty() { "nothing has been published yet\n" } else { &text })?)
@@ -351,7 +358,10 @@ async fn channel_report(ledger: &Ledger, channel: &str) -> Result<ChannelReport,
         channel: channel.to_owned(),
         history: newest.map(|history| history.id.clone()),
         packages: newest.map_or(0, |history| history.packages),
-        streams: numbers.iter().filter_map(|(name, number)| Some((name.clone(), find(*number)?.id.clone()))).collect(),
+        streams: numbers
+            .iter()
+            .filter_map(|(name, number)| Some((name.clone(), find(*number)?.id.clone())))
+            .collect(),
         histories: histories
             .iter()
             .map(|it| HistoryReport { id: it.id.clone(), packages: it.packages, recorded_at: it.recorded_at })

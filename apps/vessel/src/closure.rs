@@ -104,7 +104,11 @@ mod tests {
         let library = || package("lib", 1, &[], &["soname(l.so.1(x86_64))"]);
         check(vec![], &[library(), package("app", 1, &["soname(l.so.1(x86_64))", "lib"], &[])], "");
         check(vec![library()], &[package("app", 1, &["soname(l.so.1(x86_64))", "app"], &[])], "");
-        check(vec![], &[package("app", 1, &["lib"], &[])], "nothing in the channel provides name(lib) needed by app (x86_64)");
+        check(
+            vec![],
+            &[package("app", 1, &["lib"], &[])],
+            "nothing in the channel provides name(lib) needed by app (x86_64)",
+        );
     }
 
     #[test]
@@ -132,6 +136,9 @@ mod tests {
         let before = Snapshot::default();
         let landing = land(&before, &[package("a", 1, &needs, &[])], Scope::Folder).unwrap();
         let text = remark(&unmet(&before, &landing));
-        assert!(text.ends_with("and 12 more") && text.contains("need07") && !text.contains("need08"), "{text}");
+        assert!(
+            text.ends_with("and 12 more") && text.contains("need07") && !text.contains("need08"),
+            "{text}"
+        );
     }
 }

@@ -170,7 +170,8 @@ impl Expectation {
             check_count(what, count, RELEASE_MAX)?;
         }
         check_count("artefacts", count(self.artefacts.len()), count(ARTEFACTS_MAX))?;
-        let total_bytes = self.artefacts.iter().fold(0_u64, |sum, artefact| sum.saturating_add(artefact.size_bytes));
+        let total_bytes =
+            self.artefacts.iter().fold(0_u64, |sum, artefact| sum.saturating_add(artefact.size_bytes));
         check_count("bytes", total_bytes, ATTEMPT_SIZE_BYTES_MAX)?;
         self.artefacts.sort_by(|a, b| a.name.cmp(&b.name));
         let suffix = self.package_suffix();
@@ -183,7 +184,8 @@ impl Expectation {
                 return Err(ExpectationError::ForeignFile { name: artefact.name.clone(), suffix });
             }
             // Equal bytes under two names are one upload. Two packages cannot be equal: each names itself.
-            let is_other_size = *sizes_bytes.entry(artefact.sha256).or_insert(artefact.size_bytes) != artefact.size_bytes;
+            let is_other_size =
+                *sizes_bytes.entry(artefact.sha256).or_insert(artefact.size_bytes) != artefact.size_bytes;
             if names.insert(&artefact.name, ()).is_some() || is_other_size {
                 return Err(ExpectationError::Twice { name: artefact.name.clone() });
             }
@@ -224,10 +226,13 @@ pub(crate) fn check_name(what: &'static str, name: &str) -> Result<(), Expectati
     }
     match name.bytes().next() {
         None => return error("it is empty"),
-        Some(byte) if !byte.is_ascii_alphanumeric() => return error("it does not begin with a letter or digit"),
+        Some(byte) if !byte.is_ascii_alphanumeric() => {
+            return error("it does not begin with a letter or digit");
+        }
         Some(_) => {}
     }
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'+' | b'~' | b'-' | b':');
+    let is_plain =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'+' | b'~' | b'-' | b':');
     if name.bytes().all(is_plain) { Ok(()) } else { error("it has a character that names do not have") }
 }
 
@@ -271,7 +276,9 @@ pub(crate) mod tests {
         let found = order.checked().err().map(|error| error.to_string());
         match expect {
             None => assert_eq!(found, None),
-            Some(text) => assert!(found.as_ref().is_some_and(|found| found.contains(text)), "{found:?} lacks {text:?}"),
+            Some(text) => {
+                assert!(found.as_ref().is_some_and(|found| found.contains(text)), "{found:?} lacks {text:?}");
+            }
         }
     }
 
@@ -290,7 +297,10 @@ pub(crate) mod tests {
         check(|order| order.attempt_id = u64::MAX, Some("attempt"));
         check(|order| order.artefacts[0].size_bytes = u64::MAX, Some("bytes"));
         check(|order| order.artefacts[1].size_bytes = ATTEMPT_SIZE_BYTES_MAX, Some("bytes"));
-        check(|order| order.artefacts[0].name = "nano-8.4-35-1-x86_64.stone".into(), Some("NAME-8.4-34-1-x86_64.stone"));
+        check(
+            |order| order.artefacts[0].name = "nano-8.4-35-1-x86_64.stone".into(),
+            Some("NAME-8.4-34-1-x86_64.stone"),
+        );
         check(|order| order.artefacts[0].name = "-8.4-34-1-x86_64.stone".into(), Some("letter or digit"));
         check(|order| order.artefacts[0].name = "../nano-8.4-34-1-x86_64.stone".into(), Some("file"));
         check(|order| order.artefacts[1].name = "a/b".into(), Some("file"));
@@ -304,7 +314,10 @@ pub(crate) mod tests {
             },
             Some("twice"),
         );
-        check(|order| order.artefacts = vec![order.artefacts[0].clone(); ARTEFACTS_MAX + 1], Some("artefacts"));
+        check(
+            |order| order.artefacts = vec![order.artefacts[0].clone(); ARTEFACTS_MAX + 1],
+            Some("artefacts"),
+        );
     }
 
     #[test]

@@ -51,7 +51,9 @@ impl Fault for FolderError {
     fn kind(&self) -> Kind {
         match self {
             FolderError::Locked { .. } => Kind::Conflict,
-            FolderError::Disk { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => Kind::Denied,
+            FolderError::Disk { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Kind::Denied
+            }
             FolderError::Disk { .. } => Kind::Unavailable,
         }
     }

@@ -6,8 +6,8 @@ use std::io::{BufReader, Cursor, Read, Seek};
 use fault::{Fault, Kind};
 use package::PackageMeta;
 use repository::{
-    Format, HistoryEntry, Identifier, IdentifierError, Index, IndexError, RootIndex, RootIndexError, StreamEntry,
-    layout,
+    Format, HistoryEntry, Identifier, IdentifierError, Index, IndexError, RootIndex, RootIndexError,
+    StreamEntry, layout,
 };
 use stone::Packing;
 

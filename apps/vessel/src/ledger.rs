@@ -116,9 +116,7 @@ impl Ledger {
     pub(crate) async fn streams(&self, channel: &str) -> Result<BTreeMap<String, u64>, DatabaseError> {
         let query = sqlx::query("SELECT name, history FROM stream WHERE channel = ?");
         let rows = query.bind(channel).fetch_all(self.database.pool()).await.during("list streams")?;
-        rows.iter()
-            .map(|row| Ok((row.try_get(0).during("list streams")?, number(row, "history")?)))
-            .collect()
+        rows.iter().map(|row| Ok((row.try_get(0).during("list streams")?, number(row, "history")?))).collect()
     }
 
     /// Every object that a history of the channel names or named: path → digest.
@@ -202,8 +200,9 @@ impl Ledger {
     /// Ends an attempt that can never land.
     pub(crate) async fn refuse(&self, attempt_id: u64, reason: &str) -> Result<(), DatabaseError> {
         let mut write = self.database.write().await?;
-        let query =
-            sqlx::query("UPDATE attempt SET state = 'refused', reason = ? WHERE attempt_id = ? AND state = 'expected'");
+        let query = sqlx::query(
+            "UPDATE attempt SET state = 'refused', reason = ? WHERE attempt_id = ? AND state = 'expected'",
+        );
         query.bind(reason).bind(column(attempt_id)).execute(&mut *write).await.during("refuse an attempt")?;
         write.commit().await.during("refuse an attempt")
     }
@@ -234,8 +233,9 @@ impl Ledger {
             return Ok(false);
         }
         for artefact in &order.artefacts {
-            let query =
-                sqlx::query("INSERT INTO artefact (attempt_id, name, kind, size_bytes, sha256) VALUES (?, ?, ?, ?, ?)");
+            let query = sqlx::query(
+                "INSERT INTO artefact (attempt_id, name, kind, size_bytes, sha256) VALUES (?, ?, ?, ?, ?)",
+            );
             let inserted = query
                 .bind(column(order.attempt_id))
                 .bind(&artefact.name)
@@ -254,7 +254,8 @@ impl Ledger {
     pub(crate) async fn withdraw(&self, attempt_id: u64) -> Result<bool, DatabaseError> {
         let mut write = self.database.write().await?;
         let query = sqlx::query("DELETE FROM attempt WHERE attempt_id = ? AND state <> 'landed'");
-        let deleted = query.bind(column(attempt_id)).execute(&mut *write).await.during("withdraw an attempt")?;
+        let deleted =
+            query.bind(column(attempt_id)).execute(&mut *write).await.during("withdraw an attempt")?;
         write.commit().await.during("withdraw an attempt")?;
         Ok(deleted.rows_affected() > 0)
     }
@@ -292,7 +293,10 @@ impl Ledger {
 }
 
 /// The compare-and-swap: the stream goes to the new history only from the one that the landing was decided on.
-async fn swap_stream(write: &mut Transaction<'static, Sqlite>, new: &NewHistory) -> Result<bool, DatabaseError> {
+async fn swap_stream(
+    write: &mut Transaction<'static, Sqlite>,
+    new: &NewHistory,
+) -> Result<bool, DatabaseError> {
     let query = match new.previous {
         Some(previous) => {
             sqlx::query("UPDATE stream SET history = ?1 WHERE channel = ?2 AND name = ?3 AND history = ?4")
@@ -301,10 +305,12 @@ async fn swap_stream(write: &mut Transaction<'static, Sqlite>, new: &NewHistory)
                 .bind(VOLATILE)
                 .bind(column(previous))
         }
-        None => sqlx::query("INSERT INTO stream (history, channel, name) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")
-            .bind(column(new.number))
-            .bind(&new.channel)
-            .bind(VOLATILE),
+        None => sqlx::query(
+            "INSERT INTO stream (history, channel, name) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+        )
+        .bind(column(new.number))
+        .bind(&new.channel)
+        .bind(VOLATILE),
     };
     Ok(query.execute(&mut **write).await.during("move a stream")?.rows_affected() == 1)
 }
@@ -315,12 +321,16 @@ async fn mark_landed(
     history: u64,
     remarks: &str,
 ) -> Result<(), DatabaseError> {
-    let query = sqlx::query("UPDATE attempt SET state = 'landed', history = ?, reason = ? WHERE attempt_id = ?");
+    let query =
+        sqlx::query("UPDATE attempt SET state = 'landed', history = ?, reason = ? WHERE attempt_id = ?");
     let updated = query.bind(column(history)).bind(remarks).bind(column(attempt_id)).execute(write).await;
     if updated.during("land an attempt")?.rows_affected() == 1 {
         return Ok(());
     }
-    Err(DatabaseError::Damaged { what: format!("attempt {attempt_id}"), why: "it vanished while it landed".into() })
+    Err(DatabaseError::Damaged {
+        what: format!("attempt {attempt_id}"),
+        why: "it vanished while it landed".into(),
+    })
 }
 
 fn attempt(row: &SqliteRow, artefacts: &[SqliteRow]) -> Result<Attempt, DatabaseError> {
@@ -343,7 +353,9 @@ fn attempt(row: &SqliteRow, artefacts: &[SqliteRow]) -> Result<Attempt, Database
         release: number(row, "release")?,
         build_release: number(row, "build_release")?,
         architecture: text(row, "architecture")?,
-        builder: text(row, "builder_key")?.parse().map_err(|error: wire::PublicKeyError| damaged(error.to_string()))?,
+        builder: text(row, "builder_key")?
+            .parse()
+            .map_err(|error: wire::PublicKeyError| damaged(error.to_string()))?,
         artefacts: artefacts?,
     };
     Ok(Attempt { expectation, state })
@@ -353,7 +365,8 @@ fn artefact(row: &SqliteRow) -> Result<Artefact, DatabaseError> {
     let name = text(row, "name")?;
     let kind = text(row, "kind")?;
     let kind = KINDS.into_iter().find(|(_, word)| *word == kind).map(|(kind, _)| kind);
-    let kind = kind.ok_or_else(|| DatabaseError::Damaged { what: format!("artefact {name}"), why: "its kind".into() })?;
+    let kind = kind
+        .ok_or_else(|| DatabaseError::Damaged { what: format!("artefact {name}"), why: "its kind".into() })?;
     Ok(Artefact { kind, name, size_bytes: number(row, "size_bytes")?, sha256: digest(row)? })
 }
 
@@ -408,7 +421,8 @@ mod tests {
     }
 
     fn new(number: u64, previous: Option<u64>, attempt: Option<u64>) -> NewHistory {
-        let object = PublishedObject { sha256: Sha256::of(b"nano"), pool_path: format!("pool/{number}.stone") };
+        let object =
+            PublishedObject { sha256: Sha256::of(b"nano"), pool_path: format!("pool/{number}.stone") };
         NewHistory {
             channel: "main".into(),
             number,
@@ -454,7 +468,8 @@ mod tests {
         assert_eq!(ledger.record(&new(2, Some(1), Some(7))).await.unwrap(), Recorded::Done);
         let landed = AttemptState::Landed { history: "2-aaaa".into(), remarks: "fine".into() };
         assert_eq!(ledger.attempt(7).await.unwrap().unwrap().state, landed);
-        let ids: Vec<_> = ledger.histories("main").await.unwrap().into_iter().map(|history| history.id).collect();
+        let ids: Vec<_> =
+            ledger.histories("main").await.unwrap().into_iter().map(|history| history.id).collect();
         assert_eq!(ids, ["2-aaaa", "1-aaaa"]);
         assert_eq!(ledger.channels().await.unwrap(), ["main"]);
         let published = ledger.published("main", ["pool/1.stone", "pool/9.stone"].into_iter()).await.unwrap();

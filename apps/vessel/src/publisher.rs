@@ -35,7 +35,7 @@ use crate::ledger::{AttemptState, Change, Ledger, NewHistory, PublishedObject, R
 use crate::staging::Staging;
 use crate::tree::{Object, Step, Tree};
 
-pub(crate) use attempts::Landed;
+pub(crate) use attempts::LandingStatus;
 pub use error::PublishError;
 pub use import::Imported;
 
@@ -105,7 +105,11 @@ impl Publisher {
         Self::open_watched(data, channels, Arc::new(|_| {})).await
     }
 
-    pub(crate) async fn open_watched(data: &Path, names: &[String], reached: Reached) -> Result<Self, PublishError> {
+    pub(crate) async fn open_watched(
+        data: &Path,
+        names: &[String],
+        reached: Reached,
+    ) -> Result<Self, PublishError> {
         let folder = DataFolder::open(data)?;
         let ledger = Ledger::open(&folder.database()).await?;
         let mut channels = BTreeMap::new();
@@ -260,7 +264,12 @@ impl Publisher {
         (self.reached)(Step::Recorded);
         let packages = snapshot.len();
         let histories = state.histories + 1;
-        *state = State { snapshot, current: Some(Current { number, id: id.clone() }), is_pointed: false, histories };
+        *state = State {
+            snapshot,
+            current: Some(Current { number, id: id.clone() }),
+            is_pointed: false,
+            histories,
+        };
         self.settle_pointer(channel, &mut state).await?;
         tracing::info!(
             channel.name = %channel.name,
@@ -282,9 +291,14 @@ impl Publisher {
     async fn check_objects(&self, channel: &str, objects: &[Object]) -> Result<(), PublishError> {
         let paths = objects.iter().map(|object| object.pool_path.as_str());
         let published = self.ledger.published(channel, paths).await?;
-        match objects.iter().find(|object| published.get(&object.pool_path).is_some_and(|it| *it != object.sha256)) {
+        match objects
+            .iter()
+            .find(|object| published.get(&object.pool_path).is_some_and(|it| *it != object.sha256))
+        {
             None => Ok(()),
-            Some(object) => Err(crate::admission::Refusal::OtherObject { path: object.pool_path.clone() }.into()),
+            Some(object) => {
+                Err(crate::admission::Refusal::OtherObject { path: object.pool_path.clone() }.into())
+            }
         }
     }
 
@@ -323,11 +337,14 @@ impl Publisher {
 async fn pointer_of(ledger: &Ledger, channel: &str) -> Result<Vec<u8>, PublishError> {
     let histories = ledger.histories(channel).await?;
     let streams = ledger.streams(channel).await?;
-    let id = |number: &u64| histories.iter().find(|history| history.number == *number).map(|history| history.id.clone());
+    let id = |number: &u64| {
+        histories.iter().find(|history| history.number == *number).map(|history| history.id.clone())
+    };
     let streams = streams.iter().filter_map(|(name, number)| Some((name.clone(), id(number)?))).collect();
     let histories = histories.iter().map(|history| history.id.clone()).collect();
-    format::root_index(&Pointer { streams, histories })
-        .map_err(|source| crate::tree::TreeError::Format { what: format!("the root index of {channel}"), source }.into())
+    format::root_index(&Pointer { streams, histories }).map_err(|source| {
+        crate::tree::TreeError::Format { what: format!("the root index of {channel}"), source }.into()
+    })
 }
 
 fn changes(landing: &Landing, objects: &[Object]) -> Vec<Change> {
@@ -335,10 +352,11 @@ fn changes(landing: &Landing, objects: &[Object]) -> Vec<Change> {
     let arriving = landing.arriving.iter().map(|key| Change {
         name: key.name.clone(),
         architecture: key.architecture.clone(),
-        object: landing.snapshot.get(key).and_then(|package| object(package.sha256)).map(|object| PublishedObject {
-            sha256: object.sha256,
-            pool_path: object.pool_path.clone(),
-        }),
+        object: landing
+            .snapshot
+            .get(key)
+            .and_then(|package| object(package.sha256))
+            .map(|object| PublishedObject { sha256: object.sha256, pool_path: object.pool_path.clone() }),
     });
     let leaving = landing.obsolete.iter().map(|key| Change {
         name: key.name.clone(),

@@ -65,7 +65,9 @@ impl Fault for ServeError {
             ServeError::Publish(error) => error.kind(),
             ServeError::Identity(error) => error.kind(),
             ServeError::Wire(error) => error.kind(),
-            ServeError::Listen { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => Kind::Denied,
+            ServeError::Listen { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+                Kind::Denied
+            }
             ServeError::Listen { .. } | ServeError::Public { .. } => Kind::Unavailable,
         }
     }
@@ -106,8 +108,9 @@ pub async fn serve(
     let routes =
         Routes::new(VesselServer::new(service).max_decoding_message_size(limits::MESSAGE_SIZE_BYTES_MAX));
     let (builders, hub) = (publisher.builders(), settings.hub_key);
-    let allowed =
-        move |key: &PublicKey| *key == hub || builders.read().unwrap_or_else(PoisonError::into_inner).contains(key);
+    let allowed = move |key: &PublicKey| {
+        *key == hub || builders.read().unwrap_or_else(PoisonError::into_inner).contains(key)
+    };
 
     tracing::info!(%grpc, %http, key = %addresses.key, data = %settings.data.display(), "vessel is ready");
     ready(&addresses);
@@ -141,8 +144,12 @@ async fn listen(what: &'static str, address: SocketAddr) -> Result<(TcpListener,
 /// An address that a client on this machine can use.
 fn default_url(http: SocketAddr) -> String {
     match http {
-        SocketAddr::V4(address) if address.ip().is_unspecified() => format!("http://127.0.0.1:{}", address.port()),
-        SocketAddr::V6(address) if address.ip().is_unspecified() => format!("http://[::1]:{}", address.port()),
+        SocketAddr::V4(address) if address.ip().is_unspecified() => {
+            format!("http://127.0.0.1:{}", address.port())
+        }
+        SocketAddr::V6(address) if address.ip().is_unspecified() => {
+            format!("http://[::1]:{}", address.port())
+        }
         address => format!("http://{address}"),
     }
 }

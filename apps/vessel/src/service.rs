@@ -12,16 +12,16 @@ use fault::{Fault, Kind};
 use wire::tonic::{Request, Response, Status, Streaming, async_trait};
 use wire::vessel::vessel_server::Vessel;
 use wire::vessel::{
-    Artefact as WireArtefact, ArtefactKind as WireKind, ChannelReply, ChannelRequest, CommitReply, CommitRequest,
-    ExpectReply, ExpectRequest, LandingReply, LandingRequest, LandingState, OffsetReply, OffsetRequest, PutChunk,
-    PutReply, WithdrawReply, WithdrawRequest,
+    Artefact as WireArtefact, ArtefactKind as WireKind, ChannelReply, ChannelRequest, CommitReply,
+    CommitRequest, ExpectReply, ExpectRequest, LandingReply, LandingRequest, LandingState, OffsetReply,
+    OffsetRequest, PutChunk, PutReply, WithdrawReply, WithdrawRequest,
 };
 use wire::{PublicKey, peer_key, to_status};
 
 use crate::expectation::{Artefact, ArtefactKind, Expectation, ExpectationError};
 use crate::format;
 use crate::ledger::AttemptState;
-use crate::publisher::{Landed, PublishError, Publisher};
+use crate::publisher::{LandingStatus, PublishError, Publisher};
 use crate::staging::Announced;
 
 /// Bytes of one chunk. Four times what our builders send, so that they may grow; a quarter of the largest message.
@@ -71,7 +71,8 @@ impl Service {
             return Err(status(PublishError::Chunk { why: "none came".into() }));
         };
         let (attempt_id, name) = (first.attempt_id, first.sha256.clone());
-        let (attempt, announced) = self.publisher.announced(builder, attempt_id, &name).await.map_err(status)?;
+        let (attempt, announced) =
+            self.publisher.announced(builder, attempt_id, &name).await.map_err(status)?;
         match attempt.state {
             AttemptState::Expected => {}
             AttemptState::Landed { .. } => return Ok(announced.size_bytes),
@@ -100,7 +101,10 @@ impl Service {
                 return refused("it belongs to another artefact than the first".into());
             }
             if chunk.bytes.len() > CHUNK_SIZE_BYTES_MAX {
-                return refused(format!("it has {} bytes, at most {CHUNK_SIZE_BYTES_MAX} are taken", chunk.bytes.len()));
+                return refused(format!(
+                    "it has {} bytes, at most {CHUNK_SIZE_BYTES_MAX} are taken",
+                    chunk.bytes.len()
+                ));
             }
             self.publisher.append(attempt_id, announced, chunk.offset, chunk.bytes).await.map_err(status)?;
             next = chunks.message().await?;
@@ -128,11 +132,11 @@ impl Vessel for Service {
         self.check_hub(&request)?;
         let landed = self.publisher.landing(request.into_inner().attempt_id).await.map_err(status)?;
         let (state, history, reason) = match landed {
-            Landed::Unknown => (LandingState::Unknown, String::new(), String::new()),
-            Landed::Expected => (LandingState::Expected, String::new(), String::new()),
-            Landed::Receiving => (LandingState::Receiving, String::new(), String::new()),
-            Landed::Landed { history, remarks } => (LandingState::Landed, history, remarks),
-            Landed::Refused { reason } => (LandingState::Refused, String::new(), reason),
+            LandingStatus::Unknown => (LandingState::Unknown, String::new(), String::new()),
+            LandingStatus::Expected => (LandingState::Expected, String::new(), String::new()),
+            LandingStatus::Receiving => (LandingState::Receiving, String::new(), String::new()),
+            LandingStatus::Landed { history, remarks } => (LandingState::Landed, history, remarks),
+            LandingStatus::Refused { reason } => (LandingState::Refused, String::new(), reason),
         };
         Ok(Response::new(LandingReply { state: state.into(), history, reason }))
     }
@@ -152,7 +156,8 @@ impl Vessel for Service {
 
     async fn commit(&self, request: Request<CommitRequest>) -> Result<Response<CommitReply>, Status> {
         let builder = peer_key(&request)?;
-        let history = self.publisher.commit(builder, request.into_inner().attempt_id).await.map_err(status)?;
+        let history =
+            self.publisher.commit(builder, request.into_inner().attempt_id).await.map_err(status)?;
         Ok(Response::new(CommitReply { history }))
     }
 
@@ -180,12 +185,14 @@ fn status(error: PublishError) -> Status {
 
 /// What the hub said, as values; checked as a whole by [`Expectation::checked`].
 fn expectation(request: ExpectRequest) -> Result<Expectation, ExpectationError> {
-    let builder = request.builder_key.parse().map_err(|error: wire::PublicKeyError| ExpectationError::Unreadable {
-        what: "builder key".into(),
-        value: request.builder_key.chars().take(80).collect(),
-        why: error.to_string(),
-    })?;
-    let artefacts: Result<Vec<Artefact>, ExpectationError> = request.artefacts.into_iter().map(artefact).collect();
+    let builder =
+        request.builder_key.parse().map_err(|error: wire::PublicKeyError| ExpectationError::Unreadable {
+            what: "builder key".into(),
+            value: request.builder_key.chars().take(80).collect(),
+            why: error.to_string(),
+        })?;
+    let artefacts: Result<Vec<Artefact>, ExpectationError> =
+        request.artefacts.into_iter().map(artefact).collect();
     Ok(Expectation {
         task_id: request.task_id,
         attempt_id: request.attempt_id,
@@ -210,7 +217,9 @@ fn artefact(artefact: WireArtefact) -> Result<Artefact, ExpectationError> {
         WireKind::ManifestBinary => ArtefactKind::ManifestBinary,
         WireKind::ManifestJson => ArtefactKind::ManifestJson,
         WireKind::Record => ArtefactKind::Record,
-        WireKind::Unspecified => return unreadable("kind", artefact.kind.to_string(), "it is not one that is known"),
+        WireKind::Unspecified => {
+            return unreadable("kind", artefact.kind.to_string(), "it is not one that is known");
+        }
     };
     let Ok(sha256) = artefact.sha256.parse() else {
         let value = artefact.sha256.chars().take(80).collect();

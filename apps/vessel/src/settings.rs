@@ -89,7 +89,9 @@ pub enum SettingsError {
         source: IdentifierError,
     },
     /// A public address that is none.
-    #[error("cannot use {url:?} as the public address: it must begin with http:// or https:// and have neither blanks nor quotes")]
+    #[error(
+        "cannot use {url:?} as the public address: it must begin with http:// or https:// and have neither blanks nor quotes"
+    )]
     Url {
         /// As it was given.
         url: String,
@@ -99,7 +101,9 @@ pub enum SettingsError {
 impl Fault for SettingsError {
     fn kind(&self) -> Kind {
         match self {
-            SettingsError::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Kind::NotFound,
+            SettingsError::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                Kind::NotFound
+            }
             SettingsError::Read { .. } => Kind::Unavailable,
             _ => Kind::Input,
         }
@@ -107,7 +111,9 @@ impl Fault for SettingsError {
 
     fn hints(&self) -> Vec<String> {
         match self {
-            SettingsError::Missing { flag, key, .. } => vec![format!("say {flag}, or `{key} = …` in the file of --config")],
+            SettingsError::Missing { flag, key, .. } => {
+                vec![format!("say {flag}, or `{key} = …` in the file of --config")]
+            }
             SettingsError::Parse { .. } => {
                 vec!["known are: data, grpc, http, hub_key, public_url, channels".into()]
             }
@@ -127,7 +133,8 @@ impl Written {
         let failed = |source| SettingsError::Read { path: path.to_path_buf(), source };
         let mut text = String::new();
         let file = fs_err::File::open(path).map_err(failed)?;
-        std::io::Read::read_to_string(&mut std::io::Read::take(file, FILE_SIZE_BYTES_MAX), &mut text).map_err(failed)?;
+        std::io::Read::read_to_string(&mut std::io::Read::take(file, FILE_SIZE_BYTES_MAX), &mut text)
+            .map_err(failed)?;
         toml::from_str(&text)
             .map_err(|source| SettingsError::Parse { path: path.to_path_buf(), source: Box::new(source) })
     }
@@ -151,7 +158,8 @@ impl Written {
     /// When something is missing or cannot be used.
     pub fn complete(self) -> Result<Settings, SettingsError> {
         let missing = |what, flag, key| SettingsError::Missing { what, flag, key };
-        let channels = if self.channels.is_empty() { vec![DEFAULT_CHANNEL.to_owned()] } else { self.channels };
+        let channels =
+            if self.channels.is_empty() { vec![DEFAULT_CHANNEL.to_owned()] } else { self.channels };
         channels.iter().try_for_each(|name| check_channel(name))?;
         Ok(Settings {
             data: self.data.ok_or_else(|| missing("the data folder", "--data DIR", "data"))?,
@@ -177,7 +185,9 @@ pub fn check_channel(name: &str) -> Result<(), SettingsError> {
 
 fn checked_url(url: String) -> Result<String, SettingsError> {
     let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
-    let is_plain = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"'<>\\".contains(&byte));
+    let is_plain = |text: &str| {
+        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"'<>\\".contains(&byte))
+    };
     if rest.is_some_and(is_plain) {
         Ok(url.trim_end_matches('/').to_owned())
     } else {
@@ -212,7 +222,10 @@ mod tests {
 
     #[test]
     fn the_command_line_wins_and_main_is_the_channel() {
-        let written = file(&format!("data = \"/a\"\ngrpc = \"127.0.0.1:1\"\nhttp = \"127.0.0.1:2\"\nhub_key = \"{KEY}\"")).unwrap();
+        let written = file(&format!(
+            "data = \"/a\"\ngrpc = \"127.0.0.1:1\"\nhttp = \"127.0.0.1:2\"\nhub_key = \"{KEY}\""
+        ))
+        .unwrap();
         let command_line = Written { data: Some("/b".into()), ..Written::default() };
         let settings = command_line.or(written).complete().unwrap();
         assert_eq!((settings.data, settings.channels), (PathBuf::from("/b"), vec!["main".to_owned()]));

@@ -19,8 +19,11 @@ use crate::durable;
 pub(crate) struct Staging {
     root: PathBuf,
     /// One lock for each artefact that is being written.
-    writers: Mutex<BTreeMap<(u64, Sha256), Arc<Mutex<()>>>>,
+    writers: Mutex<BTreeMap<(u64, Sha256), Writer>>,
 }
+
+/// Held while a file is being written.
+type Writer = Arc<Mutex<()>>;
 
 /// What is announced of an artefact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,7 +140,9 @@ impl Staging {
         let disk = |source| StagingError::Disk { attempt_id, sha256, source };
         let too_long = StagingError::TooLong { sha256, size_bytes };
         let count = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        let Some(end) = offset.checked_add(count).filter(|end| *end <= size_bytes) else { return Err(too_long) };
+        let Some(end) = offset.checked_add(count).filter(|end| *end <= size_bytes) else {
+            return Err(too_long);
+        };
         let writer = self.writer(attempt_id, sha256);
         let _writing = writer.lock().unwrap_or_else(PoisonError::into_inner);
         if length(&self.complete(attempt_id, sha256)).map_err(disk)?.is_some() {
@@ -200,7 +205,7 @@ impl Staging {
         Ok(())
     }
 
-    fn writer(&self, attempt_id: u64, sha256: Sha256) -> Arc<Mutex<()>> {
+    fn writer(&self, attempt_id: u64, sha256: Sha256) -> Writer {
         let mut writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(writers.entry((attempt_id, sha256)).or_default())
     }
@@ -302,7 +307,8 @@ mod tests {
         }
         fs_err::write(staging.root.join("stray"), "").unwrap();
         staging.sweep(|attempt_id| attempt_id == 2).unwrap();
-        let left: Vec<_> = fs_err::read_dir(&staging.root).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let left: Vec<_> =
+            fs_err::read_dir(&staging.root).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, ["2"]);
         staging.remove(2).unwrap();
         staging.remove(2).unwrap();

@@ -95,7 +95,9 @@ pub enum TreeError {
         found: Sha256,
     },
     /// The tree is newer than the ledger.
-    #[error("cannot use channel {channel}: its root index names history {id}, which the database does not know")]
+    #[error(
+        "cannot use channel {channel}: its root index names history {id}, which the database does not know"
+    )]
     UnknownHistory {
         /// The channel.
         channel: String,
@@ -107,9 +109,13 @@ pub enum TreeError {
 impl Fault for TreeError {
     fn kind(&self) -> Kind {
         match self {
-            TreeError::Disk { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => Kind::Denied,
+            TreeError::Disk { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Kind::Denied
+            }
             TreeError::Disk { .. } => Kind::Unavailable,
-            TreeError::ReadBack { .. } | TreeError::OtherContent { .. } | TreeError::UnknownHistory { .. } => Kind::Damaged,
+            TreeError::ReadBack { .. }
+            | TreeError::OtherContent { .. }
+            | TreeError::UnknownHistory { .. } => Kind::Damaged,
             TreeError::Format { source, .. } => source.kind(),
         }
     }
@@ -122,7 +128,9 @@ impl Fault for TreeError {
             TreeError::Disk { .. } => {
                 vec!["check that the data folder may be written and do it again; what is published is unchanged".into()]
             }
-            TreeError::ReadBack { .. } => vec!["the disk or its memory is failing: check both before going on".into()],
+            TreeError::ReadBack { .. } => {
+                vec!["the disk or its memory is failing: check both before going on".into()]
+            }
             TreeError::Format { source, .. } => source.hints(),
             TreeError::OtherContent { .. } => {
                 vec!["restore the history folder from a backup or a mirror; published files must never be edited".into()]
@@ -209,7 +217,8 @@ impl Tree {
         let folder = self.history_folder(id);
         let hidden = durable::hidden_neighbour(&folder).during(ACTION)?;
         durable::remove(&hidden).during(ACTION)?;
-        let mut architectures: BTreeMap<&str, Vec<&Package>> = BTreeMap::from([(DEFAULT_ARCHITECTURE, Vec::new())]);
+        let mut architectures: BTreeMap<&str, Vec<&Package>> =
+            BTreeMap::from([(DEFAULT_ARCHITECTURE, Vec::new())]);
         for package in snapshot.packages() {
             architectures.entry(&package.meta.architecture).or_default().push(package);
         }

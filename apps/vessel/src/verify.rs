@@ -92,7 +92,9 @@ impl Fault for VerifyError {
             VerifyError::Disk { .. } => Kind::Unavailable,
             VerifyError::Stone { source, .. } => source.kind(),
             VerifyError::Meta { source, .. } => source.kind(),
-            VerifyError::NotBinary { .. } | VerifyError::MetaCount { .. } | VerifyError::OtherName { .. } => Kind::Input,
+            VerifyError::NotBinary { .. } | VerifyError::MetaCount { .. } | VerifyError::OtherName { .. } => {
+                Kind::Input
+            }
             VerifyError::OtherBytes { .. } => Kind::Damaged,
         }
     }

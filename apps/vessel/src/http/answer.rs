@@ -135,7 +135,8 @@ fn is_unchanged(asked: &HeaderMap, tag: &str, modified: SystemTime) -> bool {
         let mut candidates = values.flat_map(|value| value.split(',')).map(str::trim);
         return candidates.any(|candidate| candidate == "*" || candidate.trim_start_matches("W/") == tag);
     }
-    let Some(since) = text(asked, IF_MODIFIED_SINCE).and_then(|date| httpdate::parse_http_date(date).ok()) else {
+    let Some(since) = text(asked, IF_MODIFIED_SINCE).and_then(|date| httpdate::parse_http_date(date).ok())
+    else {
         return false;
     };
     whole_seconds(modified) <= whole_seconds(since)
@@ -205,14 +206,20 @@ mod tests {
         headers
     }
 
-    fn check(pairs: &[(HeaderName, &str)], status: u16, body: Option<Range<u64>>, content_range: Option<&str>) {
+    fn check(
+        pairs: &[(HeaderName, &str)],
+        status: u16,
+        body: Option<Range<u64>>,
+        content_range: Option<&str>,
+    ) {
         let head = answer(&Method::GET, &asked(pairs), &file());
         assert_eq!((head.status.as_u16(), head.body.clone()), (status, body), "{pairs:?}");
         assert_eq!(text(&head.headers, CONTENT_RANGE), content_range, "{pairs:?}");
         assert_eq!(text(&head.headers, ETAG), Some(TAG));
         assert_eq!(text(&head.headers, CACHE_CONTROL), Some(CACHE_FOREVER));
         let length: Option<u64> = text(&head.headers, CONTENT_LENGTH).map(|value| value.parse().unwrap());
-        let expected = if status == 304 { None } else { Some(head.body.map_or(0, |range| range.end - range.start)) };
+        let expected =
+            if status == 304 { None } else { Some(head.body.map_or(0, |range| range.end - range.start)) };
         assert_eq!(length, expected, "{pairs:?}");
     }
 
@@ -226,7 +233,9 @@ mod tests {
         check(&[(RANGE, "bytes=-1000")], 206, Some(0..100), Some("bytes 0-99/100"));
         check(&[(RANGE, "bytes=100-")], 416, None, Some("bytes */100"));
         check(&[(RANGE, "bytes=-0")], 416, None, Some("bytes */100"));
-        for whole in ["bytes=9-0", "bytes=0-1,5-6", "lines=1-2", "bytes=", "bytes=-", "bytes=+1-2", "bytes=x-y"] {
+        for whole in
+            ["bytes=9-0", "bytes=0-1,5-6", "lines=1-2", "bytes=", "bytes=-", "bytes=+1-2", "bytes=x-y"]
+        {
             check(&[(RANGE, whole)], 200, Some(0..100), None);
         }
         check(&[(RANGE, "bytes=18446744073709551615-")], 416, None, Some("bytes */100"));
@@ -242,8 +251,11 @@ mod tests {
 
     #[test]
     fn conditions() {
-        let (same, later, earlier) =
-            ("Thu, 01 Jan 1970 00:01:40 GMT", "Thu, 01 Jan 1970 00:01:41 GMT", "Thu, 01 Jan 1970 00:01:39 GMT");
+        let (same, later, earlier) = (
+            "Thu, 01 Jan 1970 00:01:40 GMT",
+            "Thu, 01 Jan 1970 00:01:41 GMT",
+            "Thu, 01 Jan 1970 00:01:39 GMT",
+        );
         check(&[(IF_NONE_MATCH, TAG)], 304, None, None);
         check(&[(IF_NONE_MATCH, &format!("\"a\", W/{TAG}"))], 304, None, None);
         check(&[(IF_NONE_MATCH, "\"a\""), (IF_NONE_MATCH, TAG)], 304, None, None);

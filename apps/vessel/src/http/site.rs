@@ -37,11 +37,13 @@ impl Site {
         let (name, folders) = components.split_last()?;
         let mut folder: Option<OwnedFd> = None;
         for component in folders {
-            folder = Some(openat(folder.as_ref().unwrap_or(&self.root), component, FOLDER, Mode::empty()).ok()?);
+            folder =
+                Some(openat(folder.as_ref().unwrap_or(&self.root), component, FOLDER, Mode::empty()).ok()?);
         }
         // Without O_NONBLOCK a named pipe would keep the server waiting.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let file = File::from(openat(folder.as_ref().unwrap_or(&self.root), name, flags, Mode::empty()).ok()?);
+        let file =
+            File::from(openat(folder.as_ref().unwrap_or(&self.root), name, flags, Mode::empty()).ok()?);
         let metadata = file.metadata().ok()?;
         if !metadata.is_file() {
             return None;
@@ -57,8 +59,7 @@ impl Site {
     }
 }
 
-const FOLDER: OFlags =
-    OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::DIRECTORY);
+const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::DIRECTORY);
 
 /// The components of a request path; none when it cannot name a published file.
 ///
@@ -109,7 +110,11 @@ mod tests {
     fn paths_and_their_components() {
         fn check(path: &str, expect: Option<&[&str]>) {
             let found = components(path);
-            assert_eq!(found.as_deref().map(<[String]>::iter).map(Iterator::collect), expect.map(to_strings), "{path}");
+            assert_eq!(
+                found.as_deref().map(<[String]>::iter).map(Iterator::collect),
+                expect.map(to_strings),
+                "{path}"
+            );
         }
         fn to_strings(texts: &[&str]) -> Vec<&'static String> {
             texts.iter().map(|text| &*Box::leak(Box::new((*text).to_owned()))).collect()
@@ -118,8 +123,24 @@ mod tests {
         check("/main/g%2B%2b.stone", Some(&["main", "g++.stone"]));
         check("/caf%C3%A9", Some(&["café"]));
         for path in [
-            "", "/", "main", "//main", "/main/", "/..", "/main/../x", "/main/%2e%2e/x", "/%2E", "/main/.hidden",
-            "/a%2fb", "/a%00b", "/a%5cb", "/%", "/%4", "/%zz", "/%+1", "/%ff",
+            "",
+            "/",
+            "main",
+            "//main",
+            "/main/",
+            "/..",
+            "/main/../x",
+            "/main/%2e%2e/x",
+            "/%2E",
+            "/main/.hidden",
+            "/a%2fb",
+            "/a%00b",
+            "/a%5cb",
+            "/%",
+            "/%4",
+            "/%zz",
+            "/%+1",
+            "/%ff",
         ] {
             check(path, None);
         }
@@ -141,7 +162,15 @@ mod tests {
         let site = Site::open(&public).unwrap();
         let open = |path: &str| components(path).and_then(|components| site.file(&components));
         assert_eq!(open("/main/pool/a.stone").unwrap().1.size_bytes, 5);
-        for path in ["/main", "/main/pool", "/main/link", "/main/up/identity.key", "/main/pipe", "/main/none", "/none/a"] {
+        for path in [
+            "/main",
+            "/main/pool",
+            "/main/link",
+            "/main/up/identity.key",
+            "/main/pipe",
+            "/main/none",
+            "/none/a",
+        ] {
             assert!(open(path).is_none(), "{path}");
         }
     }

@@ -23,7 +23,7 @@ const ATTEMPTS_WAITING_MAX: usize = 10_000;
 
 /// Where an attempt is, for Summit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Landed {
+pub(crate) enum LandingStatus {
     Unknown,
     Expected,
     Receiving,
@@ -70,7 +70,9 @@ impl Publisher {
 
     /// Forgets an attempt and what came for it. Withdrawing what is not there is fine.
     pub(crate) async fn withdraw(&self, attempt_id: u64) -> Result<(), PublishError> {
-        if let Some(Attempt { state: AttemptState::Landed { history, .. }, .. }) = self.ledger.attempt(attempt_id).await? {
+        if let Some(Attempt { state: AttemptState::Landed { history, .. }, .. }) =
+            self.ledger.attempt(attempt_id).await?
+        {
             return Err(PublishError::HasLanded { attempt_id, history });
         }
         if self.ledger.withdraw(attempt_id).await? {
@@ -81,17 +83,17 @@ impl Publisher {
     }
 
     /// Where an attempt is.
-    pub(crate) async fn landing(&self, attempt_id: u64) -> Result<Landed, PublishError> {
-        let Some(attempt) = self.ledger.attempt(attempt_id).await? else { return Ok(Landed::Unknown) };
+    pub(crate) async fn landing(&self, attempt_id: u64) -> Result<LandingStatus, PublishError> {
+        let Some(attempt) = self.ledger.attempt(attempt_id).await? else { return Ok(LandingStatus::Unknown) };
         Ok(match attempt.state {
             AttemptState::Landed { history, remarks } => {
                 // What Summit is told to be published can be read by whoever it tells.
                 self.current(&attempt.expectation.channel).await?;
-                Landed::Landed { history, remarks }
+                LandingStatus::Landed { history, remarks }
             }
-            AttemptState::Refused { reason } => Landed::Refused { reason },
-            AttemptState::Expected if self.staging.folder(attempt_id).exists() => Landed::Receiving,
-            AttemptState::Expected => Landed::Expected,
+            AttemptState::Refused { reason } => LandingStatus::Refused { reason },
+            AttemptState::Expected if self.staging.folder(attempt_id).exists() => LandingStatus::Receiving,
+            AttemptState::Expected => LandingStatus::Expected,
         })
     }
 
@@ -140,7 +142,11 @@ impl Publisher {
     }
 
     /// Makes durable what has come of an artefact.
-    pub(crate) async fn settle(self: &Arc<Self>, attempt_id: u64, announced: Announced) -> Result<u64, PublishError> {
+    pub(crate) async fn settle(
+        self: &Arc<Self>,
+        attempt_id: u64,
+        announced: Announced,
+    ) -> Result<u64, PublishError> {
         let this = Arc::clone(self);
         blocking(move || Ok(this.staging.settle(attempt_id, announced)?)).await
     }
@@ -148,13 +154,21 @@ impl Publisher {
     /// Verifies and publishes what an attempt brought; answers the history when readers can see it.
     ///
     /// Goes on to its end when the caller goes away.
-    pub(crate) async fn commit(self: &Arc<Self>, builder: PublicKey, attempt_id: u64) -> Result<String, PublishError> {
+    pub(crate) async fn commit(
+        self: &Arc<Self>,
+        builder: PublicKey,
+        attempt_id: u64,
+    ) -> Result<String, PublishError> {
         let this = Arc::clone(self);
         let work = tokio::spawn(async move { this.commit_to_the_end(builder, attempt_id).await });
         work.await.unwrap_or_else(|error| Err(PublishError::Interrupted { source: Box::new(error) }))
     }
 
-    async fn commit_to_the_end(self: Arc<Self>, builder: PublicKey, attempt_id: u64) -> Result<String, PublishError> {
+    async fn commit_to_the_end(
+        self: Arc<Self>,
+        builder: PublicKey,
+        attempt_id: u64,
+    ) -> Result<String, PublishError> {
         let attempt = self.attempt_of(builder, attempt_id).await?;
         match attempt.state {
             AttemptState::Landed { history, .. } => {
@@ -230,7 +244,8 @@ impl Publisher {
             if let Some(folder) = kept.parent() {
                 durable::create_folders(folder).map_err(disk)?;
             }
-            durable::link_new(&self.staging.complete(order.attempt_id, artefact.sha256), &kept).map_err(disk)?;
+            durable::link_new(&self.staging.complete(order.attempt_id, artefact.sha256), &kept)
+                .map_err(disk)?;
             durable::sync_folder_of(&kept).map_err(disk)?;
         }
         Ok(())

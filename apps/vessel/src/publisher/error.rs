@@ -191,12 +191,21 @@ impl Fault for PublishError {
     fn hints(&self) -> Vec<String> {
         match self {
             PublishError::NoChannel { known, .. } => {
-                vec![format!("there are: {}; `vessel serve --channel NAME` makes another one", known.join(", "))]
+                vec![format!(
+                    "there are: {}; `vessel serve --channel NAME` makes another one",
+                    known.join(", ")
+                )]
             }
-            PublishError::NoAttempt { .. } => vec!["ask Summit; it must announce an attempt before its upload".into()],
-            PublishError::Incomplete { .. } => vec!["ask for the offset, put the rest, and commit again".into()],
+            PublishError::NoAttempt { .. } => {
+                vec!["ask Summit; it must announce an attempt before its upload".into()]
+            }
+            PublishError::Incomplete { .. } => {
+                vec!["ask for the offset, put the rest, and commit again".into()]
+            }
             PublishError::WasRefused { .. } => vec!["build again under a new attempt".into()],
-            PublishError::NotAnnounced { .. } => vec!["announce every artefact to Summit before uploading".into()],
+            PublishError::NotAnnounced { .. } => {
+                vec!["announce every artefact to Summit before uploading".into()]
+            }
             PublishError::StreamMoved { .. } => vec!["commit again".into()],
             PublishError::TooManyAttempts { .. } => vec!["withdraw attempts that are no longer built".into()],
             _ => self.inner().map_or_else(Vec::new, Fault::hints),

@@ -54,7 +54,8 @@ impl Publisher {
         blocking(move || copy(&to_copy, &target)).await?;
         let staged = |package: &Package| staging.join(package.sha256.to_string());
         let published = self.publish(channel, &packages, Scope::Folder, staged).await;
-        durable::remove(&staging).map_err(|source| TreeError::Disk { action: "remove copied packages", source })?;
+        durable::remove(&staging)
+            .map_err(|source| TreeError::Disk { action: "remove copied packages", source })?;
         let published = published?;
         Ok(Imported {
             history: published.history,
@@ -72,7 +73,8 @@ fn find(folder: &Path) -> Result<Found, PublishError> {
     let mut paths = Vec::new();
     walk(folder, DEPTH_MAX, &mut paths)
         .map_err(|source| PublishError::Import { folder: folder.to_path_buf(), source })?;
-    let refused = |why: &str| PublishError::ImportFolder { folder: folder.to_path_buf(), why: why.to_owned() };
+    let refused =
+        |why: &str| PublishError::ImportFolder { folder: folder.to_path_buf(), why: why.to_owned() };
     if paths.is_empty() {
         return Err(refused("there is no .stone file in it"));
     }
@@ -118,7 +120,12 @@ fn copy(files: &[(Sha256, PathBuf)], target: &Path) -> Result<(), PublishError> 
         fs_err::set_permissions(&to, std::os::unix::fs::PermissionsExt::from_mode(0o644)).map_err(disk)?;
         let found = Sha256::of_file(&to).map_err(disk)?;
         if found != *sha256 {
-            return Err(VerifyError::OtherBytes { file: path.display().to_string(), announced: *sha256, found }.into());
+            return Err(VerifyError::OtherBytes {
+                file: path.display().to_string(),
+                announced: *sha256,
+                found,
+            }
+            .into());
         }
         copies.push(to);
     }

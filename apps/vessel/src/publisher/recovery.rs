@@ -12,7 +12,11 @@ use crate::staging::Staging;
 use crate::tree::{Tree, TreeError};
 
 /// Removes, checks and completes; answers what the channel holds.
-pub(super) async fn bring_in_line(ledger: &Ledger, channel: &str, tree: &Tree) -> Result<State, PublishError> {
+pub(super) async fn bring_in_line(
+    ledger: &Ledger,
+    channel: &str,
+    tree: &Tree,
+) -> Result<State, PublishError> {
     let histories = ledger.histories(channel).await?;
     let ids: BTreeSet<String> = histories.iter().map(|history| history.id.clone()).collect();
     let objects = ledger.objects(channel).await?;
@@ -25,7 +29,8 @@ pub(super) async fn bring_in_line(ledger: &Ledger, channel: &str, tree: &Tree) -
         Some(_) => Some(pointer_of(ledger, channel).await?),
         None => None,
     };
-    let (tree, channel, id) = (tree.clone(), channel.to_owned(), current.as_ref().map(|current| current.id.clone()));
+    let (tree, channel, id) =
+        (tree.clone(), channel.to_owned(), current.as_ref().map(|current| current.id.clone()));
     let count = u64::try_from(ids.len()).unwrap_or(u64::MAX);
     let snapshot = blocking(move || {
         if let Some(pointed) = tree.pointed()?

@@ -40,7 +40,12 @@ async fn open(data: &Path) -> Arc<Publisher> {
 }
 
 /// An order of `source` with packages by name and content.
-fn order(attempt_id: u64, source: &str, release: u64, contents: &[(&str, &str)]) -> (Expectation, Vec<Vec<u8>>) {
+fn order(
+    attempt_id: u64,
+    source: &str,
+    release: u64,
+    contents: &[(&str, &str)],
+) -> (Expectation, Vec<Vec<u8>>) {
     let files: Vec<(String, Vec<u8>)> = contents
         .iter()
         .map(|(name, content)| {
@@ -48,7 +53,8 @@ fn order(attempt_id: u64, source: &str, release: u64, contents: &[(&str, &str)])
             (meta.file_name(), stone(&meta, content.as_bytes()))
         })
         .collect();
-    let manifest = (format!("manifest-{attempt_id}.jsonc"), format!("{{ \"attempt\": {attempt_id} }}").into_bytes());
+    let manifest =
+        (format!("manifest-{attempt_id}.jsonc"), format!("{{ \"attempt\": {attempt_id} }}").into_bytes());
     let mut artefacts: Vec<_> =
         files.iter().map(|(name, bytes)| artefact(ArtefactKind::Package, name, bytes)).collect();
     artefacts.push(artefact(ArtefactKind::ManifestJson, &manifest.0, &manifest.1));
@@ -71,13 +77,17 @@ fn order(attempt_id: u64, source: &str, release: u64, contents: &[(&str, &str)])
 async fn upload(publisher: &Arc<Publisher>, (order, files): &(Expectation, Vec<Vec<u8>>)) {
     publisher.expect(order.clone()).await.unwrap();
     for bytes in files {
-        let announced = Announced { sha256: Sha256::of(bytes), size_bytes: u64::try_from(bytes.len()).unwrap() };
+        let announced =
+            Announced { sha256: Sha256::of(bytes), size_bytes: u64::try_from(bytes.len()).unwrap() };
         publisher.append(order.attempt_id, announced, 0, bytes.clone()).await.unwrap();
         publisher.settle(order.attempt_id, announced).await.unwrap();
     }
 }
 
-async fn deliver(publisher: &Arc<Publisher>, what: &(Expectation, Vec<Vec<u8>>)) -> Result<String, PublishError> {
+async fn deliver(
+    publisher: &Arc<Publisher>,
+    what: &(Expectation, Vec<Vec<u8>>),
+) -> Result<String, PublishError> {
     upload(publisher, what).await;
     publisher.commit(builder(), what.0.attempt_id).await
 }
@@ -132,7 +142,10 @@ async fn a_landing_publishes_and_its_repetition_changes_nothing() {
     assert!(id.starts_with("2-"), "{id}");
     assert_eq!(read_as_a_client(data.path()), Some((id.clone(), vec!["a@2".into()])));
     assert!(files(&data.path().join("staging")).is_empty());
-    assert_eq!(publisher.landing(3).await.unwrap(), Landed::Landed { history: id.clone(), remarks: String::new() });
+    assert_eq!(
+        publisher.landing(3).await.unwrap(),
+        LandingStatus::Landed { history: id.clone(), remarks: String::new() }
+    );
     assert_eq!(files(&data.path().join("records")).len(), 2, "manifests are kept");
     publisher.close().await;
     drop(publisher);
@@ -166,7 +179,9 @@ async fn what_is_refused_stays_refused_and_changes_nothing() {
     evil.1[0] = foreign;
     let error = deliver(&publisher, &evil).await.unwrap_err();
     assert!(matches!(error, PublishError::Refused(Refusal::NotOrdered { field: "source", .. })), "{error}");
-    let Landed::Refused { reason } = publisher.landing(2).await.unwrap() else { panic!("not refused") };
+    let LandingStatus::Refused { reason } = publisher.landing(2).await.unwrap() else {
+        panic!("not refused")
+    };
     assert!(reason.contains("ordered was \"s\""), "{reason}");
     let error = publisher.commit(builder(), 2).await.unwrap_err();
     assert!(matches!(error, PublishError::WasRefused { .. }), "{error}");
@@ -175,7 +190,11 @@ async fn what_is_refused_stays_refused_and_changes_nothing() {
     assert!(files(&data.path().join("staging")).is_empty());
     // What is damaged, and what is called something else than it is.
     for (attempt_id, bytes, expect) in [
-        (3, b"no stone at all, and long enough to have a header".to_vec(), "cannot accept a-1-2-1-x86_64.stone"),
+        (
+            3,
+            b"no stone at all, and long enough to have a header".to_vec(),
+            "cannot accept a-1-2-1-x86_64.stone",
+        ),
         (4, stone(&meta("s", "b", 2), b"x"), "the package in it is b-1-2-1-x86_64.stone"),
     ] {
         let mut bad = order(attempt_id, "s", 2, &[("a", "two")]);
@@ -252,10 +271,10 @@ async fn withdrawn_attempts_are_forgotten_and_landed_ones_are_not() {
     let publisher = open(data.path()).await;
     let what = order(1, "s", 1, &[("a", "one")]);
     upload(&publisher, &what).await;
-    assert_eq!(publisher.landing(1).await.unwrap(), Landed::Receiving);
+    assert_eq!(publisher.landing(1).await.unwrap(), LandingStatus::Receiving);
     publisher.withdraw(1).await.unwrap();
     publisher.withdraw(1).await.unwrap();
-    assert_eq!(publisher.landing(1).await.unwrap(), Landed::Unknown);
+    assert_eq!(publisher.landing(1).await.unwrap(), LandingStatus::Unknown);
     assert!(matches!(publisher.commit(builder(), 1).await, Err(PublishError::NoAttempt { .. })));
     deliver(&publisher, &what).await.unwrap();
     assert!(matches!(publisher.withdraw(1).await, Err(PublishError::HasLanded { .. })));
@@ -277,7 +296,9 @@ async fn unmet_needs_are_told_with_the_landing() {
     what.0.artefacts[0] = artefact(ArtefactKind::Package, &needing.file_name(), &bytes);
     what.1[0] = bytes;
     deliver(&publisher, &what).await.unwrap();
-    let Landed::Landed { remarks, .. } = publisher.landing(1).await.unwrap() else { panic!("not landed") };
+    let LandingStatus::Landed { remarks, .. } = publisher.landing(1).await.unwrap() else {
+        panic!("not landed")
+    };
     assert!(remarks.contains("soname(x.so(x86_64)) needed by a"), "{remarks}");
 }
 
@@ -291,7 +312,8 @@ async fn child_that_commits_and_dies() {
             std::process::abort();
         }
     };
-    let publisher = Publisher::open_watched(Path::new(&data), &["main".to_owned()], Arc::new(reached)).await.unwrap();
+    let publisher =
+        Publisher::open_watched(Path::new(&data), &["main".to_owned()], Arc::new(reached)).await.unwrap();
     Arc::new(publisher).commit(builder(), 2).await.unwrap();
 }
 

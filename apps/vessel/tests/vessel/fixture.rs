@@ -13,7 +13,8 @@ use wire::tonic::Status;
 use wire::tonic::transport::Channel;
 use wire::vessel::vessel_client::VesselClient;
 use wire::vessel::{
-    Artefact, ArtefactKind, CommitRequest, ExpectRequest, LandingReply, LandingRequest, OffsetRequest, PutChunk,
+    Artefact, ArtefactKind, CommitRequest, ExpectRequest, LandingReply, LandingRequest, OffsetRequest,
+    PutChunk,
 };
 use wire::{Identity, connect};
 
@@ -153,7 +154,11 @@ pub(crate) async fn put(
     Ok(client.put(tokio_stream::iter(chunks)).await?.into_inner().size_bytes)
 }
 
-pub(crate) async fn offset(client: &mut VesselClient<Channel>, attempt_id: u64, bytes: &[u8]) -> Result<u64, Status> {
+pub(crate) async fn offset(
+    client: &mut VesselClient<Channel>,
+    attempt_id: u64,
+    bytes: &[u8],
+) -> Result<u64, Status> {
     let request = OffsetRequest { attempt_id, sha256: Sha256::of(bytes).to_string() };
     Ok(client.offset(request).await?.into_inner().size_bytes)
 }

@@ -31,7 +31,8 @@ async fn ask(vessel: &Running, request_line: &str, headers: &str) -> Answer {
     let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
     let mut lines = head.lines();
     let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-    let header = |line: &str| line.split_once(": ").map(|(name, value)| (name.to_lowercase(), value.to_owned()));
+    let header =
+        |line: &str| line.split_once(": ").map(|(name, value)| (name.to_lowercase(), value.to_owned()));
     Answer { status, headers: lines.filter_map(header).collect(), body: bytes[end + 4..].to_vec() }
 }
 
@@ -84,8 +85,18 @@ async fn the_published_tree_is_served_and_nothing_else() {
 
     // Nothing outside, however it is written.
     for path in [
-        "/main", "/main/", "/main/pool", "/none", "/../identity.key", "/%2e%2e/identity.key", "/main/../../identity.key",
-        "/..%2fidentity.key", "/main/%00", "/main//moss-root-index.json", "/.hidden", "//etc/passwd",
+        "/main",
+        "/main/",
+        "/main/pool",
+        "/none",
+        "/../identity.key",
+        "/%2e%2e/identity.key",
+        "/main/../../identity.key",
+        "/..%2fidentity.key",
+        "/main/%00",
+        "/main//moss-root-index.json",
+        "/.hidden",
+        "//etc/passwd",
     ] {
         let got = ask(&vessel, &format!("GET {path}"), "").await;
         assert_eq!(got.status, 404, "{path}");

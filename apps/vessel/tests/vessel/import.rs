@@ -25,7 +25,8 @@ fn read_as_a_client(data: &Path) -> Option<Vec<String>> {
     let root = RootIndex::from_json(&fs_err::read(main.join("moss-root-index.json")).ok()?).unwrap();
     let history = root.resolve(&"stream/volatile".parse().unwrap()).unwrap().history;
     let folder = main.join("history").join(history.as_str()).join("x86_64");
-    let index = Index::read(fs_err::File::open(folder.join("stone.index")).unwrap(), &Index::limits()).unwrap();
+    let index =
+        Index::read(fs_err::File::open(folder.join("stone.index")).unwrap(), &Index::limits()).unwrap();
     let names = index.packages().iter().map(|meta| {
         let bytes = fs_err::read(folder.join(meta.uri.as_ref().unwrap())).unwrap();
         assert_eq!(Sha256::of(&bytes).to_string(), *meta.hash.as_ref().unwrap());
@@ -97,7 +98,10 @@ async fn an_import_waits_for_no_running_service() {
     let output = vessel(&["import", "."], data.path());
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(4), "{text}");
-    assert!(text.contains("another vessel is running") && text.contains("hint: stop the `vessel serve`"), "{text}");
+    assert!(
+        text.contains("another vessel is running") && text.contains("hint: stop the `vessel serve`"),
+        "{text}"
+    );
     // Looking is allowed, and the key is the one that is served with.
     assert!(vessel(&["channel", "list"], data.path()).status.success());
     assert_eq!(json(&vessel(&["key", "--json"], data.path()))["key"], running.addresses.key.to_string());

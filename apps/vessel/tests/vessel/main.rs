@@ -1,8 +1,14 @@
 //! Vessel from outside: the real protocol over loopback, HTTP as a client speaks it, and the program.
 
+// Marked as what they are, so that lints for tests hold in helpers as well.
+#[cfg(test)]
 mod fixture;
+#[cfg(test)]
 mod http;
+#[cfg(test)]
 mod import;
+#[cfg(test)]
 mod protocol;
+#[cfg(test)]
 #[path = "../../src/test_packages.rs"]
 mod test_packages;

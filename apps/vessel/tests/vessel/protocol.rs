@@ -3,8 +3,8 @@
 use wire::Identity;
 use wire::tonic::{Code, Status};
 use wire::vessel::{
-    ArtefactKind, ChannelRequest, CommitRequest, ExpectRequest, LandingRequest, LandingState, OffsetRequest, PutChunk,
-    WithdrawRequest,
+    ArtefactKind, ChannelRequest, CommitRequest, ExpectRequest, LandingRequest, LandingState, OffsetRequest,
+    PutChunk, WithdrawRequest,
 };
 
 use crate::fixture::{Delivery, Running, artefact, chunks, offset, put};
@@ -48,7 +48,8 @@ async fn a_broken_upload_goes_on_where_it_stopped_even_after_a_restart() {
     let vessel = Running::start(data.path()).await;
     let builder = Identity::generate().unwrap();
     // Bytes that do not compress.
-    let content: Vec<u8> = (0..40_000_u32).flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let content: Vec<u8> =
+        (0..40_000_u32).flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
     let delivery = Delivery::new(1, meta("nano", "nano", 1), &content);
     let (package, manifest) = (&delivery.files[0].1, &delivery.files[1].1);
     vessel.hub_client().await.expect(delivery.request(&builder)).await.unwrap();
@@ -61,7 +62,11 @@ async fn a_broken_upload_goes_on_where_it_stopped_even_after_a_restart() {
     check(client.commit(CommitRequest { attempt_id: 1 }).await, Code::FailedPrecondition, "0 of");
     // From the wrong place: refused, and nothing is lost.
     check(put(&mut client, 1, package, 0, 10_000).await, Code::FailedPrecondition, "30000 bytes are here");
-    check(put(&mut client, 1, package, 40_000, 10_000).await, Code::FailedPrecondition, "30000 bytes are here");
+    check(
+        put(&mut client, 1, package, 40_000, 10_000).await,
+        Code::FailedPrecondition,
+        "30000 bytes are here",
+    );
 
     let hub = vessel.stop().await;
     let vessel = Running::start_for(data.path(), hub).await;
@@ -83,7 +88,11 @@ async fn a_builder_brings_what_it_was_ordered_and_nothing_else() {
     let (package, manifest) = (&delivery.files[0].1, &delivery.files[1].1);
     let mut hub = vessel.hub_client().await;
     // Unknown keys reach nothing at all.
-    check(vessel.client(&builder).await.commit(CommitRequest { attempt_id: 1 }).await, Code::PermissionDenied, "not known");
+    check(
+        vessel.client(&builder).await.commit(CommitRequest { attempt_id: 1 }).await,
+        Code::PermissionDenied,
+        "not known",
+    );
     hub.expect(delivery.request(&builder)).await.unwrap();
     hub.expect(Delivery::new(2, meta("less", "less", 1), b"x").request(&other)).await.unwrap();
     // Another builder's attempt.
@@ -113,7 +122,11 @@ async fn a_builder_brings_what_it_was_ordered_and_nothing_else() {
     large[0].bytes = vec![0; (1 << 20) + 1];
     check(client.put(tokio_stream::iter(large)).await, Code::InvalidArgument, "at most 1048576");
     let mixed = chunks(1, manifest, 0, 1000).into_iter().chain(chunks(1, package, 0, 1000));
-    check(client.put(tokio_stream::iter(mixed.collect::<Vec<_>>())).await, Code::InvalidArgument, "another artefact");
+    check(
+        client.put(tokio_stream::iter(mixed.collect::<Vec<_>>())).await,
+        Code::InvalidArgument,
+        "another artefact",
+    );
     check(client.put(tokio_stream::iter(Vec::new())).await, Code::InvalidArgument, "none came");
     // And still the right bytes land.
     let here = usize::try_from(offset(&mut client, 1, package).await.unwrap()).unwrap();
@@ -149,9 +162,14 @@ async fn orders_that_cannot_land_are_refused_by_name() {
     let older = Delivery::new(2, meta("nano", "nano", 4), b"four").request(&builder);
     check(hub.expect(older).await, Code::FailedPrecondition, "release 5 build 1 is published");
     let same = Delivery::new(2, meta("nano", "nano", 5), b"other").request(&builder);
-    check(hub.expect(same).await, Code::FailedPrecondition, "nano release 5 build 1: it is published with other bytes");
+    check(
+        hub.expect(same).await,
+        Code::FailedPrecondition,
+        "nano release 5 build 1: it is published with other bytes",
+    );
     let fine = Delivery::new(2, meta("nano", "nano", 6), b"six").request(&builder);
-    let changes: [(&str, Code, fn(&mut ExpectRequest)); 7] = [
+    type Change = fn(&mut ExpectRequest);
+    let changes: [(&str, Code, Change); 7] = [
         ("source \"../nano\"", Code::InvalidArgument, |it| it.source = "../nano".into()),
         ("channel \"other\"", Code::NotFound, |it| it.channel = "other".into()),
         ("channel \"../main\"", Code::InvalidArgument, |it| it.channel = "../main".into()),
