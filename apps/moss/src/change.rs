@@ -237,8 +237,7 @@ impl<'r> System<'r> {
     /// When the database cannot be read or does not know the active state.
     pub fn installed(&self) -> Result<Vec<InstalledPackage>, ChangeError> {
         let Some(active) = self.installation.active_state()? else { return Ok(Vec::new()) };
-        let states = self.database.states()?;
-        let state = states.into_iter().find(|state| state.id == active);
+        let state = self.database.state(active)?;
         let state =
             state.ok_or_else(|| ChangeError::Lost { what: format!("state {active}, which is active") })?;
         let mut packages = Vec::with_capacity(state.members.len());

@@ -7,7 +7,7 @@
 //! well, and reading an installation writes nothing. Writes are a few short transactions under the installation's own
 //! lock, so nobody would gain from it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -378,39 +378,42 @@ impl Database {
     /// # Errors
     /// When the database fails or a row cannot be understood.
     pub fn states(&self) -> Result<Vec<State>, DatabaseError> {
-        let mut states: BTreeMap<StateId, State> =
-            self.read("read the states", BTreeMap::new(), |connection| {
-                connection
-                    .prepare_cached("SELECT id, created, summary, description FROM state")?
-                    .query_map([], |row| {
-                        let id = StateId(unsigned(row, 0)?);
-                        let state = State {
-                            id,
-                            created_unix_seconds: row.get(1)?,
-                            summary: row.get(2)?,
-                            description: row.get(3)?,
-                            members: Vec::new(),
-                        };
-                        Ok((id, state))
-                    })?
-                    .collect()
-            })?;
-        let members: Vec<(StateId, String, bool, String)> = self.read("read the states", Vec::new(), |connection| {
-            connection
-                .prepare_cached("SELECT state_id, package_id, explicit, reason FROM state_selection ORDER BY package_id")?
-                .query_map([], |row| Ok((StateId(unsigned(row, 0)?), row.get(1)?, row.get(2)?, row.get(3)?)))?
-                .collect()
+        let ids: Vec<u64> = self.read("read the states", Vec::new(), |connection| {
+            let mut query = connection.prepare_cached("SELECT id FROM state ORDER BY id")?;
+            query.query_map([], |row| unsigned(row, 0))?.collect()
         })?;
-        for (state, id, explicit, reason) in members {
+        let states = ids.into_iter().map(|id| self.state(StateId(id)));
+        states.filter_map(Result::transpose).collect()
+    }
+
+    /// One state; none when it is not known.
+    ///
+    /// # Errors
+    /// When the database fails or a row cannot be understood.
+    pub fn state(&self, id: StateId) -> Result<Option<State>, DatabaseError> {
+        let found = self.read("read a state", None, |connection| {
+            let state = connection
+                .prepare_cached("SELECT created, summary, description FROM state WHERE id = ?1")?
+                .query_row([signed(id.0)?], |row| {
+                    let (created_unix_seconds, summary, description) = (row.get(0)?, row.get(1)?, row.get(2)?);
+                    Ok(State { id, created_unix_seconds, summary, description, members: Vec::new() })
+                })
+                .optional()?;
+            let members: Vec<(String, bool, String)> = connection
+                .prepare_cached("SELECT package_id, explicit, reason FROM state_selection WHERE state_id = ?1 ORDER BY package_id")?
+                .query_map([signed(id.0)?], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+                .collect::<rusqlite::Result<_>>()?;
+            Ok(state.map(|state| (state, members)))
+        })?;
+        let Some((mut state, members)) = found else { return Ok(None) };
+        for (id, explicit, reason) in members {
             let id = id.parse().map_err(|error| DatabaseError::Damaged {
                 path: self.path.clone(),
                 what: format!("{error}"),
             })?;
-            if let Some(state) = states.get_mut(&state) {
-                state.members.push(StateMember { id, explicit, reason });
-            }
+            state.members.push(StateMember { id, explicit, reason });
         }
-        Ok(states.into_values().collect())
+        Ok(Some(state))
     }
 
     /// The number for the next state: larger than every number ever given.

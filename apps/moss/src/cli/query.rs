@@ -148,11 +148,13 @@ fn describe(meta: &PackageMeta, installed: Option<&InstalledPackage>, repository
     let mut text = String::new();
     let mut line = |label: &str, value: &str| {
         if !value.is_empty() {
-            text.push_str(&format!("{label:<13} {}\n", printable(value)));
+            // Further lines begin below the first.
+            let value = value.trim().replace('\n', "\n              ");
+            text.push_str(&format!("{label:<13} {}\n", printable(&value)));
         }
     };
     let list = |dependencies: &mut dyn Iterator<Item = &Dependency>| {
-        dependencies.map(Dependency::short).collect::<Vec<_>>().join("\n              ")
+        dependencies.map(Dependency::short).collect::<Vec<_>>().join("\n")
     };
     line("Name", &meta.name);
     line("Version", &format!("{}-{}-{}", meta.version, meta.release, meta.build_release));

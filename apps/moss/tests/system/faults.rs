@@ -2,7 +2,7 @@
 
 use fault::{Fault, Kind};
 use fs_err as fs;
-use moss::ChangeError;
+use moss::{Access, ChangeError, Silent, System};
 use stone::{FileType, Packing, Record, Writer, tag};
 use system::StateId;
 
@@ -163,4 +163,46 @@ fn a_package_cannot_write_the_files_of_moss() {
     let place = Place::with(&[package("tool", 1).link("lib", "/etc")]);
     place.install(&["tool"]);
     assert_eq!(place.read("usr/.stateID"), "1");
+}
+
+#[test]
+fn a_journal_that_is_none_stops_every_change_and_no_query() {
+    let place = Place::with(&[package("tool", 1).file("bin/tool", "tool")]);
+    place.install(&["tool"]);
+    fs::write(place.root().join(".moss/journal.json"), "{").unwrap();
+    let error = System::open(&place.root(), Access::Write, &Silent).err().unwrap();
+    assert_eq!(error.kind(), Kind::Damaged);
+    assert!(error.to_string().contains("cannot read the journal"), "{error}");
+    let system = System::open(&place.root(), Access::Read, &Silent).unwrap();
+    assert_eq!(system.installed().unwrap().len(), 1);
+}
+
+#[test]
+fn a_usr_that_somebody_else_exchanged_is_not_touched() {
+    let place = Place::with(&[package("tool", 1).file("bin/tool", "tool")]);
+    place.install(&["tool"]);
+    fs::write(place.root().join(".moss/journal.json"), r#"{"kind":"create","new":7,"old":6}"#).unwrap();
+    let error = System::open(&place.root(), Access::Write, &Silent).err().unwrap();
+    assert!(error.to_string().contains("/usr is state 1, neither the old state nor the new one"), "{error}");
+    assert_eq!(fs::read_to_string(place.root().join("usr/bin/tool")).unwrap(), "tool");
+}
+
+#[test]
+fn an_active_state_that_the_database_does_not_know_is_named() {
+    let place = Place::with(&[package("tool", 1).file("bin/tool", "tool")]);
+    place.install(&["tool"]);
+    fs::write(place.root().join("usr/.stateID"), "9").unwrap();
+    refused(&place, &["tool"], "the database knows nothing of state 9, which is active");
+}
+
+#[test]
+fn content_that_vanished_is_fetched_again() {
+    let place = Place::with(&[
+        package("tool", 1).file("bin/tool", "tool"),
+        package("more", 1).file("bin/more", "more"),
+    ]);
+    place.install(&["tool"]);
+    fs::remove_dir_all(place.root().join(".moss/assets")).unwrap();
+    place.install(&["more"]);
+    assert_eq!(place.files(), ["bin/more", "bin/tool"]);
 }
