@@ -7,9 +7,6 @@ use std::process::Command;
 use crate::order::Order;
 use crate::store::AttemptFolder;
 
-/// Tells a program of ours to end with the thread that started it.
-pub(crate) const DIE_WITH_PARENT: &str = "MORAINE_DIE_WITH_PARENT";
-
 /// What build roots are made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -91,7 +88,7 @@ impl Boulder {
             .args(&self.more_arguments)
             .current_dir(folder.source())
             .env("SOURCE_DATE_EPOCH", order.commit_time_seconds.to_string())
-            .env(DIE_WITH_PARENT, "1");
+            .env(sandbox::DIE_WITH_PARENT, "1");
         command
     }
 }

@@ -11,7 +11,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use wire::Identity;
 
 use crate::agent;
-use crate::boulder::DIE_WITH_PARENT;
 use crate::settings::Said;
 
 /// Build agent: takes orders from Summit, builds them with Boulder, uploads to Vessel
@@ -77,7 +76,6 @@ fn key(data: &Path, json: bool) -> Result<(), Box<dyn Fault>> {
 }
 
 fn run(config: Option<&Path>, said: Said) -> Result<(), Box<dyn Fault>> {
-    die_with_parent();
     Tracing::start(LogLevel::Info, LogFormat::Text)?;
     let said = match config {
         Some(path) => said.or(Said::read(path)?),
@@ -116,15 +114,4 @@ fn identity(data: &Path) -> Result<Identity, Box<dyn Fault>> {
         source,
     })?;
     Ok(Identity::load_or_create(&data.join("identity.key"))?)
-}
-
-/// Whoever starts us with the variable wants us to end in order when it ends itself.
-fn die_with_parent() {
-    if std::env::var_os(DIE_WITH_PARENT).is_none() {
-        return;
-    }
-    let signal = rustix::process::Signal::TERM;
-    if let Err(error) = rustix::process::set_parent_process_death_signal(Some(signal)) {
-        tracing::warn!(%error, "this program will not end with the one that started it");
-    }
 }
