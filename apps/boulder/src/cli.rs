@@ -68,8 +68,8 @@ struct BuildArguments {
     /// Jobs to run at once; as many as there are processors, unless given.
     #[arg(short, long)]
     jobs: Option<usize>,
-    /// Sources, build folders and packages of build roots.
-    #[arg(long)]
+    /// Sources, build folders and packages of build roots. The last one given counts.
+    #[arg(long, overrides_with = "cache_dir")]
     cache_dir: Option<PathBuf>,
     /// Longest time for the build, in seconds.
     #[arg(long, value_name = "SECONDS")]

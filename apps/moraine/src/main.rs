@@ -1,3 +1,21 @@
-//! The `moraine` program.
+//! The whole farm in one program: `demo`, `up`, `doctor`, `bootstrap`, and every other program under its own name.
 
-fn main() {}
+mod bootstrap;
+mod cli;
+mod demo;
+mod doctor;
+mod examples;
+mod farm;
+mod published;
+mod signals;
+mod summit_api;
+mod supervisor;
+mod watch;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sandbox::enter_if_asked();
+    sandbox::die_with_parent_if_asked();
+    cli::main(std::env::args_os().collect())
+}

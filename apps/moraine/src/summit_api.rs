@@ -1,0 +1,249 @@
+//! What Summit says over HTTP, as far as the demo needs it.
+
+use std::time::Duration;
+
+use fault::{Fault, Kind};
+use fetch::{Body, Client, HttpError, Validators};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::watch::{Row, RowState};
+
+/// An answer of the API; a page of 500 tasks has some 500 KB.
+const ANSWER_BYTES_MAX: u64 = 16 << 20;
+/// A log is read whole to show its end.
+const LOG_BYTES_MAX: u64 = 64 << 20;
+/// Lines of a failed build that are shown.
+const LOG_LINES_SHOWN: usize = 30;
+
+/// Why Summit cannot be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// It does not answer.
+    #[error("cannot ask Summit")]
+    Fetch(#[source] HttpError),
+    /// Its answer is not what it should be.
+    #[error("cannot understand what Summit says at {url}")]
+    Answer {
+        /// What was asked.
+        url: String,
+        /// What is wrong.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+impl Fault for ApiError {
+    fn kind(&self) -> Kind {
+        match self {
+            ApiError::Fetch(error) => error.kind(),
+            ApiError::Answer { .. } => Kind::Bug,
+        }
+    }
+}
+
+/// Summit at an address.
+#[derive(Debug, Clone)]
+pub struct SummitApi {
+    base: String,
+    client: Client,
+}
+
+/// Where the farm as a whole is.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Status {
+    /// Whether recipes were read and nothing is left to do but what is blocked or failed.
+    pub idle: bool,
+    /// Recipes that cannot be read.
+    pub unreadable: usize,
+    /// Present time in milliseconds since 1970.
+    pub now_ms: u64,
+}
+
+/// One build.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Task {
+    /// Its number.
+    pub id: u64,
+    /// Source name of the recipe.
+    pub source: String,
+    /// Version of the recipe.
+    pub version: String,
+    /// Release of the recipe.
+    pub release: u64,
+    /// Where it is in its life.
+    pub phase: String,
+    /// What it is doing, or why it is not.
+    pub detail: String,
+    /// Who builds it.
+    pub builder: Option<String>,
+    /// Since when it builds or publishes.
+    pub running_since_ms: Option<u64>,
+}
+
+/// One try to build a task.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Attempt {
+    /// When a builder got it.
+    pub assigned_ms: u64,
+    /// When it had built it.
+    pub built_ms: Option<u64>,
+    /// Where its log is, below the address of Summit.
+    pub log_url: String,
+}
+
+#[derive(Deserialize)]
+struct TaskList {
+    tasks: Vec<Task>,
+}
+
+#[derive(Deserialize)]
+struct TaskPage {
+    attempts: Vec<Attempt>,
+}
+
+/// A recipe that cannot be read.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Unreadable {
+    /// Path in the repository.
+    pub path: String,
+    /// Line, from 1.
+    pub line: u32,
+    /// What is wrong.
+    pub message: String,
+}
+
+#[derive(Deserialize)]
+struct Recipes {
+    #[serde(default)]
+    unreadable: Vec<Unreadable>,
+}
+
+impl SummitApi {
+    /// Summit at this address.
+    #[must_use]
+    pub fn new(base: String) -> Self {
+        Self { base, client: Client::default() }
+    }
+
+    /// Where the farm as a whole is.
+    ///
+    /// # Errors
+    /// When Summit does not answer as it should.
+    pub fn status(&self) -> Result<Status, ApiError> {
+        self.ask("/api/status")
+    }
+
+    /// The newest tasks, at most 500.
+    ///
+    /// # Errors
+    /// When Summit does not answer as it should.
+    pub fn tasks(&self) -> Result<Vec<Task>, ApiError> {
+        let mut list: TaskList = self.ask("/api/tasks?per_page=500")?;
+        list.tasks.sort_by_key(|task| task.id);
+        Ok(list.tasks)
+    }
+
+    /// The tries to build a task, in order.
+    ///
+    /// # Errors
+    /// When Summit does not answer as it should.
+    pub fn attempts(&self, task: &Task) -> Result<Vec<Attempt>, ApiError> {
+        let page: TaskPage = self.ask(&format!("/api/tasks/{}", task.id))?;
+        let mut attempts = page.attempts;
+        attempts.sort_by_key(|attempt| attempt.assigned_ms);
+        Ok(attempts)
+    }
+
+    /// Recipes that cannot be read.
+    ///
+    /// # Errors
+    /// When Summit does not answer as it should.
+    pub fn unreadable(&self) -> Result<Vec<Unreadable>, ApiError> {
+        Ok(self.ask::<Recipes>("/api/recipes")?.unreadable)
+    }
+
+    /// The end of the log of a try.
+    ///
+    /// # Errors
+    /// When Summit does not answer as it should.
+    pub fn log_tail(&self, attempt: &Attempt) -> Result<String, ApiError> {
+        let bytes = self.get(&attempt.log_url, LOG_BYTES_MAX)?;
+        let text = String::from_utf8_lossy(&bytes);
+        let lines: Vec<&str> = text.lines().collect();
+        Ok(lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n"))
+    }
+
+    fn ask<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
+        let bytes = self.get(path, ANSWER_BYTES_MAX)?;
+        serde_json::from_slice(&bytes)
+            .map_err(|source| ApiError::Answer { url: format!("{}{path}", self.base), source })
+    }
+
+    fn get(&self, path: &str, size_bytes_max: u64) -> Result<Vec<u8>, ApiError> {
+        let url = format!("{}{path}", self.base);
+        match self.client.get(&url, &Validators::default(), size_bytes_max).map_err(ApiError::Fetch)? {
+            Body::Bytes { bytes, .. } => Ok(bytes),
+            Body::NotModified => Ok(Vec::new()),
+        }
+    }
+}
+
+impl Task {
+    /// As a line of a table, at `now_ms`.
+    #[must_use]
+    pub fn row(&self, now_ms: u64) -> Row {
+        let state = self.state();
+        let detail = match (state, &self.builder) {
+            (RowState::Building | RowState::Publishing, Some(builder)) => builder.clone(),
+            (RowState::Published, _) => String::new(),
+            _ => self.detail.clone(),
+        };
+        Row {
+            title: format!("{} {}-{}", self.source, self.version, self.release),
+            state,
+            detail,
+            elapsed: self.running_since_ms.map(|since| Duration::from_millis(now_ms.saturating_sub(since))),
+        }
+    }
+
+    /// Where it is in its life, as a table tells it.
+    #[must_use]
+    pub fn state(&self) -> RowState {
+        match self.phase.as_str() {
+            "leased" | "building" => RowState::Building,
+            "publishing" => RowState::Publishing,
+            "published" => RowState::Published,
+            "blocked" => RowState::Blocked,
+            "failed" | "cancelled" | "superseded" => RowState::Failed,
+            _ => RowState::Waiting,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(phase: &str) -> Task {
+        Task {
+            id: 1,
+            source: "nano".into(),
+            version: "7.2".into(),
+            release: 1,
+            phase: phase.into(),
+            detail: "waits for file".into(),
+            builder: Some("agent-1".into()),
+            running_since_ms: Some(1_000),
+        }
+    }
+
+    #[test]
+    fn a_task_becomes_a_line() {
+        let building = task("building").row(66_000);
+        assert_eq!((building.title.as_str(), building.detail.as_str()), ("nano 7.2-1", "agent-1"));
+        assert_eq!(building.elapsed, Some(Duration::from_secs(65)));
+        assert_eq!(task("waiting").row(0).detail, "waits for file");
+        assert_eq!(task("published").row(0).state, RowState::Published);
+    }
+}
