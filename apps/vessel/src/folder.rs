@@ -13,6 +13,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use fault::{Fault, Kind};
 use rustix::fs::{FlockOperation, flock};
@@ -20,6 +21,13 @@ use rustix::io::Errno;
 
 use crate::digest::Sha256;
 use crate::durable;
+
+/// How long a start waits for the lock. The process before may be in its last moments, or about to start another
+/// program, which holds every lock for an instant.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Pause between two tries.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// The data folder of a Vessel, locked.
 #[derive(Debug)]
@@ -82,7 +90,7 @@ impl DataFolder {
         let mut options = fs_err::OpenOptions::new();
         options.create(true).truncate(false).write(true);
         let lock = options.open(path.join("lock")).map_err(disk)?;
-        match flock(lock.file(), FlockOperation::NonBlockingLockExclusive) {
+        match patiently(|| flock(lock.file(), FlockOperation::NonBlockingLockExclusive)) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => return Err(FolderError::Locked { path: path.to_path_buf() }),
             Err(errno) => return Err(disk(errno.into())),
@@ -139,6 +147,17 @@ impl DataFolder {
     pub fn record(&self, sha256: Sha256) -> PathBuf {
         let name = sha256.to_string();
         self.records().join(&name[..2]).join(name)
+    }
+}
+
+/// Tries again while somebody else has the lock, for a while.
+fn patiently(mut lock: impl FnMut() -> Result<(), Errno>) -> Result<(), Errno> {
+    let begin = Instant::now();
+    loop {
+        match lock() {
+            Err(Errno::WOULDBLOCK) if begin.elapsed() < LOCK_PATIENCE => std::thread::sleep(LOCK_PAUSE),
+            result => return result,
+        }
     }
 }
 

@@ -71,6 +71,8 @@ struct State {
     current: Option<Current>,
     /// Whether the published pointer names `current`.
     is_pointed: bool,
+    /// The highest number ever given to a history; none is given twice.
+    last_number: u64,
     histories: u64,
 }
 
@@ -221,7 +223,7 @@ impl Publisher {
     ) -> Result<Published, PublishError> {
         let remarks = closure::remark(&closure::unmet(&state.snapshot, &landing));
         let previous = state.current.as_ref().map(|current| current.number);
-        let number = previous.unwrap_or(0) + 1;
+        let number = state.last_number + 1;
         let id = history_id(number, landing.snapshot.content_digest());
         let objects: Vec<Object> = landing
             .arriving
@@ -268,6 +270,7 @@ impl Publisher {
             snapshot,
             current: Some(Current { number, id: id.clone() }),
             is_pointed: false,
+            last_number: number,
             histories,
         };
         self.settle_pointer(channel, &mut state).await?;

@@ -117,13 +117,22 @@ impl Staging {
         self.folder(attempt_id).join(format!("{sha256}.part"))
     }
 
-    /// How many bytes of an artefact are here.
+    /// How many bytes of an artefact are here. All of them are here only when their digest is right: a file that is as
+    /// long as announced and not yet checked, because this program died in between, is checked now.
     pub(crate) fn size_bytes(&self, attempt_id: u64, announced: Announced) -> Result<u64, StagingError> {
         let disk = |source| StagingError::Disk { attempt_id, sha256: announced.sha256, source };
         if length(&self.complete(attempt_id, announced.sha256)).map_err(disk)?.is_some() {
             return Ok(announced.size_bytes);
         }
-        Ok(length(&self.partial(attempt_id, announced.sha256)).map_err(disk)?.unwrap_or(0))
+        let here_bytes = length(&self.partial(attempt_id, announced.sha256)).map_err(disk)?.unwrap_or(0);
+        if here_bytes < announced.size_bytes {
+            return Ok(here_bytes);
+        }
+        match self.settle(attempt_id, announced) {
+            // It was thrown away: it has to come again from its beginning.
+            Err(StagingError::Digest { .. }) => Ok(0),
+            settled => settled,
+        }
     }
 
     /// Appends `bytes`, which begin at `offset` of the artefact, and answers how many are here.
@@ -169,9 +178,15 @@ impl Staging {
         let writer = self.writer(attempt_id, sha256);
         let _writing = writer.lock().unwrap_or_else(PoisonError::into_inner);
         let (path, complete) = (self.partial(attempt_id, sha256), self.complete(attempt_id, sha256));
-        let Some(here_bytes) = length(&path).map_err(disk)? else {
-            return Ok(if length(&complete).map_err(disk)?.is_some() { size_bytes } else { 0 });
-        };
+        if length(&complete).map_err(disk)?.is_some() {
+            return Ok(size_bytes);
+        }
+        if size_bytes == 0 {
+            // Nobody sends no bytes; the announcement alone completes it.
+            durable::create_folders(&self.folder(attempt_id)).map_err(disk)?;
+            append_to(&path, &[], 0).map_err(disk)?;
+        }
+        let Some(here_bytes) = length(&path).map_err(disk)? else { return Ok(0) };
         durable::sync_all([path.clone()].iter()).map_err(disk)?;
         if here_bytes == size_bytes {
             let found = Sha256::of_file(&path).map_err(disk)?;
@@ -290,12 +305,31 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_artefact_is_complete_when_its_only_chunk_came() {
+    fn an_empty_artefact_is_complete_without_a_chunk() {
         let (_folder, staging) = fixture();
         let whole = announced(b"");
+        assert_eq!(staging.size_bytes(ATTEMPT, whole).unwrap(), 0);
+        assert!(staging.complete(ATTEMPT, whole.sha256).exists());
         assert_eq!(staging.append(ATTEMPT, whole, 0, b"").unwrap(), 0);
         assert_eq!(staging.settle(ATTEMPT, whole).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_death_between_the_last_byte_and_the_check_is_made_good() {
+        let (_folder, staging) = fixture();
+        let whole = announced(b"abc");
+        staging.append(ATTEMPT, whole, 0, b"abc").unwrap();
+        assert_eq!(staging.size_bytes(ATTEMPT, whole).unwrap(), 3);
         assert!(staging.complete(ATTEMPT, whole.sha256).exists());
+        let other = announced(b"xyz");
+        staging.append(ATTEMPT, other, 0, b"xyy").unwrap();
+        assert_eq!(
+            staging.size_bytes(ATTEMPT, other).unwrap(),
+            0,
+            "it never becomes right, so it comes again"
+        );
+        staging.append(ATTEMPT, other, 0, b"xyz").unwrap();
+        assert_eq!(staging.size_bytes(ATTEMPT, other).unwrap(), 3);
     }
 
     #[test]

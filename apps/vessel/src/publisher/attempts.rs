@@ -99,7 +99,7 @@ impl Publisher {
 
     /// How much of an artefact is here.
     pub(crate) async fn offset(
-        &self,
+        self: &Arc<Self>,
         builder: PublicKey,
         attempt_id: u64,
         sha256: &str,
@@ -109,7 +109,10 @@ impl Publisher {
             // Landed: nothing is left to be sent.
             AttemptState::Landed { .. } => Ok(announced.size_bytes),
             AttemptState::Refused { reason } => Err(PublishError::WasRefused { attempt_id, reason }),
-            AttemptState::Expected => Ok(self.staging.size_bytes(attempt_id, announced)?),
+            AttemptState::Expected => {
+                let this = Arc::clone(self);
+                blocking(move || Ok(this.staging.size_bytes(attempt_id, announced)?)).await
+            }
         }
     }
 
@@ -214,14 +217,8 @@ impl Publisher {
 
     async fn land_attempt(self: &Arc<Self>, order: &Arc<Expectation>) -> Result<String, PublishError> {
         let attempt_id = order.attempt_id;
-        for artefact in &order.artefacts {
-            let announced = Announced { sha256: artefact.sha256, size_bytes: artefact.size_bytes };
-            if !self.staging.complete(attempt_id, artefact.sha256).exists() {
-                let here_bytes = self.staging.size_bytes(attempt_id, announced)?;
-                let (name, size_bytes) = (artefact.name.clone(), artefact.size_bytes);
-                return Err(PublishError::Incomplete { attempt_id, name, here_bytes, size_bytes });
-            }
-        }
+        let (this, wanted) = (Arc::clone(self), Arc::clone(order));
+        blocking(move || check_complete(&this.staging, &wanted)).await?;
         // Never closed.
         let _place = self.verifications.acquire().await.ok();
         let (this, wanted) = (Arc::clone(self), Arc::clone(order));
@@ -266,6 +263,20 @@ impl Publisher {
             tracing::warn!(attempt.id = attempt_id, %error, "cannot remove an upload");
         }
     }
+}
+
+/// Everything is here, and is what was announced.
+fn check_complete(staging: &Staging, order: &Expectation) -> Result<(), PublishError> {
+    let attempt_id = order.attempt_id;
+    for Artefact { name, size_bytes, sha256, .. } in &order.artefacts {
+        let here_bytes =
+            staging.size_bytes(attempt_id, Announced { sha256: *sha256, size_bytes: *size_bytes })?;
+        if !staging.complete(attempt_id, *sha256).exists() {
+            let (name, size_bytes) = (name.clone(), *size_bytes);
+            return Err(PublishError::Incomplete { attempt_id, name, here_bytes, size_bytes });
+        }
+    }
+    Ok(())
 }
 
 fn read_announced(staging: &Staging, order: &Expectation) -> Result<Vec<Package>, PublishError> {

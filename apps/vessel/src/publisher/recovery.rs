@@ -21,6 +21,7 @@ pub(super) async fn bring_in_line(
     let ids: BTreeSet<String> = histories.iter().map(|history| history.id.clone()).collect();
     let objects = ledger.objects(channel).await?;
     let newest = ledger.streams(channel).await?.get(VOLATILE).copied();
+    let last_number = histories.iter().map(|history| history.number).max().unwrap_or(0);
     let current = histories
         .iter()
         .find(|history| Some(history.number) == newest)
@@ -49,7 +50,7 @@ pub(super) async fn bring_in_line(
         Ok(snapshot)
     })
     .await?;
-    Ok(State { snapshot, is_pointed: current.is_some(), current, histories: count })
+    Ok(State { snapshot, is_pointed: current.is_some(), current, last_number, histories: count })
 }
 
 /// Removes uploads of attempts that nobody waits for any more.
