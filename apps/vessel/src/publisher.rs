@@ -18,16 +18,15 @@ mod recovery;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{Mutex, MutexGuard, Semaphore, watch};
 use wire::PublicKey;
 
-use crate::admission::{Landing, Package, Scope, Snapshot, history_id, land};
+use crate::admission::{Landing, Package, PackageKey, Scope, Snapshot, history_id, land};
 use crate::closure;
-use crate::digest::Sha256;
 use crate::folder::DataFolder;
 use crate::format::{self, Pointer};
 use crate::http::ChannelFacts;
@@ -186,7 +185,7 @@ impl Publisher {
         channel: &Channel,
         incoming: &[Package],
         scope: Scope<'_>,
-        staged: impl Fn(&Package) -> std::path::PathBuf,
+        staged: impl Fn(&Package) -> PathBuf,
     ) -> Result<Published, PublishError> {
         let mut state = channel.state.lock().await;
         let attempt_id = match scope {
@@ -219,61 +218,32 @@ impl Publisher {
         mut state: MutexGuard<'_, State>,
         landing: Landing,
         attempt_id: Option<u64>,
-        staged: impl Fn(&Package) -> std::path::PathBuf,
+        staged: impl Fn(&Package) -> PathBuf,
     ) -> Result<Published, PublishError> {
+        let objects = objects(&landing, staged);
+        self.check_objects(&channel.name, &objects).await?;
         let remarks = closure::remark(&closure::unmet(&state.snapshot, &landing));
-        let previous = state.current.as_ref().map(|current| current.number);
         let number = state.last_number + 1;
         let id = history_id(number, landing.snapshot.content_digest());
-        let objects: Vec<Object> = landing
-            .arriving
-            .iter()
-            .filter_map(|key| landing.snapshot.get(key))
-            .map(|package| Object {
-                staged: staged(package),
-                pool_path: format::pool_path(&package.meta),
-                sha256: package.sha256,
-                size_bytes: package.size_bytes,
-            })
-            .collect();
-        self.check_objects(&channel.name, &objects).await?;
         let new = NewHistory {
             channel: channel.name.clone(),
             number,
             id: id.clone(),
-            previous,
+            previous: state.current.as_ref().map(|current| current.number),
             recorded_at: unix_seconds(),
             packages: landing.snapshot.len(),
             changes: changes(&landing, &objects),
             attempt: attempt_id.map(|attempt_id| (attempt_id, remarks.clone())),
         };
         let size_bytes: u64 = objects.iter().map(|object| object.size_bytes).sum();
-        let (tree, snapshot, reached) = (channel.tree.clone(), landing.snapshot, Arc::clone(&self.reached));
-        let history = id.clone();
-        let snapshot = blocking(move || {
-            tree.create()?;
-            tree.store(&objects)?;
-            reached(Step::ObjectsLinked);
-            tree.read_back(&objects)?;
-            reached(Step::ObjectsReadBack);
-            tree.write_history(&history, &snapshot, &*reached)?;
-            Ok(snapshot)
-        })
-        .await?;
-        if self.ledger.record(&new).await? == Recorded::StreamMoved {
-            return Err(PublishError::StreamMoved { channel: channel.name.clone() });
-        }
-        (self.reached)(Step::Recorded);
+        let snapshot = self.write(channel, &id, objects, landing.snapshot).await?;
+        self.record(channel, &mut state, &new).await?;
         let packages = snapshot.len();
         let histories = state.histories + 1;
-        *state = State {
-            snapshot,
-            current: Some(Current { number, id: id.clone() }),
-            is_pointed: false,
-            last_number: number,
-            histories,
-        };
+        let current = Some(Current { number, id: id.clone() });
+        *state = State { snapshot, current, is_pointed: false, last_number: number, histories };
         self.settle_pointer(channel, &mut state).await?;
+        drop(state);
         tracing::info!(
             channel.name = %channel.name,
             history = %id,
@@ -285,9 +255,49 @@ impl Publisher {
         if !remarks.is_empty() {
             tracing::warn!(channel.name = %channel.name, history = %id, "{remarks}");
         }
-        drop(state);
         self.tell_facts().await;
         Ok(Published { history: id, is_new: true, packages })
+    }
+
+    /// Everything before the transaction: objects, read back, indexes. Nothing names any of it yet.
+    async fn write(
+        &self,
+        channel: &Channel,
+        id: &str,
+        objects: Vec<Object>,
+        snapshot: Snapshot,
+    ) -> Result<Snapshot, PublishError> {
+        let (tree, id, reached) = (channel.tree.clone(), id.to_owned(), Arc::clone(&self.reached));
+        blocking(move || {
+            tree.create()?;
+            tree.store(&objects)?;
+            reached(Step::ObjectsLinked);
+            tree.read_back(&objects)?;
+            reached(Step::ObjectsReadBack);
+            tree.write_history(&id, &snapshot, &*reached)?;
+            Ok(snapshot)
+        })
+        .await
+    }
+
+    /// The transaction. When it fails, what is known of the channel is read anew: a database may have done what it
+    /// could not answer for.
+    async fn record(
+        &self,
+        channel: &Channel,
+        state: &mut State,
+        new: &NewHistory,
+    ) -> Result<(), PublishError> {
+        let error = match self.ledger.record(new).await {
+            Ok(Recorded::Done) => {
+                (self.reached)(Step::Recorded);
+                return Ok(());
+            }
+            Ok(Recorded::StreamMoved) => PublishError::StreamMoved { channel: channel.name.clone() },
+            Err(error) => error.into(),
+        };
+        *state = recovery::bring_in_line(&self.ledger, &channel.name, &channel.tree).await?;
+        Err(error)
     }
 
     /// Published bytes never change: a path that any history ever named keeps its bytes.
@@ -350,23 +360,29 @@ async fn pointer_of(ledger: &Ledger, channel: &str) -> Result<Vec<u8>, PublishEr
     })
 }
 
+/// The files that arrive, in the order of `landing.arriving`.
+fn objects(landing: &Landing, staged: impl Fn(&Package) -> PathBuf) -> Vec<Object> {
+    let arriving = landing.arriving.iter().filter_map(|key| landing.snapshot.get(key));
+    let object = |package: &Package| Object {
+        staged: staged(package),
+        pool_path: format::pool_path(&package.meta),
+        sha256: package.sha256,
+        size_bytes: package.size_bytes,
+    };
+    arriving.map(object).collect()
+}
+
 fn changes(landing: &Landing, objects: &[Object]) -> Vec<Change> {
-    let object = |sha256: Sha256| objects.iter().find(move |object| object.sha256 == sha256);
-    let arriving = landing.arriving.iter().map(|key| Change {
+    let change = |key: &PackageKey, object| Change {
         name: key.name.clone(),
         architecture: key.architecture.clone(),
-        object: landing
-            .snapshot
-            .get(key)
-            .and_then(|package| object(package.sha256))
-            .map(|object| PublishedObject { sha256: object.sha256, pool_path: object.pool_path.clone() }),
+        object,
+    };
+    let arriving = landing.arriving.iter().zip(objects).map(|(key, object)| {
+        let pool_path = object.pool_path.clone();
+        change(key, Some(PublishedObject { sha256: object.sha256, pool_path }))
     });
-    let leaving = landing.obsolete.iter().map(|key| Change {
-        name: key.name.clone(),
-        architecture: key.architecture.clone(),
-        object: None,
-    });
-    arriving.chain(leaving).collect()
+    arriving.chain(landing.obsolete.iter().map(|key| change(key, None))).collect()
 }
 
 /// Runs what waits for the disk where it keeps nobody else waiting.

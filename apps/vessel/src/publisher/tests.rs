@@ -9,6 +9,7 @@ use wire::PublicKey;
 
 use super::*;
 use crate::admission::Refusal;
+use crate::digest::Sha256;
 use crate::durable;
 use crate::expectation::tests::artefact;
 use crate::expectation::{ArtefactKind, Expectation};
@@ -300,6 +301,21 @@ async fn unmet_needs_are_told_with_the_landing() {
         panic!("not landed")
     };
     assert!(remarks.contains("soname(x.so(x86_64)) needed by a"), "{remarks}");
+}
+
+#[tokio::test]
+async fn a_stream_that_somebody_else_moved_is_read_anew() {
+    let data = tempfile::tempdir().unwrap();
+    let publisher = open(data.path()).await;
+    deliver(&publisher, &order(1, "s", 1, &[("a", "one")])).await.unwrap();
+    // As if another process had landed: the state in memory is now older than the database.
+    publisher.channels["main"].state.lock().await.current = None;
+    let what = order(2, "s", 2, &[("a", "two")]);
+    let error = deliver(&publisher, &what).await.unwrap_err();
+    assert!(matches!(error, PublishError::StreamMoved { .. }), "{error}");
+    let id = publisher.commit(builder(), 2).await.unwrap();
+    assert_eq!(read_as_a_client(data.path()), Some((id, vec!["a@2".to_owned()])));
+    assert_eq!(publisher.ledger.histories("main").await.unwrap().len(), 2);
 }
 
 /// Not a test by itself: what [`a_crash_at_any_step_leaves_the_old_version_or_the_new_one`] runs in a process of its own.
