@@ -53,7 +53,12 @@ pub(crate) async fn sweep(hub: &Hub) -> Result<(), StoreError> {
     expire(hub).await?;
     let world = hub.world();
     if world.looked.is_some() {
-        judge_waiting(hub, &world).await?;
+        if world.landings == hub.landings() {
+            judge_waiting(hub, &world).await?;
+        } else {
+            // Also when the first look after a landing failed, and nobody else asks for another.
+            hub.repository_moved.notify_one();
+        }
         hand_out(hub, &world).await?;
     }
     send_orders(hub, &world).await

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use farm::catalogue::Catalogue;
@@ -46,6 +47,8 @@ pub(crate) struct World {
     pub(crate) graph: Graph,
     /// When everything was read last.
     pub(crate) looked: Option<Moment>,
+    /// Landings that the repository was read after; see [`Hub::landings`].
+    pub(crate) landings: u64,
     /// Why the last look came to nothing.
     pub(crate) trouble: Option<String>,
 }
@@ -71,6 +74,9 @@ pub(crate) struct Hub {
     pub(crate) looks: mpsc::Sender<LookRequest>,
     /// No lease runs out before: a restart gives every agent the time to come back.
     pub(crate) grace_until: Moment,
+    /// Landings since the start. A task is judged only by a world that has read all of them: a dependent must not start
+    /// with the repository as it was before what it needs was there.
+    landings: AtomicU64,
     world: RwLock<Arc<World>>,
     /// Keys that may speak with us.
     known_keys: RwLock<HashSet<PublicKey>>,
@@ -94,6 +100,7 @@ impl Hub {
             publish: Notify::new(),
             repository_moved: Notify::new(),
             looks,
+            landings: AtomicU64::new(0),
             world: RwLock::default(),
             known_keys: RwLock::default(),
             config,
@@ -106,6 +113,15 @@ impl Hub {
 
     pub(crate) fn world(&self) -> Arc<World> {
         Arc::clone(&self.world.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn landings(&self) -> u64 {
+        self.landings.load(Ordering::SeqCst)
+    }
+
+    /// Something is about to be noted as landed.
+    pub(crate) fn count_landing(&self) {
+        self.landings.fetch_add(1, Ordering::SeqCst);
     }
 
     pub(crate) fn set_world(&self, world: World) {

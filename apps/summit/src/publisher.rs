@@ -175,6 +175,7 @@ impl Publisher {
         attempt: AttemptId,
         reply: LandingReply,
     ) -> Result<(), PublishError> {
+        self.hub.count_landing();
         let event = Event::Landed { attempt, history: reply.history };
         ignore_refusal(self.hub.apply(task.id, &event).await)?;
         self.expected.remove(&attempt);

@@ -136,6 +136,7 @@ async fn look(
     } else {
         Discovery { commit, catalogue: before.catalogue.clone() }
     };
+    let landings = hub.landings();
     let read_from = hub.clock.now();
     let repository = read_repository(hub, client).await?;
     let graph = Graph::new(&discovery.catalogue, &repository.published, hub.config.project.host_provides);
@@ -162,6 +163,7 @@ async fn look(
         repository,
         graph,
         looked: Some(hub.clock.now()),
+        landings,
         trouble: None,
     });
     Ok(report)

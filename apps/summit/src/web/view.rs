@@ -270,7 +270,7 @@ impl Web {
             failed: failed.into_iter().filter_map(failed_view).collect(),
             builders_attached: hub.sessions.attached().len(),
             builders: hub.store.builders().await?.len(),
-            idle: world.looked.is_some() && open == blocked,
+            idle: world.looked.is_some() && world.landings == hub.landings() && open == blocked,
             now_ms: hub.clock.now().0,
         })
     }

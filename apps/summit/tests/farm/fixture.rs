@@ -1,0 +1,242 @@
+//! A farm of its own for each test: a git repository, a Vessel, a Summit in this process or as a program.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use summit::store::Store;
+use summit::{Clock, Config, Running};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use wire::summit::Held;
+use wire::{Identity, PublicKey};
+
+use crate::agent::Agent;
+use crate::vessel::FakeVessel;
+
+/// Longest wait for something that happens by itself.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Names of the builders that every farm knows.
+const BUILDERS: [&str; 2] = ["one", "two"];
+
+pub struct Farm {
+    folder: TempDir,
+    pub vessel: FakeVessel,
+    pub clock: Clock,
+    pub key: PublicKey,
+    pub grpc: String,
+    http: String,
+    builders: Vec<Identity>,
+    running: Option<Running>,
+    program: Option<Child>,
+}
+
+impl Farm {
+    /// A farm in this process; none, after saying so, where there is no git.
+    pub async fn start(recipes: &[(&str, &str)]) -> Option<Self> {
+        let mut farm = Self::prepare(recipes).await?;
+        let config = Config::parse(Path::new("summit.toml"), &farm.config()).unwrap();
+        let running = summit::start(config, &farm.data(), farm.clock.clone()).await.unwrap();
+        farm.grpc = running.grpc_address().to_string();
+        farm.http = running.http_address().to_string();
+        farm.running = Some(running);
+        Some(farm)
+    }
+
+    /// A farm with the real program, that can be killed.
+    pub async fn start_program(recipes: &[(&str, &str)]) -> Option<Self> {
+        let mut farm = Self::prepare(recipes).await?;
+        farm.start_again().await;
+        Some(farm)
+    }
+
+    async fn prepare(recipes: &[(&str, &str)]) -> Option<Self> {
+        if Command::new("git").arg("--version").output().is_err() {
+            testkit::skip("git");
+            return None;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let public = folder.path().join("public");
+        fs_err::create_dir_all(&public).unwrap();
+        let vessel = FakeVessel::start(&public).await;
+        let data = folder.path().join("data");
+        fs_err::create_dir_all(&data).unwrap();
+        let key = summit::identity(&data).unwrap().public_key();
+        vessel.trust(key);
+        let farm = Self {
+            vessel,
+            clock: Clock::system(),
+            key,
+            grpc: String::new(),
+            http: String::new(),
+            builders: BUILDERS.iter().map(|_| Identity::generate().unwrap()).collect(),
+            running: None,
+            program: None,
+            folder,
+        };
+        git(&farm.recipes(), &["init", "--quiet", "--initial-branch=main", "."]);
+        farm.commit(recipes);
+        Some(farm)
+    }
+
+    fn data(&self) -> std::path::PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn recipes(&self) -> std::path::PathBuf {
+        let folder = self.folder.path().join("recipes");
+        fs_err::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    fn config(&self) -> String {
+        let builders: String = BUILDERS
+            .iter()
+            .zip(&self.builders)
+            .map(|(name, identity)| {
+                format!("[[builder]]\nname = \"{name}\"\npublic_key = \"{}\"\n", identity.public_key())
+            })
+            .collect();
+        format!(
+            "http_address = \"127.0.0.1:0\"\ngrpc_address = \"127.0.0.1:0\"\npoll_seconds = 3600\nlease_seconds = 60\n\
+             [project]\nname = \"test\"\nrepository = \"{}\"\n\
+             [vessel]\naddress = \"{}\"\npublic_key = \"{}\"\npublic_url = \"file://{}\"\n{builders}",
+            self.recipes().display(),
+            self.vessel.address,
+            self.vessel.key,
+            self.folder.path().join("public").display(),
+        )
+    }
+
+    /// Kills the program as `kill -9` does.
+    pub fn kill(&mut self) {
+        let mut program = self.program.take().unwrap();
+        program.kill().unwrap();
+        program.wait().unwrap();
+    }
+
+    pub async fn start_again(&mut self) {
+        let config = self.folder.path().join("summit.toml");
+        fs_err::write(&config, self.config()).unwrap();
+        let mut program = Command::new(env!("CARGO_BIN_EXE_summit"))
+            .args(["serve", "--data"])
+            .arg(self.data())
+            .arg("--config")
+            .arg(config)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let output = program.stdout.take().unwrap();
+        let lines = tokio::task::spawn_blocking(move || {
+            BufReader::new(output).lines().take(2).map(Result::unwrap).collect::<Vec<_>>()
+        });
+        let lines = lines.await.unwrap();
+        self.http = lines[0].strip_prefix("dashboard: http://").unwrap().trim_end_matches('/').to_owned();
+        self.grpc = lines[1].split(' ').nth(1).unwrap().to_owned();
+        self.program = Some(program);
+    }
+
+    /// Commits these recipes, besides those that are there.
+    pub fn commit(&self, recipes: &[(&str, &str)]) {
+        for (folder, text) in recipes {
+            let folder = self.recipes().join(folder);
+            fs_err::create_dir_all(&folder).unwrap();
+            fs_err::write(folder.join("stone.yaml"), text).unwrap();
+        }
+        git(&self.recipes(), &["add", "--all"]);
+        git(&self.recipes(), &["commit", "--quiet", "--message", "recipes"]);
+    }
+
+    pub fn remove(&self, folder: &str) {
+        fs_err::remove_dir_all(self.recipes().join(folder)).unwrap();
+        self.commit(&[]);
+    }
+
+    pub async fn attach(&self, name: &str, slots: u32, held: &[Held]) -> Agent {
+        let place = BUILDERS.iter().position(|builder| *builder == name).unwrap();
+        Agent::attach(&self.grpc, self.key, &self.builders[place], name, slots, held).await.unwrap()
+    }
+
+    pub async fn store(&self) -> Store {
+        summit::open_store(&self.data()).await.unwrap()
+    }
+
+    pub async fn get(&self, path: &str) -> Value {
+        let (code, body) = self.request("GET", path, &[]).await;
+        assert_eq!(code, 200, "{path}: {body}");
+        serde_json::from_str(&body).unwrap()
+    }
+
+    pub async fn text(&self, path: &str) -> String {
+        let (code, body) = self.request("GET", path, &[]).await;
+        assert_eq!(code, 200, "{path}: {body}");
+        body
+    }
+
+    pub async fn post(&self, path: &str) -> (u16, Value) {
+        let (code, body) = self.request("POST", path, &["X-Moraine: 1"]).await;
+        (code, serde_json::from_str(&body).unwrap())
+    }
+
+    /// One request on a connection of its own. Chunked bodies are returned with their chunk lines.
+    pub async fn request(&self, method: &str, path: &str, headers: &[&str]) -> (u16, String) {
+        let mut stream = tokio::net::TcpStream::connect(&self.http).await.unwrap();
+        let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: 0\r\n{headers}\r\n",
+            self.http
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        let reading = stream.read_to_end(&mut answer);
+        tokio::time::timeout(PATIENCE, reading).await.expect("an answer comes in time").unwrap();
+        let answer = String::from_utf8(answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains("content-security-policy"), "every answer carries the policy: {head}");
+        let code = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (code, body.to_owned())
+    }
+
+    pub async fn until_status(&self, wanted: impl Fn(&Value) -> bool) -> Value {
+        let begin = Instant::now();
+        loop {
+            let status = self.get("/api/status").await;
+            if wanted(&status) {
+                return status;
+            }
+            assert!(begin.elapsed() < PATIENCE, "the status stays {status}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Drop for Farm {
+    fn drop(&mut self) {
+        if let Some(mut program) = self.program.take() {
+            program.kill().ok();
+            program.wait().ok();
+        }
+    }
+}
+
+pub async fn eventually<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
+    let begin = Instant::now();
+    while !condition().await {
+        assert!(begin.elapsed() < PATIENCE, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn git(folder: &Path, arguments: &[&str]) {
+    let status = Command::new("git")
+        .current_dir(folder)
+        .args(["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"])
+        .args(arguments)
+        .status()
+        .unwrap();
+    assert!(status.success(), "git {arguments:?}");
+}

@@ -1,0 +1,171 @@
+//! A Vessel that keeps expectations in memory and writes a published tree that any client reads.
+
+use std::collections::HashMap;
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use package::PackageMeta;
+use repository::{Index, RootIndex};
+use tokio::net::TcpListener;
+use wire::tonic::service::Routes;
+use wire::tonic::{self, Request, Response, Status, Streaming};
+use wire::vessel::vessel_server::{Vessel, VesselServer};
+use wire::vessel::{
+    ChannelReply, ChannelRequest, CommitReply, CommitRequest, ExpectReply, ExpectRequest, LandingReply,
+    LandingRequest, LandingState, OffsetReply, OffsetRequest, PutChunk, PutReply, WithdrawReply,
+    WithdrawRequest,
+};
+use wire::{Identity, PublicKey, peer_key};
+
+#[derive(Default)]
+struct State {
+    expected: HashMap<u64, ExpectRequest>,
+    landed: HashMap<u64, String>,
+    published: Vec<PackageMeta>,
+    histories: u64,
+    refuse_next: Option<String>,
+}
+
+#[derive(Clone)]
+pub struct FakeVessel {
+    pub address: String,
+    pub key: PublicKey,
+    public: PathBuf,
+    hub: Arc<Mutex<Option<PublicKey>>>,
+    state: Arc<Mutex<State>>,
+}
+
+impl FakeVessel {
+    pub async fn start(public: &Path) -> Self {
+        let identity = Identity::generate().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let vessel = Self {
+            address: listener.local_addr().unwrap().to_string(),
+            key: identity.public_key(),
+            public: public.to_path_buf(),
+            hub: Arc::default(),
+            state: Arc::default(),
+        };
+        let routes = Routes::new(VesselServer::new(vessel.clone()));
+        tokio::spawn(async move {
+            wire::serve(listener, &identity, |_| true, routes, std::future::pending()).await
+        });
+        vessel
+    }
+
+    pub fn trust(&self, hub: PublicKey) {
+        *self.hub.lock().unwrap() = Some(hub);
+    }
+
+    pub fn refuse_next(&self, reason: &str) {
+        self.state.lock().unwrap().refuse_next = Some(reason.into());
+    }
+
+    fn only_hub<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        let key = peer_key(request)?;
+        match *self.hub.lock().unwrap() == Some(key) {
+            true => Ok(()),
+            false => Err(Status::permission_denied("only the hub may do this")),
+        }
+    }
+
+    fn write_tree(&self, history: &str, packages: &[PackageMeta]) {
+        let folder = self.public.join("main/history").join(history).join("x86_64");
+        fs_err::create_dir_all(&folder).unwrap();
+        let index = Index::new(packages.to_vec()).unwrap();
+        let bytes = index.write(Cursor::new(Vec::new()), stone::Packing::FAST).unwrap().into_inner();
+        fs_err::write(folder.join("stone.index"), bytes).unwrap();
+        let root = format!(
+            r#"{{"formats":{{"v0":{{}}}},"streams":{{"volatile":{{"format":"v0","history":"{history}"}}}},"tags":{{}},"history":{{"{history}":{{"format":"v0"}}}}}}"#
+        );
+        RootIndex::from_json(root.as_bytes()).unwrap();
+        let path = self.public.join("main/moss-root-index.json");
+        fs_err::write(path.with_extension("new"), root).unwrap();
+        fs_err::rename(path.with_extension("new"), path).unwrap();
+    }
+}
+
+fn meta(expected: &ExpectRequest) -> PackageMeta {
+    PackageMeta {
+        name: expected.source.clone(),
+        version: expected.version.clone(),
+        release: expected.release,
+        build_release: expected.build_release,
+        architecture: expected.architecture.clone(),
+        summary: "s".into(),
+        description: "d".into(),
+        source_id: expected.source.clone(),
+        homepage: "https://example.org".into(),
+        licenses: vec!["MIT".into()],
+        depends: Default::default(),
+        provides: Default::default(),
+        conflicts: Default::default(),
+        build_depends: Default::default(),
+        uri: Some(format!("../../../pool/{}.stone", expected.source)),
+        hash: Some("0".repeat(64)),
+        download_size_bytes: Some(3),
+    }
+}
+
+#[tonic::async_trait]
+impl Vessel for FakeVessel {
+    async fn expect(&self, request: Request<ExpectRequest>) -> Result<Response<ExpectReply>, Status> {
+        self.only_hub(&request)?;
+        let request = request.into_inner();
+        let mut state = self.state.lock().unwrap();
+        if let Some(reason) = state.refuse_next.take() {
+            return Err(Status::failed_precondition(reason));
+        }
+        assert!(!request.artefacts.is_empty() && !request.builder_key.is_empty());
+        state.expected.insert(request.attempt_id, request);
+        Ok(Response::new(ExpectReply {}))
+    }
+
+    async fn withdraw(&self, request: Request<WithdrawRequest>) -> Result<Response<WithdrawReply>, Status> {
+        self.only_hub(&request)?;
+        self.state.lock().unwrap().expected.remove(&request.into_inner().attempt_id);
+        Ok(Response::new(WithdrawReply {}))
+    }
+
+    async fn landing(&self, request: Request<LandingRequest>) -> Result<Response<LandingReply>, Status> {
+        self.only_hub(&request)?;
+        let id = request.into_inner().attempt_id;
+        let state = self.state.lock().unwrap();
+        let (found, history) = match (state.landed.get(&id), state.expected.get(&id)) {
+            (Some(history), _) => (LandingState::Landed, history.clone()),
+            (None, Some(_)) => (LandingState::Expected, String::new()),
+            (None, None) => (LandingState::Unknown, String::new()),
+        };
+        Ok(Response::new(LandingReply { state: found.into(), history, reason: String::new() }))
+    }
+
+    async fn commit(&self, request: Request<CommitRequest>) -> Result<Response<CommitReply>, Status> {
+        let key = peer_key(&request)?;
+        let id = request.into_inner().attempt_id;
+        let mut state = self.state.lock().unwrap();
+        let Some(expected) = state.expected.get(&id).cloned() else {
+            return Err(Status::not_found("nobody expects this"));
+        };
+        if expected.builder_key != key.to_string() {
+            return Err(Status::permission_denied("another builder is expected"));
+        }
+        state.histories += 1;
+        let history = format!("{}-test", state.histories);
+        state.published.retain(|package| package.name != expected.source);
+        state.published.push(meta(&expected));
+        self.write_tree(&history, &state.published);
+        state.landed.insert(id, history.clone());
+        Ok(Response::new(CommitReply { history }))
+    }
+
+    async fn offset(&self, _: Request<OffsetRequest>) -> Result<Response<OffsetReply>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+    async fn put(&self, _: Request<Streaming<PutChunk>>) -> Result<Response<PutReply>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+    async fn channel(&self, _: Request<ChannelRequest>) -> Result<Response<ChannelReply>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+}
