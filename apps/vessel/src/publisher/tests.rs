@@ -222,6 +222,32 @@ async fn published_paths_keep_their_bytes_in_every_history() {
 }
 
 #[tokio::test]
+async fn every_architecture_has_an_index_of_its_own() {
+    let data = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let import = async |name: &str, architecture: &str| {
+        let mut meta = meta("s", name, 1);
+        meta.architecture = architecture.into();
+        fs_err::write(folder.path().join(format!("{name}-{architecture}.stone")), stone(&meta, b"x"))
+            .unwrap();
+        let publisher = open(data.path()).await;
+        let imported = publisher.import(folder.path(), "main").await.unwrap();
+        publisher.close().await;
+        imported.history
+    };
+    let listed = |id: &str, architecture: &str| {
+        let path = data.path().join(format!("public/main/history/{id}/{architecture}/stone.index"));
+        let packages = format::read_index(fs_err::File::open(path).unwrap()).unwrap();
+        packages.into_iter().map(|package| package.meta.architecture).collect::<Vec<_>>()
+    };
+    let id = import("a", "aarch64").await;
+    assert_eq!((listed(&id, "x86_64"), listed(&id, "aarch64")), (vec![], vec!["aarch64".to_owned()]));
+    let id = import("a", "x86_64").await;
+    assert_eq!((listed(&id, "x86_64").len(), listed(&id, "aarch64").len()), (1, 1));
+    assert_eq!(open(data.path()).await.current("main").await.unwrap(), Some(id));
+}
+
+#[tokio::test]
 async fn leftovers_of_unknown_origin_go_and_a_lost_database_stops_everything() {
     let data = tempfile::tempdir().unwrap();
     let publisher = open(data.path()).await;

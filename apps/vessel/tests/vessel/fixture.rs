@@ -1,6 +1,8 @@
 //! A running Vessel, and a builder and a hub that speak to it.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use package::PackageMeta;
@@ -83,6 +85,41 @@ impl Running {
             put(&mut client, delivery.attempt_id, bytes, 0, 1000).await?;
         }
         Ok(client.commit(CommitRequest { attempt_id: delivery.attempt_id }).await?.into_inner().history)
+    }
+}
+
+/// The program itself, to be killed.
+pub(crate) struct Program {
+    child: Child,
+    addresses: serde_json::Value,
+}
+
+impl Program {
+    /// Starts `vessel serve` and reads where it listens.
+    pub(crate) fn start(data: &Path, hub: &Identity) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_vessel"))
+            .args(["serve", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--json"])
+            .args(["--hub-key", &hub.public_key().to_string(), "--data"])
+            .arg(data)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        Self { child, addresses: serde_json::from_str(&line).unwrap() }
+    }
+
+    pub(crate) async fn client(&self, identity: &Identity) -> VesselClient<Channel> {
+        let text = |name: &str| self.addresses[name].as_str().unwrap();
+        let channel = connect(text("grpc"), text("key").parse().unwrap(), identity).await.unwrap();
+        VesselClient::new(channel)
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 }
 

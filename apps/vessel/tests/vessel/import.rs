@@ -20,7 +20,7 @@ fn json(output: &Output) -> serde_json::Value {
 }
 
 /// Names and releases in the newest history, every object read and compared; none before the first.
-fn read_as_a_client(data: &Path) -> Option<Vec<String>> {
+pub(crate) fn read_as_a_client(data: &Path) -> Option<Vec<String>> {
     let main = data.join("public/main");
     let root = RootIndex::from_json(&fs_err::read(main.join("moss-root-index.json")).ok()?).unwrap();
     let history = root.resolve(&"stream/volatile".parse().unwrap()).unwrap().history;

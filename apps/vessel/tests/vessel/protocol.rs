@@ -1,5 +1,7 @@
 //! Who may do what, and uploads that break off, lie or lead elsewhere.
 
+use std::time::Duration;
+
 use wire::Identity;
 use wire::tonic::{Code, Status};
 use wire::vessel::{
@@ -7,7 +9,8 @@ use wire::vessel::{
     PutChunk, WithdrawRequest,
 };
 
-use crate::fixture::{Delivery, Running, artefact, chunks, offset, put};
+use crate::fixture::{Delivery, Program, Running, artefact, chunks, offset, put};
+use crate::import::read_as_a_client;
 use crate::test_packages::meta;
 
 fn check<T: std::fmt::Debug>(result: Result<T, Status>, code: Code, words: &str) {
@@ -191,4 +194,46 @@ async fn orders_that_cannot_land_are_refused_by_name() {
     other.task_id = 99;
     check(hub.expect(other).await, Code::FailedPrecondition, "another task");
     vessel.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_service_goes_on_where_it_was() {
+    let data = tempfile::tempdir().unwrap();
+    let (hub, builder) = (Identity::generate().unwrap(), Identity::generate().unwrap());
+    for (release, milliseconds) in (1..).zip([0, 1, 2, 4, 8, 16, 32]) {
+        let delivery = Delivery::new(release, meta("nano", "nano", release), &[7; 100_000]);
+        let package = &delivery.files[0].1;
+        let program = Program::start(data.path(), &hub);
+        program.client(&hub).await.expect(delivery.request(&builder)).await.unwrap();
+        let mut client = program.client(&builder).await;
+        // Half of it, and a kill in the middle of the upload.
+        let half: Vec<PutChunk> =
+            chunks(release, package, 0, package.len() / 2).into_iter().take(1).collect();
+        client.put(tokio_stream::iter(half)).await.unwrap();
+        program.kill();
+
+        let program = Program::start(data.path(), &hub);
+        let mut client = program.client(&builder).await;
+        let here = offset(&mut client, release, package).await.unwrap();
+        assert_eq!(here, u64::try_from(package.len() / 2).unwrap(), "what was acknowledged is there");
+        put(&mut client, release, package, package.len() / 2, 1000).await.unwrap();
+        put(&mut client, release, &delivery.files[1].1, 0, 1000).await.unwrap();
+        // And a kill in the middle of the landing, at different moments.
+        let commit = CommitRequest { attempt_id: release };
+        let committing = tokio::spawn(async move { client.commit(commit).await });
+        drop(tokio::time::timeout(Duration::from_millis(milliseconds), std::future::pending::<()>()).await);
+        program.kill();
+        let answered = committing.await.unwrap();
+        let (old, new) = (format!("nano@{}", release - 1), vec![format!("nano@{release}")]);
+        let found = read_as_a_client(data.path());
+        if answered.is_ok() {
+            assert_eq!(found, Some(new.clone()), "what was acknowledged is published");
+        }
+        assert!(found.as_ref().is_none_or(|found| *found == new || *found == [old]), "{found:?}");
+
+        let program = Program::start(data.path(), &hub);
+        program.client(&builder).await.commit(commit).await.unwrap();
+        assert_eq!(read_as_a_client(data.path()), Some(new));
+        program.kill();
+    }
 }

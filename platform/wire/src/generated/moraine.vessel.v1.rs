@@ -58,7 +58,7 @@ pub struct LandingReply {
     /// The history that has it ("17-3fa94c21"), when landed.
     #[prost(string, tag = "2")]
     pub history: ::prost::alloc::string::String,
-    /// Why, when refused.
+    /// Why, when refused; what to look at, when landed.
     #[prost(string, tag = "3")]
     pub reason: ::prost::alloc::string::String,
 }
