@@ -230,6 +230,7 @@ fn fill_root(
         reporter: &moss::Silent,
     })
     .map_err(BuildError::Root)?;
+    fs_err::create_dir_all(workspace.places.packages.join("usr/lib")).map_err(BuildError::Workspace)?;
     if request.root == RootKind::Host {
         refuse_unmet(recipe, &materialised.unresolved, &asked, &host_provides)?;
     }

@@ -26,6 +26,8 @@ pub mod inside {
     pub const INSTALL: &str = "/mason/install";
     /// Scripts of the phases, read-only.
     pub const SCRIPTS: &str = "/mason/scripts";
+    /// In a host root, the libraries of the packages alone, read-only.
+    pub const LIBRARIES: &str = "/mason/lib";
 }
 
 /// What the tree is made of.
@@ -51,7 +53,7 @@ impl RootKind {
 /// Folders of the machine that belong to one build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Places {
-    /// Holds `usr/` of the packages that were asked for.
+    /// Holds `usr/` of the packages that were asked for, in which there is a `lib`.
     pub packages: PathBuf,
     /// Becomes `/mason/build`.
     pub build: PathBuf,
@@ -173,6 +175,7 @@ fn host_mounts(host: &HostFacts, places: &Places) -> Vec<Mount> {
         });
     }
     mounts.extend(host.etc.iter().map(|path| bind(path, path, false)));
+    mounts.push(bind(&places.packages.join("usr/lib"), Path::new(inside::LIBRARIES), false));
     mounts
 }
 
@@ -194,9 +197,11 @@ fn environment(kind: RootKind) -> BTreeMap<String, String> {
         ("PATH".to_owned(), "/usr/bin:/usr/sbin".to_owned()),
     ]);
     if kind == RootKind::Host {
-        // Packages keep their libraries in /usr/lib. A machine of another distribution looks elsewhere first, and would
-        // take its own library of the same name; so the linker is told, and pkg-config sees what packages brought only.
-        environment.insert("LIBRARY_PATH".into(), "/usr/lib".into());
+        // A machine of another distribution keeps its libraries elsewhere and looks there first, so the linker would take
+        // its library of the same name. What packages brought is therefore also in a place of its own, which comes before
+        // all of the machine's; /usr/lib itself would not do, because gcc looks into that folder's multiarch subfolder first.
+        environment.insert("LIBRARY_PATH".into(), inside::LIBRARIES.into());
+        // Of pkg-config files, what packages brought is all there is.
         environment.insert("PKG_CONFIG_LIBDIR".into(), "/usr/lib/pkgconfig:/usr/share/pkgconfig".into());
     }
     environment
@@ -260,6 +265,20 @@ mod tests {
         });
         assert_eq!(lower, Some(vec![PathBuf::from("/work/packages/usr"), PathBuf::from("/usr")]));
         assert!(tree.mounts.contains(&Mount::Symlink { target: "/lib64".into(), link: "usr/lib64".into() }));
+    }
+
+    #[test]
+    fn the_linker_finds_libraries_of_packages_before_those_of_the_machine() {
+        let tree = tree(RootKind::Host, &debian(), &places(), false);
+        let place = tree.environment.get("LIBRARY_PATH").map(Path::new).unwrap();
+        assert!(!place.starts_with("/usr"), "gcc would try the multiarch folder of the machine first");
+        let shown = tree.mounts.iter().any(|mount| match mount {
+            Mount::Bind { source, target, .. } => {
+                source == Path::new("/work/packages/usr/lib") && target == place
+            }
+            _ => false,
+        });
+        assert!(shown);
     }
 
     #[test]

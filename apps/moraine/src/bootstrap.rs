@@ -71,7 +71,9 @@ pub enum BootstrapError {
         reason: String,
     },
     /// The version of the C library is not known.
-    #[error("cannot tell the version of this machine's C library: `getconf GNU_LIBC_VERSION` says {answer:?}")]
+    #[error(
+        "cannot tell the version of this machine's C library: `getconf GNU_LIBC_VERSION` says {answer:?}"
+    )]
     NoVersion {
         /// What the program answered.
         answer: String,
@@ -87,9 +89,9 @@ pub enum BootstrapError {
 impl Fault for BootstrapError {
     fn kind(&self) -> Kind {
         match self {
-            BootstrapError::NoLibrary { .. } | BootstrapError::NoProgram { .. } | BootstrapError::NoVersion { .. } => {
-                Kind::NotFound
-            }
+            BootstrapError::NoLibrary { .. }
+            | BootstrapError::NoProgram { .. }
+            | BootstrapError::NoVersion { .. } => Kind::NotFound,
             BootstrapError::NotElf { .. } => Kind::Damaged,
             BootstrapError::Disk(_) => Kind::Unavailable,
             BootstrapError::Emit(error) => error.kind(),
@@ -99,9 +101,14 @@ impl Fault for BootstrapError {
     fn hints(&self) -> Vec<String> {
         match self {
             BootstrapError::NoLibrary { .. } | BootstrapError::NoVersion { .. } => {
-                vec!["the bootstrap needs a machine with glibc; on others, start from packages: vessel import".into()]
+                vec![
+                    "the bootstrap needs a machine with glibc; on others, start from packages: vessel import"
+                        .into(),
+                ]
             }
-            BootstrapError::NoProgram { name } => vec![format!("install {name} with the machine's package manager")],
+            BootstrapError::NoProgram { name } => {
+                vec![format!("install {name} with the machine's package manager")]
+            }
             BootstrapError::Emit(error) => error.hints(),
             BootstrapError::NotElf { .. } | BootstrapError::Disk(_) => Vec::new(),
         }
@@ -147,7 +154,8 @@ impl Machine {
             "riscv64" => "ld-linux-riscv64-lp64d.so.1",
             _ => "ld-linux-x86-64.so.2",
         };
-        let directories = LIBRARY_DIRECTORIES.iter().map(|path| path.replace("{arch}", architecture)).collect();
+        let directories =
+            LIBRARY_DIRECTORIES.iter().map(|path| path.replace("{arch}", architecture)).collect();
         Self { directories, loader: loader.to_owned() }
     }
 
@@ -172,7 +180,8 @@ impl Machine {
     fn program_files(&self, programs: &[String], base: &Selection) -> Result<Selection, BootstrapError> {
         let mut selection = Selection::new();
         for name in programs {
-            let places = ["/usr/bin", "/usr/sbin", "/bin", "/sbin"].map(|directory| Path::new(directory).join(name));
+            let places =
+                ["/usr/bin", "/usr/sbin", "/bin", "/sbin"].map(|directory| Path::new(directory).join(name));
             let place = places.into_iter().find(|path| path.is_file() && !name.contains('/'));
             let place = place.ok_or_else(|| BootstrapError::NoProgram { name: name.clone() })?;
             let real = fs_err::canonicalize(&place).map_err(BootstrapError::Disk)?;
@@ -188,7 +197,11 @@ impl Machine {
     }
 
     fn find(&self, name: &str) -> Option<PathBuf> {
-        let path = self.directories.iter().map(|directory| Path::new(directory).join(name)).find(|path| path.is_file())?;
+        let path = self
+            .directories
+            .iter()
+            .map(|directory| Path::new(directory).join(name))
+            .find(|path| path.is_file())?;
         fs_err::canonicalize(path).ok()
     }
 
@@ -200,11 +213,14 @@ impl Machine {
             if name.contains('/') || selection.contains_key(&target) {
                 continue;
             }
-            let path = self
-                .find(&name)
-                .ok_or_else(|| BootstrapError::NoLibrary { name: name.clone(), searched: self.directories.clone() })?;
-            let facts = read_elf(&path)?
-                .ok_or_else(|| BootstrapError::NotElf { path: path.clone(), reason: "it is a text".into() })?;
+            let path = self.find(&name).ok_or_else(|| BootstrapError::NoLibrary {
+                name: name.clone(),
+                searched: self.directories.clone(),
+            })?;
+            let facts = read_elf(&path)?.ok_or_else(|| BootstrapError::NotElf {
+                path: path.clone(),
+                reason: "it is a text".into(),
+            })?;
             open.extend(facts.needed);
             selection.insert(target, path);
         }
@@ -232,9 +248,12 @@ fn add_tree(directory: &Path, selection: &mut Selection) -> std::io::Result<()> 
 
 fn glibc_version() -> Result<String, BootstrapError> {
     let output = Command::new("getconf").arg("GNU_LIBC_VERSION").output();
-    let answer = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
+    let answer =
+        output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
     match answer.strip_prefix("glibc ") {
-        Some(version) if version.starts_with(|letter: char| letter.is_ascii_digit()) => Ok(version.to_owned()),
+        Some(version) if version.starts_with(|letter: char| letter.is_ascii_digit()) => {
+            Ok(version.to_owned())
+        }
         _ => Err(BootstrapError::NoVersion { answer }),
     }
 }
@@ -256,7 +275,10 @@ fn describe(
             mode: 0o100_644 | (metadata.mode() & 0o111),
             uid: 0,
             gid: 0,
-            kind: InstalledKind::Regular { size_bytes: metadata.len(), inode: (metadata.dev(), metadata.ino()) },
+            kind: InstalledKind::Regular {
+                size_bytes: metadata.len(),
+                inode: (metadata.dev(), metadata.ino()),
+            },
         };
         if let Verdict::Include(facts) = analyse(&file, &surroundings) {
             provides.extend(facts.provides);

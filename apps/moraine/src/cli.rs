@@ -141,7 +141,8 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
 
 fn other_program(arguments: &[OsString]) -> Option<(Program, Vec<OsString>)> {
     let find = |name: &str| PROGRAMS.iter().find(|(known, _)| *known == name).map(|(_, program)| *program);
-    let own_name = arguments.first().and_then(|name| Path::new(name).file_name()).and_then(|name| name.to_str());
+    let own_name =
+        arguments.first().and_then(|name| Path::new(name).file_name()).and_then(|name| name.to_str());
     if let Some(program) = own_name.and_then(find) {
         return Some((program, arguments.to_vec()));
     }
@@ -176,7 +177,8 @@ fn run(command: Command) -> Result<(), Box<dyn Fault>> {
         Command::Doctor(arguments) => doctor(&arguments.data, arguments.json)?,
         Command::Bootstrap(BootstrapCommand::Host { output, programs, json }) => {
             let artefacts = bootstrap::host(&output, &programs, std::env::consts::ARCH)?;
-            let files: Vec<String> = artefacts.iter().map(|artefact| artefact.path.display().to_string()).collect();
+            let files: Vec<String> =
+                artefacts.iter().map(|artefact| artefact.path.display().to_string()).collect();
             if json {
                 write_stdout(&format!("{}\n", serde_json::json!({ "packages": files })))?;
             } else {

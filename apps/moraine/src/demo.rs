@@ -330,12 +330,20 @@ impl Stage<'_> {
         })
     }
 
-    fn install(&mut self, farm: &Farm, programme: &Programme, outcome: &mut Outcome) -> Result<(), DemoError> {
+    fn install(
+        &mut self,
+        farm: &Farm,
+        programme: &Programme,
+        outcome: &mut Outcome,
+    ) -> Result<(), DemoError> {
         let root = self.root();
         fs_err::create_dir_all(&root).map_err(|source| DemoError::Folder { path: root.clone(), source })?;
         self.watch.say(&format!("\ninstalling into {}", root.display()));
         let root_index = format!("version=stream/volatile,channel={CHANNEL},arch={}", std::env::consts::ARCH);
-        self.moss("add the repository", &["repo", "add", "moraine", &farm.repository_url(), "--root-index", &root_index])?;
+        self.moss(
+            "add the repository",
+            &["repo", "add", "moraine", &farm.repository_url(), "--root-index", &root_index],
+        )?;
         let names: Vec<&str> = programme.install.iter().map(String::as_str).collect();
         self.moss("install the packages", &[&["install", "--yes-all"], names.as_slice()].concat())?;
         let listed = self.moss("list what is installed", &["list", "installed"])?;
@@ -415,12 +423,17 @@ impl Stage<'_> {
 
     fn moss(&self, action: &str, arguments: &[&str]) -> Result<Value, DemoError> {
         let failed = |message: String| DemoError::Moss { action: action.to_owned(), message };
-        let output =
-            self.moss_command().args(arguments).arg("--json").output().map_err(|error| failed(error.to_string()))?;
+        let output = self
+            .moss_command()
+            .args(arguments)
+            .arg("--json")
+            .output()
+            .map_err(|error| failed(error.to_string()))?;
         if !output.status.success() {
             return Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
         }
-        serde_json::from_slice(&output.stdout).map_err(|error| failed(format!("it did not print JSON: {error}")))
+        serde_json::from_slice(&output.stdout)
+            .map_err(|error| failed(format!("it did not print JSON: {error}")))
     }
 }
 

@@ -89,7 +89,12 @@ fn rendered(checks: &[Check], palette: Palette) -> String {
             State::Degraded => ("limited", Style::Warning),
             State::Missing => ("missing", Style::Error),
         };
-        text.push_str(&format!("{} {}: {}\n", palette.paint(style, &format!("{word:<8}")), check.name, check.found));
+        text.push_str(&format!(
+            "{} {}: {}\n",
+            palette.paint(style, &format!("{word:<8}")),
+            check.name,
+            check.found
+        ));
         if !check.remedy.is_empty() {
             text.push_str(&format!("         {}\n", palette.paint(Style::Hint, &check.remedy)));
         }
@@ -108,7 +113,8 @@ mod tests {
     #[test]
     fn only_what_is_missing_stops_a_build() {
         assert!(refuse_missing(&[check("cgroups", State::Degraded), check("git", State::Ok)]).is_ok());
-        let error = refuse_missing(&[check("make", State::Missing), check("git", State::Missing)]).unwrap_err();
+        let error =
+            refuse_missing(&[check("make", State::Missing), check("git", State::Missing)]).unwrap_err();
         assert!(error.to_string().contains("make, git"), "{error}");
         assert_eq!(error.hints().len(), 2, "one remedy each");
     }

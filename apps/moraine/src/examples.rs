@@ -144,8 +144,11 @@ mod tests {
             .map(|_| {
                 let folder = tempfile::tempdir().unwrap();
                 make_repository(folder.path()).unwrap();
-                let output =
-                    Command::new("git").args(["rev-parse", "main"]).current_dir(folder.path()).output().unwrap();
+                let output = Command::new("git")
+                    .args(["rev-parse", "main"])
+                    .current_dir(folder.path())
+                    .output()
+                    .unwrap();
                 String::from_utf8(output.stdout).unwrap()
             })
             .collect();

@@ -154,7 +154,9 @@ impl Fault for FarmError {
             FarmError::Api(error) => error.hints(),
             FarmError::Folder { .. } => vec!["choose another place with --data".into()],
             FarmError::Busy { .. } => vec!["stop that one, or choose another place with --data".into()],
-            FarmError::Port { .. } => vec!["choose other ports with --dashboard-port and --repository-port".into()],
+            FarmError::Port { .. } => {
+                vec!["choose other ports with --dashboard-port and --repository-port".into()]
+            }
             FarmError::Silent { log, .. } => vec![format!("read its log: less {}", log.display())],
             FarmError::Import { .. } | FarmError::Config(_) | FarmError::Signals(_) => Vec::new(),
         }
@@ -229,15 +231,20 @@ impl Farm {
 
         let program = std::env::current_exe().map_err(folder)?;
         let ports = ports(&data, options)?;
-        let mut farm =
-            Farm { supervisor: Supervisor::new(program.clone()), data, listen: options.listen, ports, _lock: lock };
+        let mut farm = Farm {
+            supervisor: Supervisor::new(program.clone()),
+            data,
+            listen: options.listen,
+            ports,
+            _lock: lock,
+        };
         if options.bootstrap && !farm.data.join("vessel/vessel.db").exists() {
             say("packaging this machine's C library, to begin with");
             farm.bootstrap(&program)?;
         }
         farm.start_services(options)?;
         farm.wait_ready("vessel", &format!("{}/health", farm.repository_url()))?;
-        farm.wait_ready("summit", &format!("{}/health", farm.dashboard_url()))?;
+        farm.wait_ready("summit", &format!("{}/api/status", farm.dashboard_url()))?;
         Ok(farm)
     }
 
@@ -312,7 +319,8 @@ impl Farm {
 
     fn key(&self, service: &str) -> Result<PublicKey, FarmError> {
         let folder = self.data.join(service);
-        fs_err::create_dir_all(&folder).map_err(|source| FarmError::Folder { path: folder.clone(), source })?;
+        fs_err::create_dir_all(&folder)
+            .map_err(|source| FarmError::Folder { path: folder.clone(), source })?;
         let identity = Identity::load_or_create(&folder.join("identity.key"))
             .map_err(|source| FarmError::Identity { service: service.to_owned(), source })?;
         Ok(identity.public_key())
@@ -368,7 +376,12 @@ impl Farm {
     fn vessel_arguments(&self, summit_key: &PublicKey) -> Vec<OsString> {
         words(&["vessel", "serve", "--data"])
             .chain([self.data.join("vessel").into()])
-            .chain(words(&["--grpc", &self.address(self.ports.vessel), "--http", &self.address(self.ports.repository)]))
+            .chain(words(&[
+                "--grpc",
+                &self.address(self.ports.vessel),
+                "--http",
+                &self.address(self.ports.repository),
+            ]))
             .chain(words(&["--public-url", &self.repository_url(), "--hub-key", &summit_key.to_string()]))
             .collect()
     }
@@ -386,7 +399,9 @@ impl Farm {
             .chain(words(&["--summit-key", &summit_key.to_string(), "--jobs", &jobs.to_string()]))
             // Agents on one machine share what they fetch.
             .chain([format!("--boulder-argument=--cache-dir={}", self.data.join("cache").display()).into()])
-            .chain(options.mirrors.iter().map(|mirror| format!("--boulder-argument=--mirror={mirror}").into()))
+            .chain(
+                options.mirrors.iter().map(|mirror| format!("--boulder-argument=--mirror={mirror}").into()),
+            )
             .collect()
     }
 
@@ -418,7 +433,8 @@ pub fn up(options: &FarmOptions, json: bool) -> Result<(), FarmError> {
     let mut say = |line: &str| note(line);
     let mut farm = Farm::start(options, &mut say)?;
     if json {
-        let line = serde_json::json!({ "dashboard": farm.dashboard_url(), "repository": farm.repository_url() });
+        let line =
+            serde_json::json!({ "dashboard": farm.dashboard_url(), "repository": farm.repository_url() });
         // A closed pipe is the reader's business; the farm goes on.
         drop(observe::write_stdout(&format!("{line}\n")));
     } else {

@@ -62,7 +62,8 @@ pub fn published(base_url: &str, channel: &str) -> Result<Published, PublishedEr
     let path = layout::history_index_path(&channel, &resolved.history, std::env::consts::ARCH);
     let url = format!("{base_url}/{path}");
     let bytes = get(&url, INDEX_BYTES_MAX)?;
-    let index = Index::read(std::io::Cursor::new(bytes), &Index::limits()).map_err(|error| damaged(&url, &error))?;
+    let index =
+        Index::read(std::io::Cursor::new(bytes), &Index::limits()).map_err(|error| damaged(&url, &error))?;
     Ok(Published { history: resolved.history.to_string(), packages: index.into_packages() })
 }
 
@@ -70,6 +71,8 @@ fn get(url: &str, size_bytes_max: u64) -> Result<Vec<u8>, PublishedError> {
     match Client::default().get(url, &Validators::default(), size_bytes_max).map_err(PublishedError::Fetch)? {
         Body::Bytes { bytes, .. } => Ok(bytes),
         // Nothing was said to be known, so a server that says this contradicts itself.
-        Body::NotModified => Err(PublishedError::Damaged { url: url.to_owned(), reason: "it has no content".into() }),
+        Body::NotModified => {
+            Err(PublishedError::Damaged { url: url.to_owned(), reason: "it has no content".into() })
+        }
     }
 }

@@ -73,7 +73,9 @@ impl Fault for SupervisorError {
     fn hints(&self) -> Vec<String> {
         match self {
             SupervisorError::Start { .. } => vec!["see what the machine lacks: moraine doctor".into()],
-            SupervisorError::GivenUp { log, .. } => vec![format!("read the whole log: less {}", log.display())],
+            SupervisorError::GivenUp { log, .. } => {
+                vec![format!("read the whole log: less {}", log.display())]
+            }
         }
     }
 }
