@@ -18,6 +18,9 @@ const RECIPE: &str = "stone.yaml";
 /// has some 300 KB.
 const MANIFEST_SIZE_BYTES_MAX: u64 = 8 << 20;
 
+/// Problems of one recipe that are named besides the first.
+const PROBLEMS_NAMED_MAX: usize = 20;
+
 /// Recipes that are read from one repository: twenty times what the largest distributions have.
 const RECIPES_MAX: usize = 500_000;
 
@@ -163,12 +166,16 @@ fn entry_of(path: &str, text: &[u8], manifest: Option<&[u8]>) -> Result<RecipeEn
         problem(line, 0, "the file is not UTF-8 text".into())
     })?;
     let recipe = recipe::parse(path, text)
-        .map_err(|error| match error.problems().first() {
-            Some(first) => {
-                let help = first.help.as_ref().map_or(String::new(), |help| format!("; {help}"));
-                problem(first.line, first.column, format!("{}{help}", first.message))
-            }
-            None => problem(0, 0, error.to_string()),
+        .map_err(|error| {
+            let Some(first) = error.problems().first() else { return problem(0, 0, error.to_string()) };
+            let text = |problem: &recipe::Problem| match &problem.help {
+                Some(help) => format!("{}; {help}", problem.message),
+                None => problem.message.clone(),
+            };
+            let others = error.problems().iter().skip(1).take(PROBLEMS_NAMED_MAX);
+            let others: String =
+                others.map(|other| format!("\nline {}: {}", other.line, text(other))).collect();
+            problem(first.line, first.column, text(first) + &others)
         })?
         .recipe;
     if let Err(fault) = package::check_component(&recipe.name) {
