@@ -18,7 +18,7 @@ use farm::task::Refusal;
 use fault::{Fault, Kind};
 
 pub use builders::{About, BuilderRow};
-pub use recipes::{RecipeRow, RecipeSummary};
+pub use recipes::{RecipeRow, RecipeSummary, UnreadableRow};
 pub use tasks::{Applied, AttemptRow, EventRow, NewTask, Outcome, TaskRow};
 
 /// The database of one Summit.

@@ -79,8 +79,8 @@ async fn recipes_become_packages_in_order_and_bad_ones_are_named() {
     assert_eq!(status["history"], "2-test");
 
     let recipes = farm.get("/api/recipes").await;
-    assert_eq!(recipes["recipes"][0]["path"], "b/broken/stone.yaml");
-    assert_eq!(recipes["recipes"][0]["line"], 3);
+    assert_eq!(recipes["unreadable"][0]["path"], "b/broken/stone.yaml");
+    assert_eq!(recipes["unreadable"][0]["line"], 3);
     let overview = farm.text("/").await;
     assert!(overview.contains("b/broken/stone.yaml:3"), "{overview}");
     let page = farm.text(&format!("/tasks/{}", first.task_id)).await;

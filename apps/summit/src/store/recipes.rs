@@ -6,32 +6,30 @@ use farm::catalogue::Catalogue;
 
 use super::{Store, StoreError, integer, number};
 
-/// One file of the recipe repository.
+/// A recipe that can be used.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum RecipeRow {
-    /// A recipe that can be used.
-    Readable {
-        /// Path of the file.
-        path: String,
-        /// Source name.
-        source: String,
-        /// Version.
-        version: String,
-        /// Release.
-        release: u64,
-    },
-    /// One that cannot.
-    Unreadable {
-        /// Path of the file.
-        path: String,
-        /// Line, from 1; 0 for the whole file.
-        line: u64,
-        /// Column, from 1; 0 for the whole line.
-        column: u64,
-        /// What is wrong.
-        message: String,
-    },
+pub struct RecipeRow {
+    /// Path of the file.
+    pub path: String,
+    /// Source name.
+    pub source: String,
+    /// Version.
+    pub version: String,
+    /// Release.
+    pub release: u64,
+}
+
+/// A recipe that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct UnreadableRow {
+    /// Path of the file.
+    pub path: String,
+    /// Line, from 1; 0 for the whole file.
+    pub line: u64,
+    /// Column, from 1; 0 for the whole line.
+    pub column: u64,
+    /// What is wrong; further problems follow in lines of their own.
+    pub message: String,
 }
 
 /// What was found at the last commit.
@@ -41,6 +39,8 @@ pub struct RecipeSummary {
     pub commit: Option<String>,
     /// Recipes by path.
     pub recipes: Vec<RecipeRow>,
+    /// Files that are no recipes, by path.
+    pub unreadable: Vec<UnreadableRow>,
 }
 
 /// Name of the setting that holds the commit which was read last.
@@ -105,25 +105,25 @@ impl Store {
             .during("list recipes")?;
         let mut summary = RecipeSummary {
             commit: commit.map(|row| row.try_get("value")).transpose().during("read the commit")?,
-            recipes: Vec::with_capacity(rows.len()),
+            ..RecipeSummary::default()
         };
         for row in &rows {
             let path: String = row.try_get("path").during("read a recipe")?;
             let message: Option<String> = row.try_get("message").during("read a recipe")?;
-            summary.recipes.push(match message {
-                Some(message) => RecipeRow::Unreadable {
+            match message {
+                Some(message) => summary.unreadable.push(UnreadableRow {
                     path,
                     line: number(row, "line")?,
                     column: number(row, "column_number")?,
                     message,
-                },
-                None => RecipeRow::Readable {
+                }),
+                None => summary.recipes.push(RecipeRow {
                     path,
                     source: row.try_get("source").during("read a recipe")?,
                     version: row.try_get("version").during("read a recipe")?,
                     release: number(row, "release")?,
-                },
-            });
+                }),
+            }
         }
         Ok(summary)
     }

@@ -17,7 +17,8 @@ use tokio::sync::oneshot;
 
 use super::Web;
 use super::error::WebError;
-use super::view::{QueueView, RecipesView, StatusView, TaskListView, TaskPageView};
+use super::view::{QueueView, StatusView, TaskListView, TaskPageView};
+use crate::store::RecipeSummary;
 use crate::watcher::{LookError, LookReport};
 
 /// Rows of a page unless asked otherwise.
@@ -84,8 +85,8 @@ pub(crate) async fn queue(State(web): State<Web>) -> Result<Json<QueueView>, Web
     web.queue_view().await.map(Json)
 }
 
-pub(crate) async fn recipes(State(web): State<Web>) -> Result<Json<RecipesView>, WebError> {
-    web.recipe_list().await.map(Json)
+pub(crate) async fn recipes(State(web): State<Web>) -> Result<Json<RecipeSummary>, WebError> {
+    Ok(Json(web.hub.store.recipes().await?))
 }
 
 pub(crate) async fn retry(State(web): State<Web>, id: MaybeId) -> Result<Json<TaskPageView>, WebError> {

@@ -16,7 +16,7 @@ use super::error::{PageError, WebError};
 use super::picture;
 use super::view::{AttemptView, BuilderView, StatusView, TaskPageView, TaskView};
 use crate::logs::{READ_SIZE_BYTES_MAX, plain_text, whole_lines};
-use crate::store::{Outcome, RecipeRow};
+use crate::store::{Outcome, UnreadableRow};
 
 /// Tasks in each list of the overview.
 const OVERVIEW_ROWS: u64 = 12;
@@ -33,7 +33,7 @@ pub(crate) async fn overview(State(web): State<Web>) -> Page {
     let stuck = web.tasks_in(&[Phase::Failed, Phase::Blocked], &names).await?;
     let recent = web.task_list(Some(Phase::Published), 1, OVERVIEW_ROWS).await?.tasks;
     let builders = web.builder_list().await?;
-    let recipes = web.recipe_list().await?.recipes;
+    let recipes = web.hub.store.recipes().await?;
     let body = html! {
         div #summary data-live { (summary(&status)) }
         div #running data-live {
@@ -50,7 +50,7 @@ pub(crate) async fn overview(State(web): State<Web>) -> Page {
             h2 { "Next" @if queued_total > queued.len() { small { " " (queued.len()) " of " (queued_total) } } }
             (task_table(&queued, status.now_ms, "Nothing waits to be built."))
         }
-        div #unreadable data-live { (unreadable(&recipes)) }
+        div #unreadable data-live { (unreadable(&recipes.unreadable)) }
         div #builders data-live {
             h2 { "Builders" }
             (builder_cards(&builders, status.now_ms))
@@ -439,21 +439,17 @@ async fn log_panel(web: &Web, view: &TaskPageView, attempt: &AttemptView) -> Res
     })
 }
 
-fn unreadable(recipes: &[RecipeRow]) -> Markup {
-    let bad: Vec<_> =
-        recipes.iter().filter(|recipe| matches!(recipe, RecipeRow::Unreadable { .. })).collect();
+fn unreadable(files: &[UnreadableRow]) -> Markup {
     html! {
-        @if !bad.is_empty() {
+        @if !files.is_empty() {
             h2 { "Unreadable recipes" }
             table {
                 thead { tr { th { "File" } th.wide { "Problem" } } }
                 tbody {
-                    @for recipe in bad {
-                        @if let RecipeRow::Unreadable { path, line, column, message } = recipe {
-                            tr.failure {
-                                td { code { (path) @if *line > 0 { ":" (line) @if *column > 0 { ":" (column) } } } }
-                                td.wide { (message) }
-                            }
+                    @for file in files {
+                        tr.failure {
+                            td { code { (file.path) @if file.line > 0 { ":" (file.line) @if file.column > 0 { ":" (file.column) } } } }
+                            td.wide { @for line in file.message.lines() { div { (line) } } }
                         }
                     }
                 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::Web;
 use super::error::WebError;
 use crate::dispatcher;
-use crate::store::{AttemptRow, BuilderRow, Outcome, RecipeRow, TaskRow};
+use crate::store::{AttemptRow, BuilderRow, Outcome, TaskRow};
 
 /// Failed tasks that the status names; the rest is counted.
 const FAILED_NAMED_MAX: usize = 100;
@@ -210,13 +210,6 @@ pub(crate) struct QueueEdge {
     pub(crate) dependencies: Vec<String>,
 }
 
-/// `/api/recipes`
-#[derive(Debug, Serialize)]
-pub(crate) struct RecipesView {
-    pub(crate) commit: Option<String>,
-    pub(crate) recipes: Vec<RecipeRow>,
-}
-
 /// Recipes up to which the picture of the queue shows those that are done as well.
 const WHOLE_PICTURE_MAX: usize = 120;
 
@@ -405,11 +398,6 @@ impl Web {
         let name = |index: &usize| recipes.get(*index).map(|recipe| recipe.source.clone());
         let knots = world.graph.knots().map(|members| members.iter().filter_map(name).collect()).collect();
         Ok(QueueView { nodes, edges, knots, shortened })
-    }
-
-    pub(crate) async fn recipe_list(&self) -> Result<RecipesView, WebError> {
-        let summary = self.hub.store.recipes().await?;
-        Ok(RecipesView { commit: summary.commit, recipes: summary.recipes })
     }
 }
 
