@@ -55,6 +55,20 @@ pub enum SourcesError {
     },
 }
 
+impl SourcesError {
+    /// Whether trying again on another machine may help: no place was reached, or the disk failed. One place that was
+    /// reached and does not have the source is word enough that the recipe asks for what is not there.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        match self {
+            SourcesError::Archive { source: FetchError::Nowhere { attempts, .. }, .. } => {
+                attempts.iter().all(|attempt| attempt.reason.kind().meaning().retry)
+            }
+            other => other.kind().meaning().retry,
+        }
+    }
+}
+
 impl Fault for SourcesError {
     fn kind(&self) -> Kind {
         match self {
@@ -163,6 +177,21 @@ mod tests {
         let url = format!("file://{}", original.display());
         lay_out(&[archive(&url, Digest::of(b"bytes").to_string())], &sources, &target).unwrap();
         assert_eq!(fs_err::read(target.join("x-1.0.tar.gz")).unwrap(), b"bytes");
+    }
+
+    #[test]
+    fn a_source_that_is_not_there_is_no_outage() {
+        let attempt = |reason: Box<dyn Fault>| fetch::FailedAttempt { place: "x".into(), reason };
+        let nowhere = |attempts| SourcesError::Archive {
+            url: "https://x".into(),
+            source: FetchError::Nowhere { file_name: "x".into(), sha256: Digest::of(b"x"), attempts },
+        };
+        let unreachable = || {
+            attempt(Box::new(SourcesError::Place { url: String::new(), source: std::io::Error::other("x") }))
+        };
+        let missing = || attempt(Box::new(SourcesError::Twice { name: String::new() }));
+        assert!(nowhere(vec![unreachable(), unreachable()]).is_outage());
+        assert!(!nowhere(vec![unreachable(), missing()]).is_outage());
     }
 
     #[test]

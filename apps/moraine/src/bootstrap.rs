@@ -290,7 +290,8 @@ fn describe(
     let meta = PackageMeta {
         name: name.to_owned(),
         version: version.to_owned(),
-        release: 1,
+        // Below every release that a recipe can have: where a real package offers the same, it is chosen.
+        release: 0,
         build_release: 1,
         architecture: architecture.to_owned(),
         summary: "Files of the machine that the first packages were built on".to_owned(),

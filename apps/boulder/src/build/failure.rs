@@ -157,6 +157,7 @@ impl BuildError {
         match self {
             BuildError::Unmet { .. } => FailureClass::Dependency,
             BuildError::Root(error) if !error.kind().meaning().retry => FailureClass::Dependency,
+            BuildError::Sources(error) if !error.is_outage() => FailureClass::Dependency,
             BuildError::TimeLimit { .. } => FailureClass::TimeLimit,
             BuildError::OutOfMemory { .. } => FailureClass::OutOfMemory,
             BuildError::Cancelled { .. } => FailureClass::Cancelled,
