@@ -241,24 +241,20 @@ impl Store {
         task(&mut connection, id).await
     }
 
-    /// Tasks in these phases, the oldest first.
+    /// Tasks in these phases, the oldest first, all as they were at one moment: a task that moves from one of the phases
+    /// to another meanwhile is there in any case.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn tasks_in(&self, phases: &[Phase]) -> Result<Vec<TaskRow>, StoreError> {
-        let mut tasks = Vec::new();
-        for phase in phases {
-            let rows = sqlx::query("SELECT * FROM task WHERE phase = ? ORDER BY id")
-                .bind(phase.keyword())
+        let keywords: Vec<&str> = phases.iter().map(|phase| phase.keyword()).collect();
+        let rows =
+            sqlx::query("SELECT * FROM task WHERE phase IN (SELECT value FROM json_each(?)) ORDER BY id")
+                .bind(to_json(&keywords)?)
                 .fetch_all(self.database.pool())
                 .await
                 .during("list tasks")?;
-            for row in &rows {
-                tasks.push(task_of(row)?);
-            }
-        }
-        tasks.sort_by_key(|task| task.id);
-        Ok(tasks)
+        Ok(rows.iter().map(task_of).collect::<Result<_, _>>()?)
     }
 
     /// A page of tasks, those that changed last first, and how many there are in all.
@@ -631,4 +627,48 @@ fn phase_of(row: &SqliteRow) -> Result<Phase, DatabaseError> {
         what: "phase".into(),
         why: format!("{keyword:?} is not known"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn new_task() -> NewTask {
+        NewTask {
+            source: "nano".into(),
+            version: "7.2".into(),
+            release: 1,
+            build_release: 1,
+            architecture: "x86_64".into(),
+            recipe_path: "nano/stone.yaml".into(),
+            content: String::new(),
+            commit: "0".repeat(40),
+            commit_time_seconds: 0,
+            reason: Reason::New,
+            supersedes: Vec::new(),
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_task_that_moves_while_it_is_looked_for_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("summit.db")).await.unwrap();
+        store.carry_out(&[new_task()], &[], Moment(0)).await.unwrap();
+        let id = store.tasks_in(&Phase::ALL).await.unwrap()[0].id;
+        let moving = tokio::spawn({
+            let store = store.clone();
+            async move {
+                for round in 0..100 {
+                    let cancel = Event::CancelAsked { why: format!("round {round}") };
+                    store.apply(id, &cancel, Moment(round)).await.unwrap();
+                    store.apply(id, &Event::RetryAsked, Moment(round)).await.unwrap();
+                }
+            }
+        });
+        let phases = [Phase::Waiting, Phase::Building, Phase::Failed, Phase::Cancelled];
+        while !moving.is_finished() {
+            assert_eq!(store.tasks_in(&phases).await.unwrap().len(), 1);
+        }
+        moving.await.unwrap();
+    }
 }

@@ -119,7 +119,7 @@ pub(crate) async fn task(State(web): State<Web>, id: MaybeId) -> Page {
         }
         @match log {
             Some(panel) => (panel),
-            None => { h2 { "Log" } p.empty #no-log data-reload-when-attempted { "A log begins when a builder does." } }
+            None => { h2 { "Log" } p.empty { "A log begins when a builder does." } }
         }
         div #history data-live {
             h2 { "What happened" }

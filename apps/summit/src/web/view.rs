@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use farm::ids::{BuilderId, TaskId};
 use farm::moment::Moment;
+use farm::plan::KnownTask;
 use farm::schedule::{self, Unplaced};
 use farm::task::{Phase, State};
 use serde::Serialize;
@@ -15,6 +16,10 @@ use crate::store::{AttemptRow, BuilderRow, Outcome, TaskRow};
 
 /// Failed tasks that the status names; the rest is counted.
 const FAILED_NAMED_MAX: usize = 100;
+
+/// Phases of tasks in which something happens, or will.
+const OPEN: [Phase; 6] =
+    [Phase::Waiting, Phase::Blocked, Phase::Ready, Phase::Leased, Phase::Building, Phase::Publishing];
 
 /// Events that a task page shows.
 const EVENTS_SHOWN_MAX: u64 = 200;
@@ -223,7 +228,7 @@ pub(crate) struct Names {
 impl Web {
     pub(crate) async fn names(&self) -> Result<Names, WebError> {
         let builders = self.hub.store.builders().await?.into_iter().map(|row| (row.id, row.name)).collect();
-        let living = self.hub.store.tasks_in(&Phase::ALL[..6]).await?;
+        let living = self.hub.store.tasks_in(&OPEN).await?;
         let ready: Vec<TaskRow> =
             living.iter().filter(|task| task.state.phase() == Phase::Ready).cloned().collect();
         let schedule = dispatcher::plan_assignments(&self.hub, &self.hub.world(), &ready).await?;
@@ -314,7 +319,7 @@ impl Web {
         let Some(index) = recipes.iter().position(|recipe| recipe.path == task.recipe_path) else {
             return Ok(Vec::new());
         };
-        let living = self.hub.store.tasks_in(&Phase::ALL[..6]).await?;
+        let living = self.hub.store.tasks_in(&OPEN).await?;
         let open = dispatcher::open_tasks(&world, &living);
         let users = world.graph.nodes().get(index).map(|node| node.needed_by.clone()).unwrap_or_default();
         let links = users.into_iter().filter_map(|user| {
@@ -359,13 +364,20 @@ impl Web {
     pub(crate) async fn queue_view(&self) -> Result<QueueView, WebError> {
         let world = self.hub.world();
         let recipes = world.catalogue.recipes();
-        let tasks = self.hub.store.tasks_in(&Phase::ALL[..9]).await?;
-        let newest = dispatcher::open_tasks(&world, &tasks);
+        let mut newest: HashMap<String, KnownTask> = HashMap::new();
+        for (task, _) in self.hub.store.known_tasks().await? {
+            match newest.get(&task.recipe_path) {
+                Some(known) if known.id > task.id => {}
+                _ => {
+                    newest.insert(task.recipe_path.clone(), task);
+                }
+            }
+        }
         let shortened = recipes.len() > WHOLE_PICTURE_MAX;
         let mut place = HashMap::new();
         let mut nodes = Vec::new();
         for (index, (recipe, node)) in recipes.iter().zip(world.graph.nodes()).enumerate() {
-            let task = newest.get(&index);
+            let task = newest.get(&recipe.path);
             let is_done = task.is_none_or(|task| task.phase == Phase::Published);
             if shortened && is_done {
                 continue;

@@ -25,6 +25,10 @@ function count() {
   }
 }
 
+// What the server last said in each part; the page itself differs by the times that are counted in it.
+const said = new WeakMap();
+for (const part of document.querySelectorAll("[data-live]")) said.set(part, part.innerHTML);
+
 let refreshing = false;
 let wanted = false;
 
@@ -37,8 +41,8 @@ async function refresh() {
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
       for (const part of document.querySelectorAll("[data-live]")) {
         const other = fresh.getElementById(part.id);
-        if (other && other.innerHTML !== part.dataset.html) {
-          part.dataset.html = other.innerHTML;
+        if (other && other.innerHTML !== said.get(part)) {
+          said.set(part, other.innerHTML);
           part.innerHTML = other.innerHTML;
         }
       }
@@ -80,14 +84,14 @@ function follow(log) {
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("button[data-post]");
   if (!button) return;
-  const said = button.parentElement.querySelector(".answer");
+  const answerText = button.parentElement.querySelector(".answer");
   button.disabled = true;
   try {
     const answer = await fetch(button.dataset.post, { method: "POST", headers: { "x-moraine": "1" } });
     const body = await answer.json();
     if (answer.ok) refresh();
-    else said.textContent = [body.error.message, ...body.error.causes, ...body.error.hints].join(": ");
-  } catch { said.textContent = "Summit does not answer."; }
+    else answerText.textContent = [body.error.message, ...body.error.causes, ...body.error.hints].join(": ");
+  } catch { answerText.textContent = "Summit does not answer."; }
   button.disabled = false;
 });
 
