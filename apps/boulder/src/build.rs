@@ -65,7 +65,8 @@ pub struct Request {
     pub output: PathBuf,
     /// What the build sees.
     pub root: RootKind,
-    /// Packages that a root of stones gets beside what the recipe asks for; nothing for the usual set.
+    /// All that a root of stones gets beside what the recipe asks for; nothing for the usual set and the tools of the
+    /// phases.
     pub base_packages: Option<Vec<Dependency>>,
     /// Where build dependencies come from.
     pub repositories: Vec<RepositoryConfig>,
@@ -207,19 +208,13 @@ fn fill_root(
     workspace: &Workspace,
 ) -> Result<Materialised, BuildError> {
     let asked = recipe.all_build_depends();
-    let mut wanted: BTreeSet<Dependency> = asked.clone();
-    wanted.extend(plans.iter().flat_map(BuildPlan::implicit_depends));
+    let implicit = plans.iter().flat_map(BuildPlan::implicit_depends).collect();
+    let wanted = wanted(request.root, request.base_packages.as_deref(), &asked, implicit);
+    let wanted: Vec<Dependency> = wanted.into_iter().collect();
     let missing = match request.root {
         RootKind::Host => MissingPolicy::Allow(DependencyKind::ALL.to_vec()),
-        RootKind::Stones => {
-            match &request.base_packages {
-                Some(packages) => wanted.extend(packages.iter().cloned()),
-                None => wanted.extend(BASE_PACKAGES.iter().filter_map(|text| text.parse().ok())),
-            }
-            MissingPolicy::Refuse
-        }
+        RootKind::Stones => MissingPolicy::Refuse,
     };
-    let wanted: Vec<Dependency> = wanted.into_iter().collect();
     fs_err::create_dir_all(workspace.places.packages.join("usr")).map_err(BuildError::Workspace)?;
     let materialised = moss::materialise(&Materialise {
         target: &workspace.places.packages,
@@ -235,6 +230,25 @@ fn fill_root(
         refuse_unmet(recipe, &materialised.unresolved, &asked, &host_provides)?;
     }
     Ok(materialised)
+}
+
+/// What the root is filled with. Whoever names the base of a root of packages names all of it: what the tools of the
+/// recipe's phases would bring is then left out too, because a distribution that begins has none of it yet.
+fn wanted(
+    root: RootKind,
+    base_packages: Option<&[Dependency]>,
+    asked: &BTreeSet<Dependency>,
+    implicit: BTreeSet<Dependency>,
+) -> BTreeSet<Dependency> {
+    let beside: BTreeSet<Dependency> = match (root, base_packages) {
+        (RootKind::Host, _) => implicit,
+        (RootKind::Stones, Some(packages)) => packages.iter().cloned().collect(),
+        (RootKind::Stones, None) => {
+            let base = BASE_PACKAGES.iter().filter_map(|text| text.parse().ok());
+            implicit.into_iter().chain(base).collect()
+        }
+    };
+    asked.union(&beside).cloned().collect()
 }
 
 /// On a host root the machine may stand in for programs and C libraries, but not for a package that a recipe names.
@@ -399,6 +413,19 @@ mod tests {
             None => assert_eq!(message, None),
             Some(part) => assert!(message.as_deref().unwrap_or_default().contains(part), "{message:?}"),
         }
+    }
+
+    #[test]
+    fn a_named_base_takes_the_place_of_everything_implicit() {
+        let set = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<BTreeSet<_>>();
+        let (asked, implicit) = (set(&["a-devel"]), set(&["clang"]));
+        let base: Vec<Dependency> = set(&["first-tools"]).into_iter().collect();
+        let of = |root, base| wanted(root, base, &asked, implicit.clone());
+        assert_eq!(of(RootKind::Host, Some(&base)), set(&["a-devel", "clang"]));
+        assert_eq!(of(RootKind::Stones, Some(&base)), set(&["a-devel", "first-tools"]));
+        let usual = of(RootKind::Stones, None);
+        assert!(usual.is_superset(&set(&["a-devel", "clang", "coreutils", "binary(git)"])));
+        assert_eq!(usual.len(), BASE_PACKAGES.len() + 2);
     }
 
     #[test]

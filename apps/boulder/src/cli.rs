@@ -49,7 +49,8 @@ struct BuildArguments {
     /// What the build sees: the machine's own /usr with packages over it, or packages only.
     #[arg(long, value_enum, default_value = "host")]
     root: RootKind,
-    /// In a root of packages, these instead of the usual set. Can be given several times.
+    /// In a root of packages, these instead of the usual set and of the compilers and tools that phases bring with them. Can
+    /// be given several times.
     #[arg(long = "base-package", value_name = "DEPENDENCY")]
     base_packages: Vec<Dependency>,
     /// Where build dependencies come from: `id=NAME,uri=URL` or
