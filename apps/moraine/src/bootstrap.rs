@@ -18,9 +18,9 @@ use package::{Dependency, PackageMeta};
 use std::os::unix::fs::MetadataExt;
 
 /// Name of the package that carries the C library.
-pub const LIBRARY_PACKAGE: &str = "bootstrap-host-glibc";
+pub(crate) const LIBRARY_PACKAGE: &str = "bootstrap-host-glibc";
 /// Name of the package that carries programs.
-pub const PROGRAM_PACKAGE: &str = "bootstrap-host-programs";
+pub(crate) const PROGRAM_PACKAGE: &str = "bootstrap-host-programs";
 
 /// Where libraries lie on the distributions there are; `{arch}` is the multiarch name of Debian.
 const LIBRARY_DIRECTORIES: [&str; 6] =
@@ -47,7 +47,7 @@ const LOCALE_FILES_MAX: usize = 256;
 
 /// Why there is no bootstrap package.
 #[derive(Debug, thiserror::Error)]
-pub enum BootstrapError {
+pub(crate) enum BootstrapError {
     /// The machine has another C library, or keeps it where it is not looked for.
     #[error("cannot find {name} of this machine in {}", searched.join(", "))]
     NoLibrary {
@@ -119,7 +119,11 @@ impl Fault for BootstrapError {
 ///
 /// # Errors
 /// When the machine has no glibc, lacks a program, or the disk fails.
-pub fn host(output: &Path, programs: &[String], architecture: &str) -> Result<Vec<Artefact>, BootstrapError> {
+pub(crate) fn host(
+    output: &Path,
+    programs: &[String],
+    architecture: &str,
+) -> Result<Vec<Artefact>, BootstrapError> {
     fs_err::create_dir_all(output).map_err(BootstrapError::Disk)?;
     let machine = Machine::of(architecture);
     let version = glibc_version()?;

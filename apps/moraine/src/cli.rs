@@ -128,7 +128,7 @@ enum BootstrapCommand {
 }
 
 /// Runs the program that the command line means, by the name it was started under or by its first word.
-pub fn main(arguments: Vec<OsString>) -> ExitCode {
+pub(crate) fn main(arguments: Vec<OsString>) -> ExitCode {
     if let Some((program, rest)) = other_program(&arguments) {
         return program(rest);
     }

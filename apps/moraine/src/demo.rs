@@ -31,7 +31,7 @@ const SHOWN_LINES: usize = 3;
 
 /// How to give the demo.
 #[derive(Debug, Clone)]
-pub struct DemoOptions {
+pub(crate) struct DemoOptions {
     /// Print one JSON object at the end, and nothing else.
     pub json: bool,
     /// Stay up afterwards.
@@ -44,7 +44,7 @@ pub struct DemoOptions {
 
 /// Why the demo did not come to its end.
 #[derive(Debug, thiserror::Error)]
-pub enum DemoError {
+pub(crate) enum DemoError {
     /// The folder cannot be used.
     #[error("cannot use {path} for the demo")]
     Folder {
@@ -166,7 +166,7 @@ struct Ran {
 ///
 /// # Errors
 /// When a step fails. What was made until then is kept and named.
-pub fn demo(options: &DemoOptions) -> Result<(), DemoError> {
+pub(crate) fn demo(options: &DemoOptions) -> Result<(), DemoError> {
     let begun = Instant::now();
     let stop = Stop::on_signals().map_err(FarmError::Signals)?;
     let folder = folder(options)?;

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 /// Why a farm cannot work on this machine.
 #[derive(Debug, thiserror::Error)]
-pub enum DoctorError {
+pub(crate) enum DoctorError {
     /// Something is missing without which nothing can be built.
     #[error("cannot build on this machine: {} missing", missing.iter().map(|check| check.name.as_str()).collect::<Vec<_>>().join(", "))]
     Missing {
@@ -52,7 +52,7 @@ struct Findings<'a> {
 ///
 /// # Errors
 /// When something is missing without which nothing can be built.
-pub fn doctor(directory: &Path, json: bool) -> Result<(), DoctorError> {
+pub(crate) fn doctor(directory: &Path, json: bool) -> Result<(), DoctorError> {
     let checks = sandbox::probe(directory);
     if json {
         let ready = missing(&checks).is_empty();
@@ -68,7 +68,7 @@ pub fn doctor(directory: &Path, json: bool) -> Result<(), DoctorError> {
 ///
 /// # Errors
 /// With everything that is missing, and how to get it.
-pub fn require(directory: &Path) -> Result<(), DoctorError> {
+pub(crate) fn require(directory: &Path) -> Result<(), DoctorError> {
     refuse_missing(&sandbox::probe(directory))
 }
 

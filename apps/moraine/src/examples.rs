@@ -23,7 +23,7 @@ const PROGRAMME: &str = include_str!("../../../examples/demo.toml");
 /// What the demo does with the packages it made.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Programme {
+pub(crate) struct Programme {
     /// Packages to install.
     pub install: Vec<String>,
     /// What to run afterwards.
@@ -33,14 +33,14 @@ pub struct Programme {
 /// A program to run in the fresh root.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Run {
+pub(crate) struct Run {
     /// Program and arguments.
     pub command: Vec<String>,
 }
 
 /// Why there is no example repository.
 #[derive(Debug, thiserror::Error)]
-pub enum ExamplesError {
+pub(crate) enum ExamplesError {
     /// A recipe cannot be written.
     #[error("cannot write the example recipes")]
     Write(#[source] std::io::Error),
@@ -77,7 +77,7 @@ impl Fault for ExamplesError {
 ///
 /// # Errors
 /// When the file in `examples/` is not what it should be.
-pub fn programme() -> Result<Programme, ExamplesError> {
+pub(crate) fn programme() -> Result<Programme, ExamplesError> {
     toml::from_str(PROGRAMME).map_err(ExamplesError::Programme)
 }
 
@@ -85,7 +85,7 @@ pub fn programme() -> Result<Programme, ExamplesError> {
 ///
 /// # Errors
 /// When the disk or git fails.
-pub fn make_repository(directory: &Path) -> Result<(), ExamplesError> {
+pub(crate) fn make_repository(directory: &Path) -> Result<(), ExamplesError> {
     for (name, text) in RECIPES {
         let folder = directory.join(name);
         fs_err::create_dir_all(&folder).map_err(ExamplesError::Write)?;

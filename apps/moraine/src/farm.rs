@@ -22,11 +22,11 @@ use crate::summit_api::{ApiError, SummitApi};
 use crate::supervisor::{Service, Supervisor, SupervisorError};
 
 /// Channel that the farm publishes to.
-pub const CHANNEL: &str = "main";
+pub(crate) const CHANNEL: &str = "main";
 /// Name of the project in Summit.
 const PROJECT: &str = "recipes";
 /// How often services are looked after.
-pub const TICK: Duration = Duration::from_millis(100);
+pub(crate) const TICK: Duration = Duration::from_millis(100);
 /// Longest time from the start of a service to its first answer.
 const READY_LIMIT: Duration = Duration::from_secs(60);
 /// How often Summit looks for new commits on its own.
@@ -34,7 +34,7 @@ const POLL_SECONDS: u32 = 10;
 
 /// What farm to run.
 #[derive(Debug, Clone)]
-pub struct FarmOptions {
+pub(crate) struct FarmOptions {
     /// Where everything is kept.
     pub data: PathBuf,
     /// Address or folder of the git repository of recipes.
@@ -57,7 +57,7 @@ pub struct FarmOptions {
 
 /// Why there is no farm.
 #[derive(Debug, thiserror::Error)]
-pub enum FarmError {
+pub(crate) enum FarmError {
     /// This machine cannot build.
     #[error(transparent)]
     Machine(#[from] DoctorError),
@@ -207,7 +207,7 @@ struct BuilderConfig {
 }
 
 /// A running farm; it ends with it.
-pub struct Farm {
+pub(crate) struct Farm {
     supervisor: Supervisor,
     data: PathBuf,
     listen: IpAddr,
@@ -220,7 +220,7 @@ impl Farm {
     ///
     /// # Errors
     /// When the machine, the folder, a port or a service fails.
-    pub fn start(options: &FarmOptions, say: &mut dyn FnMut(&str)) -> Result<Farm, FarmError> {
+    pub(crate) fn start(options: &FarmOptions, say: &mut dyn FnMut(&str)) -> Result<Farm, FarmError> {
         let folder = |source| FarmError::Folder { path: options.data.clone(), source };
         fs_err::create_dir_all(options.data.join("logs")).map_err(folder)?;
         let data = fs_err::canonicalize(&options.data).map_err(folder)?;
@@ -250,19 +250,19 @@ impl Farm {
 
     /// Address of the dashboard.
     #[must_use]
-    pub fn dashboard_url(&self) -> String {
+    pub(crate) fn dashboard_url(&self) -> String {
         format!("http://{}", SocketAddr::new(self.listen, self.ports.dashboard))
     }
 
     /// Address of the published repository.
     #[must_use]
-    pub fn repository_url(&self) -> String {
+    pub(crate) fn repository_url(&self) -> String {
         format!("http://{}", SocketAddr::new(self.listen, self.ports.repository))
     }
 
     /// What Summit says over HTTP.
     #[must_use]
-    pub fn api(&self) -> SummitApi {
+    pub(crate) fn api(&self) -> SummitApi {
         SummitApi::new(self.dashboard_url())
     }
 
@@ -270,12 +270,12 @@ impl Farm {
     ///
     /// # Errors
     /// When one cannot be kept running.
-    pub fn look_after(&mut self) -> Result<Vec<String>, FarmError> {
+    pub(crate) fn look_after(&mut self) -> Result<Vec<String>, FarmError> {
         Ok(self.supervisor.look_after()?)
     }
 
     /// Stops every service in order.
-    pub fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         self.supervisor.stop();
     }
 
@@ -428,7 +428,7 @@ impl Farm {
 ///
 /// # Errors
 /// When it cannot be started or a service cannot be kept running.
-pub fn up(options: &FarmOptions, json: bool) -> Result<(), FarmError> {
+pub(crate) fn up(options: &FarmOptions, json: bool) -> Result<(), FarmError> {
     let stop = Stop::on_signals().map_err(FarmError::Signals)?;
     let mut say = |line: &str| note(line);
     let mut farm = Farm::start(options, &mut say)?;

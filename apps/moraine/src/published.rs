@@ -7,7 +7,7 @@ use repository::{Identifier, Index, ROOT_INDEX_BYTES_MAX, RootIndex, Version, la
 
 /// Why a channel cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub enum PublishedError {
+pub(crate) enum PublishedError {
     /// A file cannot be had.
     #[error("cannot read the published repository")]
     Fetch(#[source] HttpError),
@@ -32,7 +32,7 @@ impl Fault for PublishedError {
 
 /// A channel at one moment.
 #[derive(Debug, Clone)]
-pub struct Published {
+pub(crate) struct Published {
     /// The history that `stream/volatile` points to.
     pub history: String,
     /// Its packages for this machine's architecture, ordered by name.
@@ -46,7 +46,7 @@ const INDEX_BYTES_MAX: u64 = 256 << 20;
 ///
 /// # Errors
 /// When the tree at `base_url` cannot be reached, or a file of it does not hold together.
-pub fn published(base_url: &str, channel: &str) -> Result<Published, PublishedError> {
+pub(crate) fn published(base_url: &str, channel: &str) -> Result<Published, PublishedError> {
     let damaged = |url: &str, error: &dyn std::error::Error| PublishedError::Damaged {
         url: url.to_owned(),
         reason: fault::chain(error).join(": "),

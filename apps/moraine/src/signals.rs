@@ -7,14 +7,14 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 /// A flag that interrupt and terminate set instead of ending the process, so that services are stopped in order.
 #[derive(Debug, Clone)]
-pub struct Stop(Arc<AtomicBool>);
+pub(crate) struct Stop(Arc<AtomicBool>);
 
 impl Stop {
     /// Takes the two signals over.
     ///
     /// # Errors
     /// When the system refuses the handler.
-    pub fn on_signals() -> std::io::Result<Stop> {
+    pub(crate) fn on_signals() -> std::io::Result<Stop> {
         let flag = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
             signal_hook::flag::register(signal, Arc::clone(&flag))?;
@@ -24,7 +24,7 @@ impl Stop {
 
     /// Whether one of them came.
     #[must_use]
-    pub fn is_asked(&self) -> bool {
+    pub(crate) fn is_asked(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }

@@ -18,7 +18,7 @@ const LOG_LINES_SHOWN: usize = 30;
 
 /// Why Summit cannot be asked.
 #[derive(Debug, thiserror::Error)]
-pub enum ApiError {
+pub(crate) enum ApiError {
     /// It does not answer.
     #[error("cannot ask Summit")]
     Fetch(#[source] HttpError),
@@ -44,14 +44,14 @@ impl Fault for ApiError {
 
 /// Summit at an address.
 #[derive(Debug, Clone)]
-pub struct SummitApi {
+pub(crate) struct SummitApi {
     base: String,
     client: Client,
 }
 
 /// Where the farm as a whole is.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Status {
+pub(crate) struct Status {
     /// Whether recipes were read and nothing is left to do but what is blocked or failed.
     pub idle: bool,
     /// Recipes that cannot be read.
@@ -62,7 +62,7 @@ pub struct Status {
 
 /// One build.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Task {
+pub(crate) struct Task {
     /// Its number.
     pub id: u64,
     /// Source name of the recipe.
@@ -83,7 +83,7 @@ pub struct Task {
 
 /// One try to build a task.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Attempt {
+pub(crate) struct Attempt {
     /// When a builder got it.
     pub assigned_ms: u64,
     /// When it had built it.
@@ -104,7 +104,7 @@ struct TaskPage {
 
 /// A recipe that cannot be read.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Unreadable {
+pub(crate) struct Unreadable {
     /// Path in the repository.
     pub path: String,
     /// Line, from 1.
@@ -115,14 +115,13 @@ pub struct Unreadable {
 
 #[derive(Deserialize)]
 struct Recipes {
-    #[serde(default)]
     unreadable: Vec<Unreadable>,
 }
 
 impl SummitApi {
     /// Summit at this address.
     #[must_use]
-    pub fn new(base: String) -> Self {
+    pub(crate) fn new(base: String) -> Self {
         Self { base, client: Client::default() }
     }
 
@@ -130,7 +129,7 @@ impl SummitApi {
     ///
     /// # Errors
     /// When Summit does not answer as it should.
-    pub fn status(&self) -> Result<Status, ApiError> {
+    pub(crate) fn status(&self) -> Result<Status, ApiError> {
         self.ask("/api/status")
     }
 
@@ -138,7 +137,7 @@ impl SummitApi {
     ///
     /// # Errors
     /// When Summit does not answer as it should.
-    pub fn tasks(&self) -> Result<Vec<Task>, ApiError> {
+    pub(crate) fn tasks(&self) -> Result<Vec<Task>, ApiError> {
         let mut list: TaskList = self.ask("/api/tasks?per_page=500")?;
         list.tasks.sort_by_key(|task| task.id);
         Ok(list.tasks)
@@ -148,7 +147,7 @@ impl SummitApi {
     ///
     /// # Errors
     /// When Summit does not answer as it should.
-    pub fn attempts(&self, task: &Task) -> Result<Vec<Attempt>, ApiError> {
+    pub(crate) fn attempts(&self, task: &Task) -> Result<Vec<Attempt>, ApiError> {
         let page: TaskPage = self.ask(&format!("/api/tasks/{}", task.id))?;
         let mut attempts = page.attempts;
         attempts.sort_by_key(|attempt| attempt.assigned_ms);
@@ -159,7 +158,7 @@ impl SummitApi {
     ///
     /// # Errors
     /// When Summit does not answer as it should.
-    pub fn unreadable(&self) -> Result<Vec<Unreadable>, ApiError> {
+    pub(crate) fn unreadable(&self) -> Result<Vec<Unreadable>, ApiError> {
         Ok(self.ask::<Recipes>("/api/recipes")?.unreadable)
     }
 
@@ -167,7 +166,7 @@ impl SummitApi {
     ///
     /// # Errors
     /// When Summit does not answer as it should.
-    pub fn log_tail(&self, attempt: &Attempt) -> Result<String, ApiError> {
+    pub(crate) fn log_tail(&self, attempt: &Attempt) -> Result<String, ApiError> {
         let bytes = self.get(&attempt.log_url, LOG_BYTES_MAX)?;
         let text = String::from_utf8_lossy(&bytes);
         let lines: Vec<&str> = text.lines().collect();
@@ -192,7 +191,7 @@ impl SummitApi {
 impl Task {
     /// As a line of a table, at `now_ms`.
     #[must_use]
-    pub fn row(&self, now_ms: u64) -> Row {
+    pub(crate) fn row(&self, now_ms: u64) -> Row {
         let state = self.state();
         let detail = match (state, &self.builder) {
             (RowState::Building | RowState::Publishing, Some(builder)) => builder.clone(),
@@ -209,7 +208,7 @@ impl Task {
 
     /// Where it is in its life, as a table tells it.
     #[must_use]
-    pub fn state(&self) -> RowState {
+    pub(crate) fn state(&self) -> RowState {
         match self.phase.as_str() {
             "leased" | "building" => RowState::Building,
             "publishing" => RowState::Publishing,

@@ -30,7 +30,7 @@ const TAIL_BYTES: u64 = 2048;
 
 /// A program to keep running.
 #[derive(Debug, Clone)]
-pub struct Service {
+pub(crate) struct Service {
     /// What people call it: `summit`, `agent-1`.
     pub name: String,
     /// What it is started with, after the name of this binary.
@@ -41,7 +41,7 @@ pub struct Service {
 
 /// Why a farm cannot go on.
 #[derive(Debug, thiserror::Error)]
-pub enum SupervisorError {
+pub(crate) enum SupervisorError {
     /// A process cannot be started.
     #[error("cannot start {service}")]
     Start {
@@ -82,7 +82,7 @@ impl Fault for SupervisorError {
 
 /// Running services; they end with it.
 #[derive(Debug)]
-pub struct Supervisor {
+pub(crate) struct Supervisor {
     program: PathBuf,
     kept: Vec<Kept>,
 }
@@ -104,7 +104,7 @@ enum State {
 impl Supervisor {
     /// Nothing runs yet. `program` is this binary.
     #[must_use]
-    pub fn new(program: PathBuf) -> Self {
+    pub(crate) fn new(program: PathBuf) -> Self {
         Self { program, kept: Vec::new() }
     }
 
@@ -112,22 +112,10 @@ impl Supervisor {
     ///
     /// # Errors
     /// When its process or its log cannot be started.
-    pub fn start(&mut self, service: Service) -> Result<(), SupervisorError> {
+    pub(crate) fn start(&mut self, service: Service) -> Result<(), SupervisorError> {
         let state = State::Running { child: self.spawn(&service)?, since: Instant::now() };
         self.kept.push(Kept { service, state, ends: 0 });
         Ok(())
-    }
-
-    /// Names and process ids of what runs now.
-    #[must_use]
-    pub fn running(&self) -> Vec<(String, u32)> {
-        self.kept
-            .iter()
-            .filter_map(|kept| match &kept.state {
-                State::Running { child, .. } => Some((kept.service.name.clone(), child.id())),
-                State::Pausing { .. } => None,
-            })
-            .collect()
     }
 
     /// Looks after every service once: what ended is started again when its pause is over. Returns what happened, a
@@ -135,7 +123,7 @@ impl Supervisor {
     ///
     /// # Errors
     /// When a service cannot be kept running.
-    pub fn look_after(&mut self) -> Result<Vec<String>, SupervisorError> {
+    pub(crate) fn look_after(&mut self) -> Result<Vec<String>, SupervisorError> {
         let mut events = Vec::new();
         for index in 0..self.kept.len() {
             let now = Instant::now();
@@ -166,7 +154,7 @@ impl Supervisor {
     }
 
     /// Asks every service to end, the last started first, and kills what does not.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         for kept in self.kept.iter().rev() {
             if let State::Running { child, .. } = &kept.state {
                 signal(child, Signal::TERM);
@@ -250,6 +238,14 @@ mod tests {
         }
     }
 
+    /// The process of the only service, while there is one.
+    fn process(supervisor: &Supervisor) -> Option<u32> {
+        match &supervisor.kept[0].state {
+            State::Running { child, .. } => Some(child.id()),
+            State::Pausing { .. } => None,
+        }
+    }
+
     fn until(what: &str, mut done: impl FnMut() -> bool) {
         let deadline = Instant::now() + Duration::from_secs(20);
         while !done() {
@@ -270,11 +266,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut supervisor = Supervisor::new("/bin/sh".into());
         supervisor.start(service(folder.path(), "sleeper", "exec sleep 1000")).unwrap();
-        let first = supervisor.running()[0].1;
+        let first = process(&supervisor).unwrap();
         kill_process(Pid::from_raw(i32::try_from(first).unwrap()).unwrap(), Signal::KILL).unwrap();
         until("a new process", || {
             supervisor.look_after().unwrap();
-            supervisor.running().first().is_some_and(|(_, pid)| *pid != first)
+            process(&supervisor).is_some_and(|now| now != first)
         });
     }
 

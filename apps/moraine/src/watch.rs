@@ -8,7 +8,7 @@ use observe::{Palette, Stream, Style, is_terminal, printable, width_columns};
 
 /// One build as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
+pub(crate) struct Row {
     /// Source name and version: `nano 7.2-1`.
     pub title: String,
     /// Where it is in its life.
@@ -21,7 +21,7 @@ pub struct Row {
 
 /// Where a build is in its life, as far as a table tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RowState {
+pub(crate) enum RowState {
     /// Not yet begun.
     Waiting,
     /// At work.
@@ -60,7 +60,7 @@ impl RowState {
 }
 
 /// Draws on standard error, so that standard output stays free for results.
-pub struct Watch {
+pub(crate) struct Watch {
     live: bool,
     quiet: bool,
     palette: Palette,
@@ -71,7 +71,7 @@ pub struct Watch {
 impl Watch {
     /// A watch that says nothing when `quiet`.
     #[must_use]
-    pub fn new(quiet: bool) -> Self {
+    pub(crate) fn new(quiet: bool) -> Self {
         Self {
             live: !quiet && is_terminal(Stream::Stderr),
             quiet,
@@ -82,7 +82,7 @@ impl Watch {
     }
 
     /// Says one sentence above the table.
-    pub fn say(&mut self, sentence: &str) {
+    pub(crate) fn say(&mut self, sentence: &str) {
         if !self.quiet {
             let erased = self.erase();
             self.write(&format!("{erased}{}\n", printable(sentence)));
@@ -90,7 +90,7 @@ impl Watch {
     }
 
     /// Shows the builds as they are now.
-    pub fn show(&mut self, rows: &[Row]) {
+    pub(crate) fn show(&mut self, rows: &[Row]) {
         if self.live {
             let table = table(rows, width_columns(Stream::Stderr), self.palette);
             let erased = self.erase();
@@ -108,7 +108,7 @@ impl Watch {
     }
 
     /// Leaves the last table where it is.
-    pub fn rest(&mut self) {
+    pub(crate) fn rest(&mut self) {
         self.drawn_lines = 0;
     }
 
