@@ -15,7 +15,7 @@ use wire::summit::{Limits, Order, Repository, RootIndex, repository, to_agent};
 
 use crate::config::RepositoryConfig;
 use crate::hub::{Hub, News, World};
-use crate::store::{StoreError, TaskRow};
+use crate::store::{Mark, StoreError, TaskRow};
 
 /// Time after which everything is looked at without being woken. Leases run for a minute; a few seconds of delay do
 /// not matter to anything that is found only here.
@@ -36,10 +36,18 @@ const LIVING: [Phase; 8] = [
     Phase::Cancelled,
 ];
 
+/// What was judged last: nothing that matters to a judgement has changed while both are the same.
+#[derive(Debug, Default)]
+pub(crate) struct Judged {
+    world: Option<Arc<World>>,
+    mark: Option<Mark>,
+}
+
 /// Dispatches for ever.
 pub(crate) async fn run(hub: Arc<Hub>) {
+    let mut judged = Judged::default();
     loop {
-        if let Err(error) = sweep(&hub).await {
+        if let Err(error) = sweep(&hub, &mut judged).await {
             tracing::error!(error = fault::chain(&error).join(": "), "cannot dispatch; trying again");
         }
         // Being woken early or late makes no difference to what is found.
@@ -48,13 +56,13 @@ pub(crate) async fn run(hub: Arc<Hub>) {
 }
 
 /// One look at everything.
-pub(crate) async fn sweep(hub: &Hub) -> Result<(), StoreError> {
+pub(crate) async fn sweep(hub: &Hub, judged: &mut Judged) -> Result<(), StoreError> {
     load_builders(hub).await?;
     expire(hub).await?;
     let world = hub.world();
     if world.looked.is_some() {
         if world.landings == hub.landings() {
-            judge_waiting(hub, &world).await?;
+            judge_if_changed(hub, &world, judged).await?;
         } else {
             // Also when the first look after a landing failed, and nobody else asks for another.
             hub.repository_moved.notify_one();
@@ -86,6 +94,19 @@ async fn expire(hub: &Hub) -> Result<(), StoreError> {
         tracing::warn!(task.id = %task.id, builder.id = %lease.claim.builder, "the lease ran out; the attempt is lost");
         ignore_refusal(hub.apply(task.id, &Event::Expired { claim: lease.claim.clone() }).await)?;
     }
+    Ok(())
+}
+
+/// Judging looks at every open task and its way through the graph; most sweeps find nothing changed.
+async fn judge_if_changed(hub: &Hub, world: &Arc<World>, judged: &mut Judged) -> Result<(), StoreError> {
+    // Taken before: what changes meanwhile is judged again.
+    let mark = hub.store.mark().await?;
+    let same_world = judged.world.as_ref().is_some_and(|before| Arc::ptr_eq(before, world));
+    if same_world && judged.mark == Some(mark) {
+        return Ok(());
+    }
+    judge_waiting(hub, world).await?;
+    *judged = Judged { world: Some(Arc::clone(world)), mark: Some(mark) };
     Ok(())
 }
 

@@ -167,7 +167,7 @@ pub async fn start(config: Config, data: &Path, clock: Clock) -> Result<Running,
     let discoverer = discover::Discoverer::new(mirror, &config.project.architecture);
     let (hub, requests) = hub::Hub::new(config, identity, &logs_folder(data), store.clone(), clock);
     // Known keys are there before the first connection is.
-    dispatcher::sweep(&hub).await?;
+    dispatcher::sweep(&hub, &mut dispatcher::Judged::default()).await?;
 
     let (stop, stopped) = watch::channel(false);
     let mut parts = JoinSet::new();

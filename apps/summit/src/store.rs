@@ -19,7 +19,7 @@ use fault::{Fault, Kind};
 
 pub use builders::{About, BuilderRow};
 pub use recipes::{RecipeRow, RecipeSummary, UnreadableRow};
-pub use tasks::{Applied, AttemptRow, EventRow, NewTask, Outcome, TaskRow};
+pub use tasks::{Applied, AttemptRow, EventRow, Mark, NewTask, Outcome, TaskRow};
 
 /// The database of one Summit.
 #[derive(Debug, Clone)]

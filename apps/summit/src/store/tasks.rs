@@ -148,6 +148,13 @@ pub struct EventRow {
     pub phase: Phase,
 }
 
+/// How far the tasks have come: two equal marks mean that nothing but renewals of leases lies between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    newest_task: u64,
+    newest_event: u64,
+}
+
 /// A change that was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {
@@ -230,6 +237,20 @@ impl Store {
         let applied = apply(&mut transaction, task, &Event::Assigned { claim, until }, now).await?;
         transaction.commit().await.during("commit an assignment")?;
         Ok(applied)
+    }
+
+    /// How far the tasks have come.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn mark(&self) -> Result<Mark, StoreError> {
+        let row = sqlx::query(
+            "SELECT (SELECT coalesce(max(id), 0) FROM task) AS task, (SELECT coalesce(max(id), 0) FROM event) AS event",
+        )
+        .fetch_one(self.database.pool())
+        .await
+        .during("read how far the tasks are")?;
+        Ok(Mark { newest_task: number(&row, "task")?, newest_event: number(&row, "event")? })
     }
 
     /// The task of this number.
