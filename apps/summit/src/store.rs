@@ -118,3 +118,6 @@ fn to_json<T: serde::Serialize>(value: &T) -> Result<String, DatabaseError> {
         why: error.to_string(),
     })
 }
+
+#[cfg(test)]
+mod tests;

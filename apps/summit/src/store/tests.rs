@@ -1,0 +1,158 @@
+//! What the store promises beyond what the life cycle does.
+
+use farm::failure::FailureClass;
+use farm::ids::{BuilderId, TaskId};
+use farm::missing::Reason;
+use farm::moment::Moment;
+use farm::readiness::Readiness;
+use farm::task::{Claim, Event, Phase};
+
+use super::*;
+
+const NOW: Moment = Moment(1_000_000);
+const UNTIL: Moment = Moment(1_060_000);
+
+struct Fixture {
+    _folder: tempfile::TempDir,
+    store: Store,
+}
+
+impl Fixture {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("summit.db")).await.unwrap();
+        Self { _folder: folder, store }
+    }
+
+    async fn task(&self, source: &str, supersedes: &[TaskId]) -> TaskId {
+        let task = NewTask {
+            source: source.into(),
+            version: "1.0".into(),
+            release: 1,
+            build_release: 1,
+            architecture: "x86_64".into(),
+            recipe_path: format!("{source}/stone.yaml"),
+            content: "tree".into(),
+            commit: "0".repeat(40),
+            commit_time_seconds: 1,
+            reason: Reason::New,
+            supersedes: supersedes.to_vec(),
+        };
+        self.store.carry_out(&[task], &[], NOW).await.unwrap().0[0]
+    }
+
+    async fn ready(&self) -> TaskId {
+        let task = self.task("zlib", &[]).await;
+        self.store.apply(task, &Event::Judged { readiness: Readiness::Ready }, NOW).await.unwrap();
+        task
+    }
+
+    async fn assign(&self, task: TaskId) -> Result<Claim, StoreError> {
+        let applied = self.store.assign(task, &builder(), UNTIL, "why", NOW).await?;
+        Ok(applied.task.state.lease().unwrap().claim.clone())
+    }
+}
+
+fn builder() -> BuilderId {
+    BuilderId("key".into())
+}
+
+#[tokio::test]
+async fn invariant_1_every_change_has_its_event_and_a_refusal_leaves_nothing() {
+    let fixture = Fixture::new().await;
+    let task = fixture.ready().await;
+    let before = fixture.store.task(task).await.unwrap();
+    let mark = fixture.store.mark().await.unwrap();
+    let refused = fixture.store.apply(task, &Event::RetryAsked, NOW).await;
+    assert!(matches!(refused, Err(StoreError::Refused { .. })), "{refused:?}");
+    assert_eq!(fixture.store.task(task).await.unwrap(), before);
+    assert_eq!(fixture.store.mark().await.unwrap(), mark);
+    fixture.store.apply(task, &Event::CancelAsked { why: "x".into() }, NOW).await.unwrap();
+    let after = fixture.store.task(task).await.unwrap();
+    assert_eq!((after.generation, after.state.phase()), (before.generation + 1, Phase::Cancelled));
+    let events = fixture.store.events(task, 10).await.unwrap();
+    let verbs: Vec<_> = events.iter().map(|event| event.verb.as_str()).collect();
+    assert_eq!(verbs, ["cancel", "judge"], "the newest first");
+    assert_ne!(fixture.store.mark().await.unwrap(), mark);
+}
+
+#[tokio::test]
+async fn tokens_rise_and_a_task_is_never_handed_out_twice() {
+    let fixture = Fixture::new().await;
+    let task = fixture.ready().await;
+    let first = fixture.assign(task).await.unwrap();
+    assert!(fixture.assign(task).await.is_err());
+    assert_eq!(
+        fixture.store.attempts(task).await.unwrap().len(),
+        1,
+        "a refused assignment leaves no attempt"
+    );
+    fixture.store.apply(task, &Event::Expired { claim: first.clone() }, UNTIL).await.unwrap();
+    let later = Moment(UNTIL.0 + 60_000);
+    let second = fixture.store.assign(task, &builder(), Moment(u64::MAX >> 2), "why", later).await.unwrap();
+    let second = second.task.state.lease().unwrap().claim.clone();
+    assert!(second.token > first.token && second.attempt > first.attempt);
+    let attempts = fixture.store.attempts(task).await.unwrap();
+    assert!(
+        matches!(attempts[0].outcome, Some(Outcome::Failed { class: FailureClass::Lost, .. })),
+        "{:?}",
+        attempts[0]
+    );
+    assert_eq!((attempts[0].ended, attempts[1].ended), (Some(UNTIL), None));
+}
+
+#[tokio::test]
+async fn renewals_are_no_events() {
+    let fixture = Fixture::new().await;
+    let task = fixture.ready().await;
+    let claim = fixture.assign(task).await.unwrap();
+    let mark = fixture.store.mark().await.unwrap();
+    let renewed = Event::Renewed { claim, until: Moment(UNTIL.0 + 1) };
+    let applied = fixture.store.apply(task, &renewed, NOW).await.unwrap();
+    assert_eq!(applied.task.state.lease().unwrap().until, Moment(UNTIL.0 + 1));
+    assert_eq!(fixture.store.mark().await.unwrap(), mark);
+}
+
+#[tokio::test]
+async fn what_was_on_its_way_is_withdrawn_even_after_a_restart() {
+    let fixture = Fixture::new().await;
+    let task = fixture.ready().await;
+    let claim = fixture.assign(task).await.unwrap();
+    let built = Event::Built { claim: claim.clone(), artefacts: Vec::new() };
+    fixture.store.apply(task, &built, NOW).await.unwrap();
+    assert!(fixture.store.to_withdraw().await.unwrap().is_empty());
+    fixture.store.apply(task, &Event::Expired { claim: claim.clone() }, UNTIL).await.unwrap();
+    assert_eq!(fixture.store.to_withdraw().await.unwrap(), [claim.attempt]);
+    fixture.store.withdrawn(claim.attempt).await.unwrap();
+    assert!(fixture.store.to_withdraw().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_new_task_takes_the_place_of_the_old_one() {
+    let fixture = Fixture::new().await;
+    let old = fixture.task("zlib", &[]).await;
+    let new = fixture.task("zlib", &[old]).await;
+    assert_eq!(fixture.store.task(old).await.unwrap().state.phase(), Phase::Superseded);
+    let known = fixture.store.known_tasks().await.unwrap();
+    assert_eq!(known.iter().map(|(task, _)| task.id).collect::<Vec<_>>(), [new]);
+    let counts = fixture.store.counts().await.unwrap();
+    assert_eq!(counts.iter().map(|(_, count)| count).sum::<u64>(), 2);
+    let (page, total) = fixture.store.task_page(Some(Phase::Waiting), 0, 1).await.unwrap();
+    assert_eq!((page[0].id, total), (new, 1));
+}
+
+#[tokio::test]
+async fn faults_of_a_builder_are_counted_until_a_build_reaches_its_end() {
+    let fixture = Fixture::new().await;
+    let store = &fixture.store;
+    store.add_builder(&builder(), "one", NOW).await.unwrap();
+    store.add_builder(&builder(), "uno", NOW).await.unwrap();
+    for (fault, expect) in [(true, 1), (true, 2), (false, 0), (true, 1)] {
+        store.builder_fared(&builder(), fault, NOW).await.unwrap();
+        assert_eq!(store.builders().await.unwrap()[0].faults_in_row, expect);
+    }
+    store.drain_builder("uno", true).await.unwrap();
+    assert!(store.builders().await.unwrap()[0].drained);
+    store.remove_builder("uno").await.unwrap();
+    assert!(matches!(store.remove_builder("uno").await, Err(StoreError::NotFound { .. })));
+}
