@@ -65,10 +65,7 @@ fn with_reasons(text: &str) -> String {
         "        clippy::let_unit_value,\n    )]",
         "        clippy::let_unit_value,\n        reason = \"generated\",\n    )]",
     )
-    .replace(
-        "#[allow(non_camel_case_types)]",
-        "#[allow(non_camel_case_types, reason = \"generated\")]",
-    )
+    .replace("#[allow(non_camel_case_types)]", "#[allow(non_camel_case_types, reason = \"generated\")]")
 }
 
 #[cfg(test)]
@@ -79,9 +76,6 @@ mod tests {
     fn committed_code_is_what_the_protocols_say() {
         let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let changed = run(workspace, Mode::Check).unwrap();
-        assert!(
-            changed.is_empty(),
-            "run `cargo run -p xtask -- gen`; it would change {changed:?}"
-        );
+        assert!(changed.is_empty(), "run `cargo run -p xtask -- gen`; it would change {changed:?}");
     }
 }

@@ -44,25 +44,13 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let workspace = here.parent().unwrap_or(here);
     match arguments.command {
         Command::Gen { check } => {
-            let mode = if check {
-                generate::Mode::Check
-            } else {
-                generate::Mode::Write
-            };
+            let mode = if check { generate::Mode::Check } else { generate::Mode::Write };
             let changed = generate::run(workspace, mode)?;
             for path in &changed {
-                println!(
-                    "{}: {}",
-                    if check { "differs" } else { "written" },
-                    path.display()
-                );
+                println!("{}: {}", if check { "differs" } else { "written" }, path.display());
             }
             let drift = check && !changed.is_empty();
-            Ok(if drift {
-                ExitCode::FAILURE
-            } else {
-                ExitCode::SUCCESS
-            })
+            Ok(if drift { ExitCode::FAILURE } else { ExitCode::SUCCESS })
         }
     }
 }

@@ -59,7 +59,7 @@ pub fn analyse(file: &InstalledFile, surroundings: &Surroundings<'_>) -> Verdict
     if let InstalledKind::Regular { size_bytes, .. } = file.kind {
         match elf::read(&file.source) {
             Ok(Some(found)) if !is_debug_file(below_usr) => {
-                elf::add_facts(&file.path, &found, surroundings.exists, &mut facts)
+                elf::add_facts(&file.path, &found, surroundings.exists, &mut facts);
             }
             Ok(_) => {}
             Err(error) => facts.notes.push(format!("{}: not analysed as ELF: {error}", file.path)),
@@ -71,7 +71,7 @@ pub fn analyse(file: &InstalledFile, surroundings: &Surroundings<'_>) -> Verdict
         }
         if is_python_metadata(below_usr) {
             with_text(file, size_bytes, &mut facts, |text, facts| {
-                facts.provides.extend(python_provider(text))
+                facts.provides.extend(python_provider(text));
             });
         }
     }

@@ -293,7 +293,8 @@ fn fetch_sources(
     let cache = SourceCache::new(&request.cache, fetch::Client::default(), fetch::Order::default());
     let git = GitMirrors::new(&request.cache.join("git"));
     let sources = Sources { cache: &cache, mirrors: &request.mirrors, git: &git };
-    lay_out(&recipe.upstreams, &sources, &workspace.places.sources).map_err(BuildError::Sources)
+    lay_out(&recipe.upstreams, &sources, &workspace.places.sources)
+        .map_err(|error| BuildError::Sources(Box::new(error)))
 }
 
 /// Takes debug information out of what was installed, inside the sandbox.

@@ -19,7 +19,7 @@ pub enum SourcesError {
         url: String,
         /// What was tried.
         #[source]
-        source: FetchError,
+        source: Box<FetchError>,
     },
     /// The digest in the recipe is none.
     #[error("cannot get source {url}: {digest:?} is not a SHA-256 digest")]
@@ -36,7 +36,7 @@ pub enum SourcesError {
         url: String,
         /// What git says.
         #[source]
-        source: GitError,
+        source: Box<GitError>,
     },
     /// Two sources want the same name.
     #[error("cannot lay out sources: two of them are called {name:?}")]
@@ -61,9 +61,12 @@ impl SourcesError {
     #[must_use]
     pub fn is_outage(&self) -> bool {
         match self {
-            SourcesError::Archive { source: FetchError::Nowhere { attempts, .. }, .. } => {
-                attempts.iter().all(|attempt| attempt.reason.kind().meaning().retry)
-            }
+            SourcesError::Archive { source, .. } => match &**source {
+                FetchError::Nowhere { attempts, .. } => {
+                    attempts.iter().all(|attempt| attempt.reason.kind().meaning().retry)
+                }
+                other @ FetchError::Cache { .. } => other.kind().meaning().retry,
+            },
             other => other.kind().meaning().retry,
         }
     }
@@ -118,14 +121,14 @@ pub fn lay_out(upstreams: &[Upstream], sources: &Sources<'_>, directory: &Path) 
                 let cached = sources
                     .cache
                     .fetch(&Source::new(&url, digest), sources.mirrors, &|_| ())
-                    .map_err(|source| SourcesError::Archive { url: url.clone(), source })?;
+                    .map_err(|source| SourcesError::Archive { url: url.clone(), source: Box::new(source) })?;
                 // A link costs nothing; across file systems it has to be a copy.
                 fs_err::hard_link(&cached, &target)
                     .or_else(|_| fs_err::copy(&cached, &target).map(|_| ()))
                     .map_err(|source| SourcesError::Place { url, source })?;
             }
             Upstream::Git { reference, .. } => {
-                let failed = |source| SourcesError::Git { url: url.clone(), source };
+                let failed = |source| SourcesError::Git { url: url.clone(), source: Box::new(source) };
                 let mirror = sources.git.mirror(&url).map_err(failed)?;
                 let commit = mirror.resolve(reference).map_err(failed)?;
                 mirror.export(&commit, &target).map_err(failed)?;
@@ -184,7 +187,11 @@ mod tests {
         let attempt = |reason: Box<dyn Fault>| fetch::FailedAttempt { place: "x".into(), reason };
         let nowhere = |attempts| SourcesError::Archive {
             url: "https://x".into(),
-            source: FetchError::Nowhere { file_name: "x".into(), sha256: Digest::of(b"x"), attempts },
+            source: Box::new(FetchError::Nowhere {
+                file_name: "x".into(),
+                sha256: Digest::of(b"x"),
+                attempts,
+            }),
         };
         let unreachable = || {
             attempt(Box::new(SourcesError::Place { url: String::new(), source: std::io::Error::other("x") }))

@@ -125,12 +125,8 @@ begin() {{
             None => "none",
         };
         // Writing to a String cannot fail.
-        let _ = writeln!(
-            script,
-            "begin {} {} {mode}",
-            quoted(&format!("{install_root}{}", job.path)),
-            quoted(&debug)
-        );
+        let file = quoted(&format!("{install_root}{}", job.path));
+        let _ok = writeln!(script, "begin {file} {} {mode}", quoted(&debug));
     }
     script.push_str("wait\n");
     script

@@ -1,5 +1,7 @@
 //! Real builds through the program: a library and a program in C, on a host root.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

@@ -101,7 +101,9 @@ impl Watch {
             for row in rows {
                 let known = self.last.insert(row.title.clone(), row.state);
                 if known != Some(row.state) && (known.is_some() || row.state != RowState::Waiting) {
-                    self.write(&format!("{}\n", line(row, Palette::plain())));
+                    // A state that has just begun has lasted no time yet.
+                    let row = Row { elapsed: None, ..row.clone() };
+                    self.write(&format!("{}\n", line(&row, Palette::plain())));
                 }
             }
         }

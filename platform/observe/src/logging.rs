@@ -116,10 +116,9 @@ impl Tracing {
 fn filter(level: LogLevel, variable: Option<&str>) -> Result<EnvFilter, LogError> {
     match variable {
         None | Some("") => Ok(EnvFilter::new(level.directive())),
-        Some(value) => EnvFilter::try_new(value).map_err(|source| LogError::Filter {
-            value: value.to_owned(),
-            source,
-        }),
+        Some(value) => {
+            EnvFilter::try_new(value).map_err(|source| LogError::Filter { value: value.to_owned(), source })
+        }
     }
 }
 
@@ -140,10 +139,7 @@ mod tests {
     #[test]
     fn a_broken_filter_is_named() {
         let error = filter(LogLevel::Info, Some("fetch=loud")).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "cannot read MORAINE_LOG=\"fetch=loud\" as a log filter"
-        );
+        assert_eq!(error.to_string(), "cannot read MORAINE_LOG=\"fetch=loud\" as a log filter");
         assert_eq!(error.kind(), Kind::Input);
     }
 }

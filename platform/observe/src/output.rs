@@ -44,9 +44,7 @@ pub fn write_stdout(text: &str) -> Result<(), OutputError> {
 }
 
 fn write_all(out: &mut dyn Write, text: &str) -> Result<(), OutputError> {
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .map_err(OutputError::new)
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(OutputError::new)
 }
 
 #[cfg(test)]

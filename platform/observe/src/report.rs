@@ -73,10 +73,7 @@ fn push_entry(text: &mut String, palette: Palette, label: &str, style: Style, me
 fn reader_is_gone(fault: &dyn Fault) -> bool {
     let mut current: Option<&(dyn Error + 'static)> = Some(fault);
     while let Some(error) = current {
-        if error
-            .downcast_ref::<OutputError>()
-            .is_some_and(OutputError::reader_is_gone)
-        {
+        if error.downcast_ref::<OutputError>().is_some_and(OutputError::reader_is_gone) {
             return true;
         }
         current = error.source();
@@ -139,10 +136,7 @@ mod tests {
     fn the_status_is_that_of_the_kind() {
         let status = run(|| Err(Sample::Same(Inner).into()));
         assert_eq!(format!("{status:?}"), format!("{:?}", ExitCode::from(3)));
-        assert_eq!(
-            format!("{:?}", run(|| Ok(()))),
-            format!("{:?}", ExitCode::SUCCESS)
-        );
+        assert_eq!(format!("{:?}", run(|| Ok(()))), format!("{:?}", ExitCode::SUCCESS));
     }
 
     #[test]

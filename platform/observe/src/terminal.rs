@@ -107,11 +107,7 @@ impl Palette {
     /// `text` in `style`, unchanged without colours.
     #[must_use]
     pub fn paint(self, style: Style, text: &str) -> String {
-        if self.colours {
-            format!("\u{1b}[{}m{text}\u{1b}[0m", style.code())
-        } else {
-            text.to_owned()
-        }
+        if self.colours { format!("\u{1b}[{}m{text}\u{1b}[0m", style.code()) } else { text.to_owned() }
     }
 }
 
@@ -171,9 +167,6 @@ mod tests {
     #[test]
     fn paint_leaves_plain_text_alone() {
         assert_eq!(Palette::plain().paint(Style::Error, "x"), "x");
-        assert_eq!(
-            Palette::coloured().paint(Style::Error, "x"),
-            "\u{1b}[1;31mx\u{1b}[0m"
-        );
+        assert_eq!(Palette::coloured().paint(Style::Error, "x"), "\u{1b}[1;31mx\u{1b}[0m");
     }
 }

@@ -62,7 +62,8 @@ pub fn wait_until(what: &str, limit: Duration, mut done: impl FnMut() -> bool) {
 #[must_use]
 pub fn has_programs(names: &[&str]) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let missing = names.iter().find(|name| !std::env::split_paths(&path).any(|folder| folder.join(name).is_file()));
+    let missing =
+        names.iter().find(|name| !std::env::split_paths(&path).any(|folder| folder.join(name).is_file()));
     if let Some(name) = missing {
         skip(name);
     }

@@ -33,7 +33,8 @@ impl Tarball {
             fs_err::write(path, content).unwrap();
         }
         let path = folder.join(format!("{name}.tar.gz"));
-        let status = Command::new("tar").arg("-czf").arg(&path).arg("-C").arg(folder).arg(name).status().unwrap();
+        let status =
+            Command::new("tar").arg("-czf").arg(&path).arg("-C").arg(folder).arg(name).status().unwrap();
         assert!(status.success(), "tar ended with {status}");
         let output = Command::new("sha256sum").arg(&path).output().unwrap();
         let sha256 = String::from_utf8_lossy(&output.stdout).chars().take(64).collect();

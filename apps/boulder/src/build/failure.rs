@@ -66,7 +66,7 @@ pub enum BuildError {
     },
     /// A source cannot be had.
     #[error("cannot lay out the sources")]
-    Sources(#[source] SourcesError),
+    Sources(#[source] Box<SourcesError>),
     /// The sandbox cannot be set up.
     #[error("cannot run the build in a sandbox")]
     Sandbox(#[source] SandboxError),
