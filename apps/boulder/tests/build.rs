@@ -13,6 +13,7 @@ all: libgreet.so.1.0 greet
 libgreet.so.1.0: greet.c
 \t$(CC) $(CFLAGS) -fPIC -shared -Wl,-soname,libgreet.so.1 $(LDFLAGS) -o $@ $<
 greet: main.c libgreet.so.1.0
+\tln -sf libgreet.so.1.0 libgreet.so.1
 \tln -sf libgreet.so.1.0 libgreet.so
 \t$(CC) $(CFLAGS) -o $@ $< -L. -lgreet $(LDFLAGS)
 install:
