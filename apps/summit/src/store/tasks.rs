@@ -218,10 +218,14 @@ impl Store {
         now: Moment,
     ) -> Result<Applied, StoreError> {
         let mut transaction = self.database.write().await?;
+        // Vessel and agents remember attempts by number. One that is at least the time in milliseconds is never given
+        // again, even when this database is lost and begins anew.
         let row = sqlx::query(
-            "INSERT INTO attempt (task, builder, token, assigned, why)
-             VALUES (?, ?, (SELECT coalesce(max(token), 0) + 1 FROM attempt), ?, ?) RETURNING id, token",
+            "INSERT INTO attempt (id, task, builder, token, assigned, why)
+             VALUES ((SELECT max(coalesce(max(id), 0) + 1, ?) FROM attempt), ?, ?,
+                     (SELECT coalesce(max(token), 0) + 1 FROM attempt), ?, ?) RETURNING id, token",
         )
+        .bind(integer(now.0))
         .bind(integer(task.0))
         .bind(&builder.0)
         .bind(integer(now.0))

@@ -92,6 +92,7 @@ async fn tokens_rise_and_a_task_is_never_handed_out_twice() {
     let second = fixture.store.assign(task, &builder(), Moment(u64::MAX >> 2), "why", later).await.unwrap();
     let second = second.task.state.lease().unwrap().claim.clone();
     assert!(second.token > first.token && second.attempt > first.attempt);
+    assert!(first.attempt.0 >= NOW.0, "a store that begins anew gives no number a second time");
     let attempts = fixture.store.attempts(task).await.unwrap();
     assert!(
         matches!(attempts[0].outcome, Some(Outcome::Failed { class: FailureClass::Lost, .. })),

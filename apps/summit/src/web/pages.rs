@@ -383,7 +383,7 @@ fn attempts(attempts: &[AttemptView], now_ms: u64) -> Markup {
             tbody {
                 @for attempt in attempts {
                     tr {
-                        td title=(attempt.why) { (attempt.id) }
+                        td title=(attempt.why) { (attempt.number) }
                         td { (attempt.builder) }
                         td.wide { (outcome(attempt)) }
                         td { a href=(attempt.log_url) { (size(attempt.log_size_bytes)) } @if attempt.log_full { " (cut at its limit)" } }
@@ -430,7 +430,7 @@ async fn log_panel(web: &Web, view: &TaskPageView, attempt: &AttemptView) -> Res
     let shown = whole_lines(bytes.get(front..).unwrap_or_default(), attempt.ended_ms.is_some());
     let offset = begin + front as u64 + shown.len() as u64;
     Ok(html! {
-        h2 { "Log of attempt " (attempt.id) " " small { a href=(attempt.log_url) { "whole log" } } }
+        h2 { "Log of attempt " (attempt.number) " " small { a href=(attempt.log_url) { "whole log" } } }
         @if begin > 0 { p.hint { "The last " (size(piece)) " of " (size(size_bytes)) "." } }
         pre.log #log tabindex="0" data-attempt=(attempt.id) data-stream=(format!("{}/stream", attempt.log_url)) data-offset=(offset) {
             (plain_text(shown))

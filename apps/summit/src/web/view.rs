@@ -132,6 +132,8 @@ pub(crate) struct TaskPageView {
 #[derive(Debug, Serialize)]
 pub(crate) struct AttemptView {
     pub(crate) id: u64,
+    /// Which try at the task it is, from 1.
+    pub(crate) number: usize,
     pub(crate) builder: String,
     pub(crate) why: String,
     pub(crate) assigned_ms: u64,
@@ -297,7 +299,7 @@ impl Web {
         let mut attempts = Vec::new();
         for attempt in self.hub.store.attempts(id).await? {
             let log_size_bytes = self.hub.logs.size_bytes(id, attempt.id).await;
-            attempts.push(attempt_view(&attempt, &names, log_size_bytes));
+            attempts.push(attempt_view(attempts.len() + 1, &attempt, &names, log_size_bytes));
         }
         let events = self.hub.store.events(id, EVENTS_SHOWN_MAX).await?;
         let events = events.into_iter().map(|event| EventView {
@@ -536,9 +538,10 @@ fn describe(view: &mut TaskView, state: &State, names: &Names) {
     };
 }
 
-fn attempt_view(attempt: &AttemptRow, names: &Names, log_size_bytes: u64) -> AttemptView {
+fn attempt_view(number: usize, attempt: &AttemptRow, names: &Names, log_size_bytes: u64) -> AttemptView {
     AttemptView {
         id: attempt.id.0,
+        number,
         builder: names.builders.get(&attempt.builder).cloned().unwrap_or_else(|| attempt.builder.0.clone()),
         why: attempt.why.clone(),
         assigned_ms: attempt.assigned.0,
