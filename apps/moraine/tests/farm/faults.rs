@@ -81,9 +81,31 @@ fn every_service_is_killed_while_builds_run() {
         assert_published(&farm, of_other, release, 1);
         assert_published(&farm, of_killed, release, 2);
     }
-    assert_histories(&farm, 8);
+    everything_is_killed_while_it_publishes(&bench, &farm, 5);
+    assert_histories(&farm, 10);
 
     the_farm_itself_is_killed(&bench, farm);
+}
+
+/// What was built is published, whoever is killed between the end of the build and its publication.
+fn everything_is_killed_while_it_publishes(bench: &Bench, farm: &Farm, release: u64) {
+    begin(bench, farm, release);
+    farm.wait("a build that publishes", || {
+        let phases = ["left", "right"].map(|name| farm.task(name, release).unwrap()["phase"].clone());
+        phases.iter().any(|phase| phase == "publishing" || phase == "published")
+    });
+    let built = |name: &str| farm.attempts(name, release)[0]["built_ms"].is_u64();
+    let (left, right) = (built("left"), built("right"));
+    for service in ["vessel", "summit", "agent-1", "agent-2"] {
+        farm.kill(service);
+    }
+    for (name, was_built) in [("left", left), ("right", right)] {
+        farm.wait_phase(name, release, "published");
+        let attempts = farm.attempts(name, release);
+        assert!(!was_built || attempts.len() == 1, "{name} was built again: {attempts:#?}\n{}", farm.logs());
+        assert!(attempts.len() <= 2, "{attempts:#?}");
+        assert_complete(&farm.log(attempts.last().unwrap()));
+    }
 }
 
 /// Every build is published once, and nothing else is.
@@ -98,17 +120,17 @@ fn assert_histories(farm: &Farm, builds: usize) {
 }
 
 fn the_farm_itself_is_killed(bench: &Bench, farm: Farm) {
-    begin(bench, &farm, 5);
+    begin(bench, &farm, 6);
     let (dashboard, repository) = (farm.dashboard.clone(), farm.repository.clone());
     farm.kill_all();
     bench.assert_quiet();
 
     let farm = Farm::start(bench, 2);
     assert_eq!((&farm.dashboard, &farm.repository), (&dashboard, &repository), "the same places");
-    assert_published(&farm, "left", 5, 2);
-    assert_published(&farm, "right", 5, 2);
+    assert_published(&farm, "left", 6, 2);
+    assert_published(&farm, "right", 6, 2);
     farm.wait_idle();
-    assert_histories(&farm, 10);
+    assert_histories(&farm, 12);
     farm.stop();
     bench.assert_quiet();
 }

@@ -2,7 +2,7 @@
 
 use testkit::Tarball;
 
-use crate::bench::{Bench, Farm, recipe, succeed};
+use crate::bench::{Bench, Farm, moraine, recipe, said, succeed};
 
 /// A library in C from an upstream archive; its word is the recipe's, so that a release can change it.
 fn lib_a(tarball: &Tarball, release: u64, word: &str) -> String {
@@ -80,6 +80,7 @@ fn a_farm_over_some_days() {
     a_change_without_a_release(&bench, &farm);
     recipes_that_are_wrong(&bench, &farm);
     a_source_that_comes_late(&bench, &farm);
+    a_second_farm_in_the_same_folder(&bench);
     farm.stop();
     bench.assert_quiet();
 }
@@ -202,4 +203,15 @@ fn a_source_that_comes_late(bench: &Bench, farm: &Farm) {
     fs_err::rename(&hidden, &tarball.path).unwrap();
     assert_eq!(farm.post(&format!("/api/tasks/{}/retry", failed["id"])).0, 200);
     farm.wait_phase("late", 1, "published");
+}
+
+fn a_second_farm_in_the_same_folder(bench: &Bench) {
+    let mut second = moraine();
+    second.args(["up", "--json", "--recipes"]).arg(bench.path("recipes"));
+    let refused = second.arg("--data").arg(bench.path("farm")).output().unwrap();
+    assert!(
+        !refused.status.success() && said(&refused).contains("one is running there"),
+        "{}",
+        said(&refused)
+    );
 }
