@@ -188,10 +188,12 @@ async fn handle(hub: &Arc<Hub>, id: &BuilderId, message: from_agent::Message) ->
         }
         from_agent::Message::Refused(refused) => {
             let claim = claim(id, refused.attempt_id, refused.lease_token);
-            let event = Event::Declined {
-                claim: claim.clone(),
-                reason: shortened(&refused.reason, MESSAGE_SIZE_BYTES_MAX),
-            };
+            let reason = shortened(&refused.reason, MESSAGE_SIZE_BYTES_MAX);
+            if current(hub, &claim).await?.is_some() {
+                // One that has no room now would decline the next order as well.
+                hub.store.builder_failed(id, &reason, hub.clock.now()).await?;
+            }
+            let event = Event::Declined { claim: claim.clone(), reason };
             report(hub, &claim, &event).await
         }
     }
@@ -338,10 +340,13 @@ async fn finish(hub: &Hub, id: &BuilderId, finished: Finished) -> Result<(), Sto
             broke(farm::failure::FailureClass::HostFault, "the agent reported an end without an outcome", "")
         }
     };
-    if let Event::Broke { class, .. } = &event
+    if let Event::Broke { class, message, .. } = &event
         && current(hub, &claim).await?.is_some()
     {
-        hub.store.builder_fared(id, class.is_host(), hub.clock.now()).await?;
+        match class.is_host() {
+            true => hub.store.builder_failed(id, message, hub.clock.now()).await?,
+            false => hub.store.builder_fared_well(id).await?,
+        }
     }
     report(hub, &claim, &event).await
 }

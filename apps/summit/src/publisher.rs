@@ -180,7 +180,7 @@ impl Publisher {
         ignore_refusal(self.hub.apply(task.id, &event).await)?;
         self.expected.remove(&attempt);
         if let State::Publishing { lease, .. } = &task.state {
-            self.hub.store.builder_fared(&lease.claim.builder, false, self.hub.clock.now()).await?;
+            self.hub.store.builder_fared_well(&lease.claim.builder).await?;
         }
         self.hub.repository_moved.notify_one();
         Ok(())

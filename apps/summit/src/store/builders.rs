@@ -24,6 +24,8 @@ pub struct BuilderRow {
     pub faults_in_row: u32,
     /// When the last of them was.
     pub last_fault: Moment,
+    /// What the last of them was, a sentence; empty when there was none.
+    pub last_fault_reason: String,
     /// When it was heard of last.
     pub last_seen: Option<Moment>,
     /// What it said when it attached last.
@@ -138,21 +140,34 @@ impl Store {
         Ok(())
     }
 
-    /// Notes a fault of a builder's machine, or that a build on it reached an end.
+    /// Notes a fault of a builder's machine.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn builder_fared(&self, id: &BuilderId, fault: bool, now: Moment) -> Result<(), StoreError> {
+    pub async fn builder_failed(&self, id: &BuilderId, reason: &str, now: Moment) -> Result<(), StoreError> {
         sqlx::query(
-            "UPDATE builder SET faults_in_row = CASE ?2 WHEN 0 THEN 0 ELSE faults_in_row + 1 END,
-                 last_fault = CASE ?2 WHEN 0 THEN last_fault ELSE ?3 END WHERE public_key = ?1",
+            "UPDATE builder SET faults_in_row = faults_in_row + 1, last_fault = ?2, last_fault_reason = ?3
+             WHERE public_key = ?1",
         )
         .bind(&id.0)
-        .bind(fault)
         .bind(integer(now.0))
+        .bind(reason)
         .execute(self.database.pool())
         .await
-        .during("note how a builder fared")?;
+        .during("note a fault of a builder")?;
+        Ok(())
+    }
+
+    /// Notes that a build on a builder reached an end, so that the machine works.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn builder_fared_well(&self, id: &BuilderId) -> Result<(), StoreError> {
+        sqlx::query("UPDATE builder SET faults_in_row = 0 WHERE public_key = ?1")
+            .bind(&id.0)
+            .execute(self.database.pool())
+            .await
+            .during("note that a builder works")?;
         Ok(())
     }
 }
@@ -172,6 +187,7 @@ fn builder_of(row: &SqliteRow) -> Result<BuilderRow, StoreError> {
         drained: number(row, "drained")? != 0,
         faults_in_row: u32::try_from(number(row, "faults_in_row")?).unwrap_or(u32::MAX),
         last_fault: Moment(number(row, "last_fault")?),
+        last_fault_reason: text(row, "last_fault_reason")?,
         last_seen: optional_number(row, "last_seen")?.map(Moment),
         about: json(row, "about")?,
     })

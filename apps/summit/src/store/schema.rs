@@ -69,6 +69,7 @@ CREATE TABLE builder (
     drained INTEGER NOT NULL DEFAULT 0,
     faults_in_row INTEGER NOT NULL DEFAULT 0,
     last_fault INTEGER NOT NULL DEFAULT 0,
+    last_fault_reason TEXT NOT NULL DEFAULT '',
     last_seen INTEGER,
     about TEXT NOT NULL DEFAULT '{}'
 ) STRICT;

@@ -148,10 +148,14 @@ async fn faults_of_a_builder_are_counted_until_a_build_reaches_its_end() {
     let store = &fixture.store;
     store.add_builder(&builder(), "one", NOW).await.unwrap();
     store.add_builder(&builder(), "uno", NOW).await.unwrap();
-    for (fault, expect) in [(true, 1), (true, 2), (false, 0), (true, 1)] {
-        store.builder_fared(&builder(), fault, NOW).await.unwrap();
+    for (fault, expect) in [(Some("full"), 1), (Some("cold"), 2), (None, 0), (Some("full"), 1)] {
+        match fault {
+            Some(reason) => store.builder_failed(&builder(), reason, NOW).await.unwrap(),
+            None => store.builder_fared_well(&builder()).await.unwrap(),
+        }
         assert_eq!(store.builders().await.unwrap()[0].faults_in_row, expect);
     }
+    assert_eq!(store.builders().await.unwrap()[0].last_fault_reason, "full");
     store.drain_builder("uno", true).await.unwrap();
     assert!(store.builders().await.unwrap()[0].drained);
     store.remove_builder("uno").await.unwrap();

@@ -481,6 +481,7 @@ fn builder_cards(builders: &[BuilderView], now_ms: u64) -> Markup {
                         (builder.running.len()) " of " (builder.slots) " places taken"
                         @for link in &builder.running { " · " a href=(format!("/tasks/{}", link.task)) { (link.source) } }
                     }
+                    @if let Some(fault) = &builder.fault { p { "last fault: " (fault) } }
                     p.meta {
                         @match (builder.attached_since_ms, builder.last_seen_ms) {
                             (Some(since), _) => { "for " (elapsed(since, now_ms)) }

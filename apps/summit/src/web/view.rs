@@ -173,6 +173,8 @@ pub(crate) struct BuilderView {
     pub(crate) drained: bool,
     /// Set aside after faults of its machine until then.
     pub(crate) rests_until_ms: Option<u64>,
+    /// What its last fault was, while it counts.
+    pub(crate) fault: Option<String>,
     pub(crate) architectures: Vec<String>,
     pub(crate) slots: u32,
     pub(crate) cores: u32,
@@ -352,6 +354,7 @@ impl Web {
                 last_seen_ms: row.last_seen.map(|moment| moment.0),
                 drained: row.drained,
                 rests_until_ms: rest_of(&row, now),
+                fault: (row.faults_in_row > 0).then(|| row.last_fault_reason.clone()),
                 architectures: about.architectures.clone(),
                 slots: about.slots,
                 cores: about.cores,

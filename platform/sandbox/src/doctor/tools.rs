@@ -9,6 +9,9 @@ use super::{Check, State};
 /// Room for a small root, its sources and one build. Larger packages need more, which only their recipes know.
 const FREE_BYTES_MIN: u64 = 5 << 30;
 
+/// Below this, build agents take no order unless told otherwise.
+const FREE_BYTES_NEEDED: u64 = 2 << 30;
+
 /// A tool: any of the programs will do.
 struct Tool {
     name: &'static str,
@@ -97,7 +100,8 @@ fn judge_space(directory: &Path, free_bytes: u64) -> Check {
         Check::ok(name, found)
     } else {
         let remedy = format!("have {} MiB there, or choose another directory", mebibytes(FREE_BYTES_MIN));
-        Check::lacking(name, State::Degraded, found, remedy)
+        let state = if free_bytes < FREE_BYTES_NEEDED { State::Missing } else { State::Degraded };
+        Check::lacking(name, state, found, remedy)
     }
 }
 
@@ -140,6 +144,10 @@ mod tests {
     fn room_is_judged() {
         let state = |bytes| judge_space(Path::new("/x"), bytes).state;
         assert_eq!((state(FREE_BYTES_MIN), state(FREE_BYTES_MIN - 1)), (State::Ok, State::Degraded));
+        assert_eq!(
+            (state(FREE_BYTES_NEEDED), state(FREE_BYTES_NEEDED - 1)),
+            (State::Degraded, State::Missing)
+        );
         assert!(free_space(Path::new("/no/such/place")).remedy.contains("mkdir"));
     }
 }
