@@ -260,6 +260,26 @@ impl Farm {
         format!("http://{}", SocketAddr::new(self.listen, self.ports.repository))
     }
 
+    /// How an agent elsewhere becomes part of this farm, a line each.
+    ///
+    /// # Errors
+    /// When the key of Summit cannot be read.
+    pub fn how_to_join(&self) -> Result<[String; 3], FarmError> {
+        let summit = self.data.join("summit");
+        Ok([
+            "no agent is started here; one joins in two steps:".to_owned(),
+            format!(
+                "  there  moraine avalanche run --data DIR --summit {} --summit-key {}",
+                self.address(self.ports.summit),
+                self.key("summit")?
+            ),
+            format!(
+                "  here   moraine summit builder --data {} add NAME KEY   (KEY: moraine avalanche key --data DIR, there)",
+                summit.display()
+            ),
+        ])
+    }
+
     /// What Summit says over HTTP.
     #[must_use]
     pub(crate) fn api(&self) -> SummitApi {
@@ -441,7 +461,9 @@ pub(crate) fn up(options: &FarmOptions, json: bool) -> Result<(), FarmError> {
         note(&format!("dashboard   {}", farm.dashboard_url()));
         note(&format!("repository  {}", farm.repository_url()));
         if options.agents == 0 {
-            note("no agent is started here; how one joins: moraine avalanche run --help");
+            for line in farm.how_to_join()? {
+                note(&line);
+            }
         }
     }
     while !stop.is_asked() {

@@ -228,7 +228,12 @@ fn tail(log: &Path) -> std::io::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use testkit::wait_until;
+
     use super::*;
+
+    /// Far longer than any of it takes.
+    const LIMIT: Duration = Duration::from_secs(20);
 
     fn service(folder: &Path, name: &str, script: &str) -> Service {
         Service {
@@ -246,14 +251,6 @@ mod tests {
         }
     }
 
-    fn until(what: &str, mut done: impl FnMut() -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while !done() {
-            assert!(Instant::now() < deadline, "{what} did not happen in time");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-
     #[test]
     fn pauses_grow_and_end() {
         assert_eq!(pause(1), PAUSE_FIRST);
@@ -268,7 +265,7 @@ mod tests {
         supervisor.start(service(folder.path(), "sleeper", "exec sleep 1000")).unwrap();
         let first = process(&supervisor).unwrap();
         kill_process(Pid::from_raw(i32::try_from(first).unwrap()).unwrap(), Signal::KILL).unwrap();
-        until("a new process", || {
+        wait_until("a new process", LIMIT, || {
             supervisor.look_after().unwrap();
             process(&supervisor).is_some_and(|now| now != first)
         });
@@ -280,7 +277,7 @@ mod tests {
         let mut supervisor = Supervisor::new("/bin/sh".into());
         supervisor.start(service(folder.path(), "broken", "echo no such table; exit 3")).unwrap();
         let mut error = None;
-        until("giving up", || {
+        wait_until("giving up", LIMIT, || {
             // Pauses are not what is tested here.
             for kept in &mut supervisor.kept {
                 if let State::Pausing { until } = &mut kept.state {
