@@ -264,7 +264,7 @@ impl Farm {
     ///
     /// # Errors
     /// When the key of Summit cannot be read.
-    pub fn how_to_join(&self) -> Result<[String; 3], FarmError> {
+    pub(crate) fn how_to_join(&self) -> Result<[String; 3], FarmError> {
         let summit = self.data.join("summit");
         Ok([
             "no agent is started here; one joins in two steps:".to_owned(),
