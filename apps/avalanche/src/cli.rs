@@ -115,3 +115,26 @@ fn identity(data: &Path) -> Result<Identity, Box<dyn Fault>> {
     })?;
     Ok(Identity::load_or_create(&data.join("identity.key"))?)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+
+    /// One key in 64 begins with a dash.
+    const KEY: &str = "-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+    #[test]
+    fn the_command_line_holds_together() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_key_that_begins_with_a_dash_is_no_option() {
+        for line in [&["avalanche", "run", "--summit-key", KEY][..]] {
+            let parsed = Arguments::try_parse_from(line.iter().copied());
+            assert!(parsed.is_ok(), "{}", parsed.unwrap_err());
+        }
+    }
+}

@@ -26,8 +26,8 @@ pub(crate) struct Said {
     /// Address of Summit
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) summit: Option<String>,
-    /// Public key of Summit
-    #[arg(long, value_name = "KEY")]
+    /// Public key of Summit; it may begin with a dash
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     pub(crate) summit_key: Option<String>,
     /// What the agent calls itself [default: the host name]
     #[arg(long)]

@@ -66,7 +66,8 @@ enum BuilderCommand {
     Add {
         /// Its name, for people.
         name: String,
-        /// Its public key, as `avalanche key` prints it.
+        /// Its public key, as `avalanche key` prints it. It may begin with a dash.
+        #[arg(allow_hyphen_values = true)]
         public_key: PublicKey,
     },
     /// List builders.
@@ -78,16 +79,19 @@ enum BuilderCommand {
     /// Let a builder attach no more; what it builds goes elsewhere.
     Remove {
         /// Its name or public key.
+        #[arg(allow_hyphen_values = true)]
         builder: String,
     },
     /// Give a builder no more work; what it builds goes on.
     Drain {
         /// Its name or public key.
+        #[arg(allow_hyphen_values = true)]
         builder: String,
     },
     /// Give a drained builder work again.
     Undrain {
         /// Its name or public key.
+        #[arg(allow_hyphen_values = true)]
         builder: String,
     },
 }
@@ -202,4 +206,31 @@ fn builders_text(builders: &[BuilderRow]) -> String {
         format!("{}  {}{drained}\n", builder.id, observe::printable(&builder.name))
     };
     builders.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+
+    /// One key in 64 begins with a dash.
+    const KEY: &str = "-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+    #[test]
+    fn the_command_line_holds_together() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_key_that_begins_with_a_dash_is_no_option() {
+        for line in [
+            &["summit", "builder", "add", "one", KEY][..],
+            &["summit", "builder", "remove", KEY],
+            &["summit", "builder", "drain", KEY],
+        ] {
+            let parsed = Arguments::try_parse_from(line.iter().copied());
+            assert!(parsed.is_ok(), "{}", parsed.unwrap_err());
+        }
+    }
 }

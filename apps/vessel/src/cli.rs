@@ -53,8 +53,8 @@ struct ServeArguments {
     /// Address for clients; port 0 takes any free one.
     #[arg(long, value_name = "ADDR")]
     http: Option<SocketAddr>,
-    /// Public key of the Summit that orders; `summit key` prints it.
-    #[arg(long, value_name = "KEY")]
+    /// Public key of the Summit that orders; `summit key` prints it. It may begin with a dash.
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     hub_key: Option<PublicKey>,
     /// Address under which clients reach the published tree, when it is not that of --http.
     #[arg(long, value_name = "URL")]
@@ -391,4 +391,27 @@ fn json(value: &impl Serialize) -> String {
     let mut text = serde_json::to_string(value).unwrap_or_default();
     text.push('\n');
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+
+    /// One key in 64 begins with a dash.
+    const KEY: &str = "-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+    #[test]
+    fn the_command_line_holds_together() {
+        Vessel::command().debug_assert();
+    }
+
+    #[test]
+    fn a_key_that_begins_with_a_dash_is_no_option() {
+        for line in [&["vessel", "serve", "--hub-key", KEY][..]] {
+            let parsed = Vessel::try_parse_from(line.iter().copied());
+            assert!(parsed.is_ok(), "{}", parsed.unwrap_err());
+        }
+    }
 }
