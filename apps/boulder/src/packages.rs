@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use package::{Dependency, ManifestFile, ManifestSource, PackageMeta};
+use package::{Dependency, DependencyKind, ManifestFile, ManifestSource, PackageMeta};
 use recipe::{BuildContext, PackageDefinition, Recipe};
 use regex::Regex;
 
@@ -80,8 +80,13 @@ pub fn write(job: &Job<'_>, say: &mut dyn FnMut(&str)) -> Result<Vec<Artefact>, 
     let mut artefacts = Vec::new();
     let mut metas = Vec::new();
     let mut paths = BTreeMap::new();
+    let is_never_made = |dependency: &Dependency| {
+        dependency.kind == DependencyKind::Name
+            && rules.package(&dependency.name).is_some()
+            && !pending.contains_key(dependency.name.as_str())
+    };
     for package in pending.values() {
-        let meta = describe(job, package)?;
+        let meta = describe(job, package, &is_never_made)?;
         say(&format!("package: {} ({} files)", meta.file_name(), package.files.len()));
         artefacts
             .push(write_package(job.output, &meta, &package.files, job.owners).map_err(BuildError::Emit)?);
@@ -98,7 +103,13 @@ fn lies_in(root: &Path, path: &str) -> bool {
     !relative.split('/').any(|part| part == "..") && root.join(relative).symlink_metadata().is_ok()
 }
 
-fn describe(job: &Job<'_>, package: &Pending<'_>) -> Result<PackageMeta, BuildError> {
+/// The metadata of a package. A template makes `X-devel` need `X`; where a recipe installs nothing but headers there is no
+/// `X`, and a need that nobody could ever meet is left out.
+fn describe(
+    job: &Job<'_>,
+    package: &Pending<'_>,
+    is_never_made: &dyn Fn(&Dependency) -> bool,
+) -> Result<PackageMeta, BuildError> {
     let definition = package.definition;
     let own_name = Dependency::name(&definition.name);
     let unwanted_providers = Unwanted::of(&definition.name, &definition.provides_exclude)?;
@@ -108,7 +119,10 @@ fn describe(job: &Job<'_>, package: &Pending<'_>) -> Result<PackageMeta, BuildEr
     let mut depends = package.depends.clone();
     depends.extend(definition.rundeps.iter().cloned());
     depends.retain(|dependency| {
-        !unwanted_dependencies.covers(dependency) && !provides.contains(dependency) && *dependency != own_name
+        !unwanted_dependencies.covers(dependency)
+            && !provides.contains(dependency)
+            && *dependency != own_name
+            && !is_never_made(dependency)
     });
     let recipe = job.recipe;
     let meta = PackageMeta {

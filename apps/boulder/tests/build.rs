@@ -212,3 +212,13 @@ fn a_build_sees_neither_network_nor_the_rest_of_the_machine() {
     let result = bench.build(&recipe, "output");
     assert!(result.status.success(), "{}", said(&result));
 }
+
+#[test]
+fn headers_alone_need_no_package_that_is_not_made() {
+    let Some(bench) = Bench::new() else { return };
+    let recipe = bench.recipe("install: |\n    %install_file greet.h %(installroot)%(includedir)/greet.h\n");
+    let result = bench.build(&recipe, "output");
+    assert!(result.status.success(), "{}", said(&result));
+    let name = format!("greet-devel-1.0-3-1-{}.stone", std::env::consts::ARCH);
+    assert!(bench.meta("output", &name).depends.is_empty());
+}
