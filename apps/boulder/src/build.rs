@@ -26,6 +26,7 @@ use sandbox::{IdMap, Limits, Output, Sandbox, Spec};
 use crate::analyse::elf;
 use crate::collect::{InstalledKind, collect};
 use crate::emit::Artefact;
+use crate::pages;
 use crate::root::{HostFacts, RootKind, Tree, inside, tree};
 use crate::sources::{Sources, lay_out};
 use crate::split::{self, BINUTILS, LLVM, Wishes};
@@ -145,6 +146,11 @@ pub fn build(request: &Request, say: &mut dyn FnMut(&str)) -> Result<Built, Buil
         }
     }
     split_debug(&mut runner, &recipe, toolchain, say)?;
+    if recipe.options.compressman {
+        let files = collect(&workspace.places.install).map_err(BuildError::Collect)?;
+        let count = pages::compress(&files).map_err(BuildError::Workspace)?;
+        say(&format!("compressed {count} pages"));
+    }
 
     say("packaging");
     let ids = runner.ids.take().ok_or(BuildError::NothingRan)?;

@@ -10,6 +10,7 @@ pub mod cli;
 pub mod collect;
 pub mod emit;
 pub mod packages;
+pub mod pages;
 pub mod recipe_cli;
 mod repository_argument;
 pub mod root;
