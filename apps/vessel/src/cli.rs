@@ -409,9 +409,7 @@ mod tests {
 
     #[test]
     fn a_key_that_begins_with_a_dash_is_no_option() {
-        for line in [&["vessel", "serve", "--hub-key", KEY][..]] {
-            let parsed = Vessel::try_parse_from(line.iter().copied());
-            assert!(parsed.is_ok(), "{}", parsed.unwrap_err());
-        }
+        let parsed = Vessel::try_parse_from(["vessel", "serve", "--hub-key", KEY]);
+        assert!(parsed.is_ok(), "{}", parsed.unwrap_err());
     }
 }
