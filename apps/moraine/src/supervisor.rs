@@ -21,7 +21,7 @@ const PAUSE_FIRST: Duration = Duration::from_millis(200);
 const PAUSE_LONGEST: Duration = Duration::from_secs(5);
 /// A service that ran this long starts from the first pause again.
 const STEADY: Duration = Duration::from_secs(30);
-/// Ends in a row, each before [`STEADY`], after which a service is given up.
+/// Ends in a row, each before [`STEADY`], after which a service is given up, unless it ends for want of something outside.
 const ENDS_MAX: u32 = 8;
 /// Time for a service to end by itself before it is killed.
 const GRACE: Duration = Duration::from_secs(10);
@@ -135,9 +135,11 @@ impl Supervisor {
                         source,
                     })?;
                     let Some(status) = ended else { continue };
-                    kept.ends = if now.duration_since(*since) >= STEADY { 1 } else { kept.ends + 1 };
+                    let was_steady = now.duration_since(*since) >= STEADY;
+                    kept.ends = if was_steady { 1 } else { kept.ends.saturating_add(1) };
+                    let hopeless = kept.ends >= ENDS_MAX && !is_outage(status.code());
                     let status = status.to_string();
-                    if kept.ends >= ENDS_MAX {
+                    if hopeless {
                         return Err(given_up(&kept.service, status));
                     }
                     events.push(format!("{} ended ({status}); it is started again", kept.service.name));
@@ -208,6 +210,13 @@ fn pause(ends: u32) -> Duration {
     PAUSE_FIRST.saturating_mul(1 << ends.saturating_sub(1).min(16)).min(PAUSE_LONGEST)
 }
 
+/// Whether a program ended because a disk, a network or a peer did not do its part: that may pass, so trying goes on.
+fn is_outage(exit_code: Option<i32>) -> bool {
+    let outages = Kind::ALL.into_iter().map(Kind::meaning).filter(|meaning| meaning.retry);
+    let mut codes = outages.map(|meaning| i32::from(meaning.exit_code));
+    codes.any(|code| exit_code == Some(code))
+}
+
 fn given_up(service: &Service, status: String) -> SupervisorError {
     SupervisorError::GivenUp {
         service: service.name.clone(),
@@ -256,6 +265,15 @@ mod tests {
         assert_eq!(pause(1), PAUSE_FIRST);
         assert_eq!(pause(2), PAUSE_FIRST * 2);
         assert_eq!(pause(60), PAUSE_LONGEST);
+    }
+
+    #[test]
+    fn a_full_disk_is_no_reason_to_give_up_and_a_bad_configuration_is() {
+        let unavailable = Kind::Unavailable.meaning().exit_code;
+        assert!(is_outage(Some(i32::from(unavailable))));
+        for code in [Some(0), Some(2), Some(101), None] {
+            assert!(!is_outage(code), "{code:?}");
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::time::Duration;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{Sqlite, Transaction};
+use sqlx::{Connection, Sqlite, Transaction};
 
 pub use error::{DatabaseError, During};
 pub use migration::Migration;
@@ -51,6 +51,9 @@ impl Database {
         let opened = |source| DatabaseError::Open { path: path.to_path_buf(), source };
         let pool = SqlitePoolOptions::new()
             .max_connections(CONNECTIONS_MAX)
+            // SQLite undoes a whole transaction by itself when the disk is full, which the driver does not notice: it goes
+            // on counting it, and every later transaction on that connection would fail. Another connection takes over.
+            .before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
             .connect_with(options)
             .await
             .map_err(opened)?;
@@ -232,5 +235,21 @@ mod tests {
         let error = fixture.open(&[FIRST]).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Damaged, "{error:?}");
         assert!(!error.hints().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_leaves_no_connection_behind_that_cannot_write() {
+        let fixture = Fixture::new();
+        let database = fixture.open(&[FIRST]).await.unwrap();
+        // What SQLite does by itself when a commit finds the disk full.
+        let mut write = database.write().await.unwrap();
+        sqlx::query("ROLLBACK").execute(&mut *write).await.unwrap();
+        drop(write);
+        for _ in 0..3 {
+            let mut write = database.write().await.expect("another connection takes over");
+            sqlx::query("INSERT INTO thing DEFAULT VALUES").execute(&mut *write).await.unwrap();
+            write.commit().await.unwrap();
+        }
+        assert_eq!(things(&database).await, 3);
     }
 }

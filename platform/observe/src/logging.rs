@@ -100,6 +100,8 @@ impl Tracing {
         let builder = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(io::stderr)
+            // What cannot be logged, as on a full disk, cannot be complained about there either: trying to panics.
+            .log_internal_errors(false)
             .with_ansi(Palette::of(Stream::Stderr).has_colours());
         let started = match format {
             LogFormat::Text => tracing::subscriber::set_global_default(builder.compact().finish()),

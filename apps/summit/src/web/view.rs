@@ -505,6 +505,7 @@ fn describe(view: &mut TaskView, state: &State, names: &Names) {
                 names.unplaced.get(&view.id).map_or_else(|| "is handed out next".into(), Unplaced::to_string);
             match tries.faults {
                 0 => why,
+                1 => format!("{why}; one attempt was lost by the farm"),
                 faults => format!("{why}; {faults} attempts were lost by the farm"),
             }
         }
