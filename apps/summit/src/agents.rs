@@ -189,12 +189,14 @@ async fn handle(hub: &Arc<Hub>, id: &BuilderId, message: from_agent::Message) ->
         from_agent::Message::Refused(refused) => {
             let claim = claim(id, refused.attempt_id, refused.lease_token);
             let reason = shortened(&refused.reason, MESSAGE_SIZE_BYTES_MAX);
-            if current(hub, &claim).await?.is_some() {
+            let was_held = current(hub, &claim).await?.is_some();
+            let event = Event::Declined { claim: claim.clone(), reason: reason.clone() };
+            report(hub, &claim, &event).await?;
+            match was_held {
                 // One that has no room now would decline the next order as well.
-                hub.store.builder_failed(id, &reason, hub.clock.now()).await?;
+                true => hub.store.builder_failed(id, &reason, hub.clock.now()).await,
+                false => Ok(()),
             }
-            let event = Event::Declined { claim: claim.clone(), reason };
-            report(hub, &claim, &event).await
         }
     }
 }
@@ -340,15 +342,16 @@ async fn finish(hub: &Hub, id: &BuilderId, finished: Finished) -> Result<(), Sto
             broke(farm::failure::FailureClass::HostFault, "the agent reported an end without an outcome", "")
         }
     };
-    if let Event::Broke { class, message, .. } = &event
-        && current(hub, &claim).await?.is_some()
-    {
-        match class.is_host() {
-            true => hub.store.builder_failed(id, message, hub.clock.now()).await?,
-            false => hub.store.builder_fared_well(id).await?,
+    let was_held = current(hub, &claim).await?.is_some();
+    report(hub, &claim, &event).await?;
+    // Only now: an end that could not be written down is told again, and is still one end.
+    match &event {
+        Event::Broke { class, message, .. } if was_held && class.is_host() => {
+            hub.store.builder_failed(id, message, hub.clock.now()).await
         }
+        Event::Broke { .. } if was_held => hub.store.builder_fared_well(id).await,
+        _ => Ok(()),
     }
-    report(hub, &claim, &event).await
 }
 
 /// Names and digests are checked before anything is made of them.
