@@ -5,8 +5,8 @@
 //! ```
 //!
 //! Everything of a build lies in one folder below the cache, locked while it is used and emptied when the build begins,
-//! so whatever an interrupted build left behind is gone. Artefacts appear in the output folder only at the very end, each
-//! by a rename.
+//! so whatever an interrupted build left behind is gone. Nothing appears in the output folder before every phase has
+//! succeeded, and a package appears there only when it is complete.
 
 mod failure;
 mod record;
@@ -27,7 +27,7 @@ use crate::analyse::elf;
 use crate::collect::{InstalledKind, collect};
 use crate::emit::Artefact;
 use crate::pages;
-use crate::root::{HostFacts, RootKind, Tree, inside, tree};
+use crate::root::{HostFacts, RootKind, Tree, definitions, inside, toolchain, tree};
 use crate::sources::{Sources, lay_out};
 use crate::split::{self, BINUTILS, LLVM, Wishes};
 
@@ -107,11 +107,12 @@ pub struct Built {
 pub fn build(request: &Request, say: &mut dyn FnMut(&str)) -> Result<Built, BuildError> {
     let begun = Instant::now();
     let recipe = load(&request.recipe)?;
-    let toolchain = toolchain(request.root, &recipe);
+    let host = HostFacts::look();
+    let toolchain = toolchain(request.root, &host, recipe.options.toolchain);
     let plans = recipe
         .targets(&request.architecture)
         .iter()
-        .map(|target| recipe::plan(&recipe, &context(request, &recipe, target, toolchain)))
+        .map(|target| recipe::plan(&recipe, &context(request, &host, &recipe, target, toolchain)))
         .collect::<Result<Vec<BuildPlan>, _>>()
         .map_err(BuildError::Evaluate)?;
     let workspace = Workspace::open(&request.cache, &recipe, &request.recipe)?;
@@ -129,7 +130,7 @@ pub fn build(request: &Request, say: &mut dyn FnMut(&str)) -> Result<Built, Buil
     }
     fetch_sources(request, &recipe, &workspace, say)?;
 
-    let tree = tree(request.root, &HostFacts::look(), &workspace.places, recipe.options.networking);
+    let tree = tree(request.root, &host, &workspace.places, recipe.options.networking);
     let mut runner =
         Runner { request, tree, workspace: &workspace, begun, ids: None, notices: BTreeSet::new() };
     let mut record = Record::begin(&recipe, request, &root);
@@ -157,7 +158,7 @@ pub fn build(request: &Request, say: &mut dyn FnMut(&str)) -> Result<Built, Buil
     let artefacts = crate::packages::write(
         &crate::packages::Job {
             recipe: &recipe,
-            context: &context(request, &recipe, &request.architecture, toolchain),
+            context: &context(request, &host, &recipe, &request.architecture, toolchain),
             install_root: &workspace.places.install,
             root: &workspace.places.packages,
             build_release: request.build_release,
@@ -183,27 +184,20 @@ fn load(path: &Path) -> Result<Recipe, BuildError> {
     Ok(parsed.recipe)
 }
 
-/// A host root has the compiler that the machine has; LLVM is asked for by default and often not there.
-fn toolchain(root: RootKind, recipe: &Recipe) -> Toolchain {
-    let llvm_is_there = || Path::new("/usr/bin/clang").exists() && Path::new("/usr/bin/ld.lld").exists();
-    match root {
-        RootKind::Host if recipe.options.toolchain == Toolchain::Llvm && !llvm_is_there() => Toolchain::Gnu,
-        _ => recipe.options.toolchain,
-    }
-}
-
-fn context(request: &Request, recipe: &Recipe, target: &str, toolchain: Toolchain) -> BuildContext {
-    let mut context = BuildContext {
+fn context(
+    request: &Request,
+    host: &HostFacts,
+    recipe: &Recipe,
+    target: &str,
+    toolchain: Toolchain,
+) -> BuildContext {
+    BuildContext {
         jobs: request.jobs,
         toolchain,
         source_date_epoch: request.source_date_epoch,
+        overrides: definitions(request.root, host),
         ..BuildContext::new(recipe, target)
-    };
-    if request.root == RootKind::Host {
-        // The one locale with UTF-8 that every glibc has by itself.
-        context.overrides.insert("locale".to_owned(), "C.UTF-8".to_owned());
     }
-    context
 }
 
 /// Resolves and lays out the packages of the build root.

@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use recipe::Toolchain;
 use sandbox::{Mount, Network, Root};
 
 /// Where a build finds its things inside the tree; recipes rely on these names.
@@ -78,6 +79,10 @@ pub struct HostFacts {
     pub etc: Vec<PathBuf>,
     /// What a build with network needs to find and trust other machines.
     pub network_etc: Vec<PathBuf>,
+    /// Whether gcc is there.
+    pub has_gcc: bool,
+    /// Whether dash is there, the shell that configure scripts run fastest in.
+    pub has_dash: bool,
 }
 
 impl HostFacts {
@@ -95,6 +100,8 @@ impl HostFacts {
         }
         let there = |paths: &[&str]| paths.iter().map(PathBuf::from).filter(|path| path.exists()).collect();
         facts.etc = there(&["/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d"]);
+        facts.has_gcc = Path::new("/usr/bin/gcc").exists();
+        facts.has_dash = Path::new("/usr/bin/dash").exists();
         facts.network_etc = there(&["/etc/resolv.conf", "/etc/ssl", "/etc/pki", "/etc/ca-certificates"]);
         facts
     }
@@ -110,6 +117,31 @@ const MERGED: [(&str, &str); 5] = [
     ("lib64", "usr/lib"),
     ("lib32", "usr/lib32"),
 ];
+
+/// The compilers that a build uses: in a root of packages those that the recipe asks for. On a machine of another
+/// distribution gcc comes first, whatever the recipe says: clang links there with a linker that the flags are not made for.
+#[must_use]
+pub fn toolchain(kind: RootKind, host: &HostFacts, asked: Toolchain) -> Toolchain {
+    match kind {
+        RootKind::Stones => asked,
+        RootKind::Host if host.has_gcc => Toolchain::Gnu,
+        RootKind::Host => Toolchain::Llvm,
+    }
+}
+
+/// Definitions of the macros that the kind of root replaces, by name.
+#[must_use]
+pub fn definitions(kind: RootKind, host: &HostFacts) -> BTreeMap<String, String> {
+    let mut definitions = BTreeMap::new();
+    if kind == RootKind::Host {
+        // The one locale with UTF-8 that every glibc has by itself.
+        definitions.insert("locale".to_owned(), "C.UTF-8".to_owned());
+        if !host.has_dash {
+            definitions.insert("dash".to_owned(), "/usr/bin/bash".to_owned());
+        }
+    }
+    definitions
+}
 
 /// The tree of one build.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -241,7 +273,25 @@ mod tests {
             top_level: BTreeMap::from([("lib64".into(), Some("usr/lib64".into())), ("opt-bin".into(), None)]),
             etc: vec!["/etc/alternatives".into()],
             network_etc: vec!["/etc/resolv.conf".into()],
+            has_gcc: true,
+            has_dash: true,
         }
+    }
+
+    #[test]
+    fn a_machine_builds_with_what_it_has() {
+        let bare = HostFacts { has_gcc: false, has_dash: false, ..debian() };
+        for (kind, host, asked, expected) in [
+            (RootKind::Host, debian(), Toolchain::Llvm, Toolchain::Gnu),
+            (RootKind::Host, bare.clone(), Toolchain::Gnu, Toolchain::Llvm),
+            (RootKind::Stones, debian(), Toolchain::Llvm, Toolchain::Llvm),
+            (RootKind::Stones, bare.clone(), Toolchain::Gnu, Toolchain::Gnu),
+        ] {
+            assert_eq!(toolchain(kind, &host, asked), expected);
+        }
+        assert_eq!(definitions(RootKind::Host, &bare).get("dash").map(String::as_str), Some("/usr/bin/bash"));
+        assert!(!definitions(RootKind::Host, &debian()).contains_key("dash"));
+        assert!(definitions(RootKind::Stones, &bare).is_empty());
     }
 
     fn sources(tree: &Tree) -> Vec<&Path> {
