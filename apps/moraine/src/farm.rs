@@ -238,7 +238,7 @@ impl Farm {
             ports,
             _lock: lock,
         };
-        if options.bootstrap && !farm.data.join("vessel/vessel.db").exists() {
+        if options.bootstrap && !has_published(&farm.data) {
             say("packaging this machine's C library, to begin with");
             farm.bootstrap(&program)?;
         }
@@ -486,6 +486,12 @@ fn words<'a>(words: &'a [&'a str]) -> impl Iterator<Item = OsString> + 'a {
     words.iter().map(OsString::from)
 }
 
+/// Whether the repository of the farm has anything. Its pointer is the last thing that a first publication makes, so one
+/// that was interrupted is begun again, which changes nothing where it had come far enough.
+fn has_published(data: &Path) -> bool {
+    data.join("vessel/public").join(CHANNEL).join("moss-root-index.json").exists()
+}
+
 /// The ports of the last start, or free ones; those that were asked for in any case.
 fn ports(data: &Path, options: &FarmOptions) -> Result<Ports, FarmError> {
     let file = data.join("ports.json");
@@ -529,6 +535,16 @@ mod tests {
             bootstrap: false,
             mirrors: Vec::new(),
         }
+    }
+
+    #[test]
+    fn a_first_publication_that_was_interrupted_is_begun_again() {
+        let folder = tempfile::tempdir().unwrap();
+        fs_err::create_dir_all(folder.path().join("vessel/public/main/history")).unwrap();
+        fs_err::write(folder.path().join("vessel/vessel.db"), "").unwrap();
+        assert!(!has_published(folder.path()));
+        fs_err::write(folder.path().join("vessel/public/main/moss-root-index.json"), "{}").unwrap();
+        assert!(has_published(folder.path()));
     }
 
     #[test]
