@@ -3,7 +3,7 @@
 //! A recipe that cannot be read is kept with its place and its problem, and stops no other. What did not change since
 //! the last commit is not read again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::Cursor;
 
 use farm::catalogue::{Catalogue, ManifestEntry, RecipeEntry, Unreadable};
@@ -195,6 +195,7 @@ fn entry_of(path: &str, text: &[u8], manifest: Option<&[u8]>) -> Result<RecipeEn
         content: String::new(),
         packages: recipe.packages.iter().map(|(name, _)| expand(name.as_str(), &recipe)).collect(),
         build_depends: recipe.all_build_depends(),
+        run_depends: BTreeSet::new(),
         source: recipe.name,
         version: recipe.version,
         release: recipe.release,
@@ -217,6 +218,7 @@ fn manifest_of(bytes: &[u8]) -> Result<ManifestEntry, String> {
         entry.release = entry.release.max(package.release);
         entry.packages.insert(package.name.clone());
         entry.provides.extend(package.provides.iter().cloned());
+        entry.depends.extend(package.depends.iter().cloned());
     }
     Ok(entry)
 }

@@ -110,6 +110,8 @@ pub(crate) fn read(
         release: package.release,
         build_release: package.build_release,
         provides: package.provides,
+        depends: package.depends,
+        download_size_bytes: package.download_size_bytes.unwrap_or(0),
     });
     Ok(RepositoryState { history, published: Published::new(packages) })
 }

@@ -28,6 +28,8 @@ pub struct RecipeEntry {
     pub packages: Vec<String>,
     /// Everything that must be there to build and to check it.
     pub build_depends: BTreeSet<Dependency>,
+    /// What the recipe itself says its packages need at run time; its manifest knows more.
+    pub run_depends: BTreeSet<Dependency>,
     /// What its manifest for the wanted architecture says; none when there is no manifest yet.
     pub manifest: Option<ManifestEntry>,
 }
@@ -41,6 +43,8 @@ pub struct ManifestEntry {
     pub packages: BTreeSet<String>,
     /// Everything that those packages offer.
     pub provides: BTreeSet<Dependency>,
+    /// Everything that those packages need at run time.
+    pub depends: BTreeSet<Dependency>,
 }
 
 /// A recipe that cannot be used.
@@ -144,6 +148,7 @@ pub(crate) mod tests {
             release: 1,
             packages: Vec::new(),
             build_depends: needs.iter().map(|need| need.parse().unwrap()).collect(),
+            run_depends: BTreeSet::new(),
             manifest: None,
         }
     }
@@ -166,6 +171,7 @@ pub(crate) mod tests {
             release: 1,
             packages: ["zlib", "zlib-devel", "zlib-dbginfo"].map(String::from).into(),
             provides: ["pkgconfig(zlib)".parse().unwrap()].into(),
+            depends: BTreeSet::new(),
         });
         assert_eq!(entry.promised_packages(), ["zlib", "zlib-devel"]);
         assert!(entry.offers().contains(&"pkgconfig(zlib)".parse().unwrap()));

@@ -296,6 +296,7 @@ pub(crate) mod tests {
             release: 1,
             packages: ["zlib".to_owned()].into(),
             provides: ["pkgconfig(zlib)".parse().unwrap()].into(),
+            depends: BTreeSet::new(),
         });
         let recipes = [
             recipe("ncurses", &[]),

@@ -115,7 +115,7 @@ mod tests {
         let manifest = manifest.map(|packages| ManifestEntry {
             release,
             packages: packages.iter().map(|&name| name.to_owned()).collect(),
-            provides: Default::default(),
+            ..ManifestEntry::default()
         });
         RecipeEntry { release, manifest, ..recipe("zlib", &[]) }
     }

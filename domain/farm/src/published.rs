@@ -19,6 +19,10 @@ pub struct PublishedPackage {
     pub build_release: u64,
     /// What it offers, besides its name.
     pub provides: BTreeSet<Dependency>,
+    /// What it needs at run time.
+    pub depends: BTreeSet<Dependency>,
+    /// Bytes that somebody who installs it fetches.
+    pub download_size_bytes: u64,
 }
 
 /// The newest published build of one source.
@@ -123,6 +127,8 @@ pub(crate) mod tests {
             release,
             build_release: 1,
             provides: provides.iter().map(|text| text.parse().unwrap()).collect(),
+            depends: BTreeSet::new(),
+            download_size_bytes: 1000,
         }
     }
 
