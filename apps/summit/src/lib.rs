@@ -20,6 +20,7 @@ mod git;
 mod hub;
 pub mod logs;
 mod publisher;
+pub mod recipes;
 mod repository_state;
 mod sessions;
 pub mod store;
