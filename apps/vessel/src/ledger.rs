@@ -12,8 +12,10 @@ use database::{Database, DatabaseError, During, Migration};
 use crate::digest::Sha256;
 use crate::expectation::{Artefact, ArtefactKind, Expectation};
 
-const MIGRATIONS: &[Migration] =
-    &[Migration { number: 1, name: "ledger", sql: include_str!("../migrations/0001_ledger.sql") }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { number: 1, name: "ledger", sql: include_str!("../migrations/0001_ledger.sql") },
+    Migration { number: 2, name: "output", sql: include_str!("../migrations/0002_output.sql") },
+];
 
 /// The stream that follows every landing.
 pub(crate) const VOLATILE: &str = "volatile";
@@ -61,7 +63,7 @@ pub(crate) struct NewHistory {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum AttemptState {
     Expected,
-    Landed { history: String, remarks: String },
+    Landed { history: String, remarks: String, output: Option<Sha256> },
     Refused { reason: String },
 }
 
@@ -195,6 +197,15 @@ impl Ledger {
         let mut write = self.database.write().await?;
         mark_landed(&mut write, attempt_id, history, "everything was published before").await?;
         write.commit().await.during("land an attempt")
+    }
+
+    /// Keeps what an attempt yielded, by [`crate::output::output_digest`].
+    pub(crate) async fn note_output(&self, attempt_id: u64, output: Sha256) -> Result<(), DatabaseError> {
+        const ACTION: &str = "note what an attempt yielded";
+        let mut write = self.database.write().await?;
+        let query = sqlx::query("UPDATE attempt SET output = ? WHERE attempt_id = ?");
+        query.bind(output.to_string()).bind(column(attempt_id)).execute(&mut *write).await.during(ACTION)?;
+        write.commit().await.during(ACTION)
     }
 
     /// Ends an attempt that can never land.
@@ -339,7 +350,10 @@ fn attempt(row: &SqliteRow, artefacts: &[SqliteRow]) -> Result<Attempt, Database
     let reason = text(row, "reason")?;
     let state = match text(row, "state")?.as_str() {
         "expected" => AttemptState::Expected,
-        "landed" => AttemptState::Landed { history: text(row, "history_id")?, remarks: reason },
+        "landed" => {
+            let output = text(row, "output")?.parse().ok();
+            AttemptState::Landed { history: text(row, "history_id")?, remarks: reason, output }
+        }
         "refused" => AttemptState::Refused { reason },
         other => return Err(damaged(format!("state {other:?}"))),
     };
@@ -465,8 +479,11 @@ mod tests {
         ledger.record(&new(2, Some(1), Some(8))).await.unwrap_err();
         assert_eq!(ledger.streams("main").await.unwrap(), BTreeMap::from([(VOLATILE.to_owned(), 1)]));
 
+        let yielded = Sha256::of(b"what it yielded");
+        ledger.note_output(7, yielded).await.unwrap();
         assert_eq!(ledger.record(&new(2, Some(1), Some(7))).await.unwrap(), Recorded::Done);
-        let landed = AttemptState::Landed { history: "2-aaaa".into(), remarks: "fine".into() };
+        let output = Some(yielded);
+        let landed = AttemptState::Landed { history: "2-aaaa".into(), remarks: "fine".into(), output };
         assert_eq!(ledger.attempt(7).await.unwrap().unwrap().state, landed);
         let ids: Vec<_> =
             ledger.histories("main").await.unwrap().into_iter().map(|history| history.id).collect();

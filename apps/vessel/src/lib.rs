@@ -19,6 +19,7 @@ mod folder;
 mod format;
 mod http;
 mod ledger;
+mod output;
 mod publisher;
 pub mod serve;
 mod service;

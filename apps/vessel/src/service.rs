@@ -131,14 +131,17 @@ impl Vessel for Service {
     async fn landing(&self, request: Request<LandingRequest>) -> Result<Response<LandingReply>, Status> {
         self.check_hub(&request)?;
         let landed = self.publisher.landing(request.into_inner().attempt_id).await.map_err(status)?;
-        let (state, history, reason) = match landed {
-            LandingStatus::Unknown => (LandingState::Unknown, String::new(), String::new()),
-            LandingStatus::Expected => (LandingState::Expected, String::new(), String::new()),
-            LandingStatus::Receiving => (LandingState::Receiving, String::new(), String::new()),
-            LandingStatus::Landed { history, remarks } => (LandingState::Landed, history, remarks),
-            LandingStatus::Refused { reason } => (LandingState::Refused, String::new(), reason),
-        };
-        Ok(Response::new(LandingReply { state: state.into(), history, reason }))
+        let state = |state: LandingState| LandingReply { state: state.into(), ..LandingReply::default() };
+        Ok(Response::new(match landed {
+            LandingStatus::Unknown => state(LandingState::Unknown),
+            LandingStatus::Expected => state(LandingState::Expected),
+            LandingStatus::Receiving => state(LandingState::Receiving),
+            LandingStatus::Landed { history, remarks: reason, output } => {
+                let output = output.map(|digest| digest.to_string()).unwrap_or_default();
+                LandingReply { history, reason, output, ..state(LandingState::Landed) }
+            }
+            LandingStatus::Refused { reason } => LandingReply { reason, ..state(LandingState::Refused) },
+        }))
     }
 
     async fn offset(&self, request: Request<OffsetRequest>) -> Result<Response<OffsetReply>, Status> {

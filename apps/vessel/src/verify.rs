@@ -12,7 +12,7 @@ use std::{io, thread};
 
 use fault::{Fault, Kind};
 use package::{MetaError, PackageMeta};
-use stone::{Discard, FileType, Limits, ReadError};
+use stone::{Discard, Entry, FileType, Limits, ReadError};
 
 use crate::admission::Package;
 use crate::digest::Sha256;
@@ -114,6 +114,10 @@ impl Fault for VerifyError {
 /// # Errors
 /// The first thing that is wrong with it.
 pub fn read_package(path: &Path, file: &str) -> Result<Package, VerifyError> {
+    Ok(read_with_layout(path, file)?.0)
+}
+
+fn read_with_layout(path: &Path, file: &str) -> Result<(Package, Vec<Entry>), VerifyError> {
     let disk = |source| VerifyError::Disk { file: file.to_owned(), source };
     let sha256 = Sha256::of_file(path).map_err(disk)?;
     let source = fs_err::File::open(path).map_err(disk)?;
@@ -129,15 +133,20 @@ pub fn read_package(path: &Path, file: &str) -> Result<Package, VerifyError> {
     };
     let meta = PackageMeta::from_records(records)
         .map_err(|source| VerifyError::Meta { file: file.to_owned(), source: Box::new(source) })?;
-    Ok(Package { meta, sha256, size_bytes })
+    Ok((Package { meta, sha256, size_bytes }, stone.layout))
 }
 
-/// Reads the announced package at `path`: as [`read_package`], and it must be called as it is, and be what was announced.
+/// Reads the announced package at `path`, and what it puts below `/usr`: as [`read_package`], and it must be called as
+/// it is, and be what was announced.
 ///
 /// # Errors
 /// The first thing that is wrong with it.
-pub(crate) fn read_announced(path: &Path, file: &str, announced: Sha256) -> Result<Package, VerifyError> {
-    let package = read_package(path, file)?;
+pub(crate) fn read_announced(
+    path: &Path,
+    file: &str,
+    announced: Sha256,
+) -> Result<(Package, Vec<Entry>), VerifyError> {
+    let (package, layout) = read_with_layout(path, file)?;
     if package.sha256 != announced {
         return Err(VerifyError::OtherBytes { file: file.to_owned(), announced, found: package.sha256 });
     }
@@ -145,7 +154,7 @@ pub(crate) fn read_announced(path: &Path, file: &str, announced: Sha256) -> Resu
     if inside != file {
         return Err(VerifyError::OtherName { file: file.to_owned(), inside });
     }
-    Ok(package)
+    Ok((package, layout))
 }
 
 /// Reads many packages at once, on as many threads as the machine has processors; in the order of `paths`.

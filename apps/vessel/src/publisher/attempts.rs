@@ -13,6 +13,7 @@ use crate::digest::Sha256;
 use crate::durable;
 use crate::expectation::{Artefact, ArtefactKind, Expectation};
 use crate::ledger::{Attempt, AttemptState};
+use crate::output::{Content, output_digest};
 use crate::staging::{Announced, Staging};
 use crate::tree::{Step, TreeError};
 use crate::verify;
@@ -27,7 +28,7 @@ pub(crate) enum LandingStatus {
     Unknown,
     Expected,
     Receiving,
-    Landed { history: String, remarks: String },
+    Landed { history: String, remarks: String, output: Option<Sha256> },
     Refused { reason: String },
 }
 
@@ -86,10 +87,10 @@ impl Publisher {
     pub(crate) async fn landing(&self, attempt_id: u64) -> Result<LandingStatus, PublishError> {
         let Some(attempt) = self.ledger.attempt(attempt_id).await? else { return Ok(LandingStatus::Unknown) };
         Ok(match attempt.state {
-            AttemptState::Landed { history, remarks } => {
+            AttemptState::Landed { history, remarks, output } => {
                 // What Summit is told to be published can be read by whoever it tells.
                 self.current(&attempt.expectation.channel).await?;
-                LandingStatus::Landed { history, remarks }
+                LandingStatus::Landed { history, remarks, output }
             }
             AttemptState::Refused { reason } => LandingStatus::Refused { reason },
             AttemptState::Expected if self.staging.folder(attempt_id).exists() => LandingStatus::Receiving,
@@ -222,7 +223,9 @@ impl Publisher {
         // Never closed.
         let _place = self.verifications.acquire().await.ok();
         let (this, wanted) = (Arc::clone(self), Arc::clone(order));
-        let packages = blocking(move || read_announced(&this.staging, &wanted)).await?;
+        let contents = blocking(move || read_announced(&this.staging, &wanted)).await?;
+        self.ledger.note_output(attempt_id, contents.output).await?;
+        let packages = contents.packages;
         let channel = self.channel(&order.channel)?;
         // Said before records are kept; said again, on the snapshot that counts, when it lands.
         land(&channel.state.lock().await.snapshot, &packages, Scope::Order(order))?;
@@ -279,12 +282,22 @@ fn check_complete(staging: &Staging, order: &Expectation) -> Result<(), PublishE
     Ok(())
 }
 
-fn read_announced(staging: &Staging, order: &Expectation) -> Result<Vec<Package>, PublishError> {
-    let read = |artefact: &Artefact| {
+/// The packages of an order, and what they are to others.
+struct Verified {
+    packages: Vec<Package>,
+    output: Sha256,
+}
+
+fn read_announced(staging: &Staging, order: &Expectation) -> Result<Verified, PublishError> {
+    let mut packages = Vec::new();
+    let mut contents = Vec::new();
+    for artefact in order.packages() {
         let path: PathBuf = staging.complete(order.attempt_id, artefact.sha256);
-        Ok(verify::read_announced(&path, &artefact.name, artefact.sha256)?)
-    };
-    order.packages().map(read).collect()
+        let (package, layout) = verify::read_announced(&path, &artefact.name, artefact.sha256)?;
+        contents.push(Content { meta: package.meta.clone(), layout });
+        packages.push(package);
+    }
+    Ok(Verified { packages, output: output_digest(&contents) })
 }
 
 fn first_difference(new: &Expectation, known: &Expectation) -> Option<&'static str> {

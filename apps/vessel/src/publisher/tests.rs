@@ -143,10 +143,19 @@ async fn a_landing_publishes_and_its_repetition_changes_nothing() {
     assert!(id.starts_with("2-"), "{id}");
     assert_eq!(read_as_a_client(data.path()), Some((id.clone(), vec!["a@2".into()])));
     assert!(files(&data.path().join("staging")).is_empty());
-    assert_eq!(
-        publisher.landing(3).await.unwrap(),
-        LandingStatus::Landed { history: id.clone(), remarks: String::new() }
-    );
+    let output = |attempt_id| {
+        let publisher = &publisher;
+        async move {
+            match publisher.landing(attempt_id).await.unwrap() {
+                LandingStatus::Landed { output, remarks, .. } => (output, remarks),
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    let (of_first, of_again, of_second) = (output(1).await, output(2).await, output(3).await);
+    assert!(of_first.0.is_some() && of_first.0 == of_again.0, "the same build again yields the same");
+    assert_ne!(of_first.0, of_second.0);
+    assert_eq!(of_second.1, "", "nothing to look at");
     assert_eq!(files(&data.path().join("records")).len(), 2, "manifests are kept");
     publisher.close().await;
     drop(publisher);

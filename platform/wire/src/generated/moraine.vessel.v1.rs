@@ -61,6 +61,10 @@ pub struct LandingReply {
     /// Why, when refused; what to look at, when landed.
     #[prost(string, tag = "3")]
     pub reason: ::prost::alloc::string::String,
+    /// What the packages are to others, as 64 hexadecimal digits: the same for two builds of the same thing, whatever
+    /// their releases. Empty unless landed.
+    #[prost(string, tag = "4")]
+    pub output: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct OffsetRequest {
