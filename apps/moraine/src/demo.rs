@@ -11,13 +11,14 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use fault::{Fault, Kind};
+use fetch::{Client, Found, Offer, OfferError};
 use observe::OutputError;
+use repository::{Identifier, RepositorySource, Version};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::examples::{self, ExamplesError, Programme};
 use crate::farm::{CHANNEL, Farm, FarmError, FarmOptions, TICK};
-use crate::published::{PublishedError, published};
 use crate::signals::Stop;
 use crate::summit_api::{ApiError, Attempt, Task};
 use crate::watch::{RowState, Watch};
@@ -71,7 +72,13 @@ pub(crate) enum DemoError {
     Api(#[from] ApiError),
     /// The published tree cannot be read.
     #[error(transparent)]
-    Published(#[from] PublishedError),
+    Offer(#[from] OfferError),
+    /// The channel has nothing, although everything landed.
+    #[error("cannot find anything in channel {CHANNEL} of {url}")]
+    Nothing {
+        /// Address of the published tree.
+        url: String,
+    },
     /// Summit made nothing of the recipes.
     #[error("cannot build the example recipes: Summit made no task of them within {} s", FIRST_TASK_LIMIT.as_secs())]
     NoTasks,
@@ -107,7 +114,8 @@ impl Fault for DemoError {
             DemoError::Examples(error) => error.kind(),
             DemoError::Farm(error) => error.kind(),
             DemoError::Api(error) => error.kind(),
-            DemoError::Published(error) => error.kind(),
+            DemoError::Offer(error) => error.kind(),
+            DemoError::Nothing { .. } => Kind::Damaged,
             DemoError::NoTasks | DemoError::Failed { .. } => Kind::Unavailable,
             DemoError::Output(error) => error.kind(),
         }
@@ -118,7 +126,7 @@ impl Fault for DemoError {
             DemoError::Examples(error) => error.hints(),
             DemoError::Farm(error) => error.hints(),
             DemoError::Api(error) => error.hints(),
-            DemoError::Published(error) => error.hints(),
+            DemoError::Offer(error) => error.hints(),
             DemoError::Failed { folder, .. } => vec![format!("everything is kept in {}", folder.display())],
             DemoError::NotEmpty { .. } => vec!["name a new folder with --keep".into()],
             _ => Vec::new(),
@@ -303,7 +311,7 @@ impl Stage<'_> {
             }
         }
         begun.sort_unstable();
-        let tree = published(&farm.repository_url(), CHANNEL)?;
+        let tree = offered(&farm.repository_url())?;
         let packages = tree
             .packages
             .into_iter()
@@ -322,7 +330,7 @@ impl Stage<'_> {
         Ok(Outcome {
             packages,
             build_order: begun.into_iter().map(|(_, source)| source.to_owned()).collect(),
-            history: tree.history,
+            history: tree.history.map(|history| history.to_string()).unwrap_or_default(),
             installed: Vec::new(),
             ran: Vec::new(),
             seconds: 0.0,
@@ -441,4 +449,19 @@ impl Stage<'_> {
 #[expect(clippy::cast_precision_loss, reason = "milliseconds of one build are far below 2^52")]
 fn build_seconds(attempt: &Attempt) -> f64 {
     attempt.built_ms.map_or(0.0, |built| built.saturating_sub(attempt.assigned_ms) as f64 / 1000.0)
+}
+/// What `stream/volatile` of the channel has now, read as any client reads it.
+fn offered(base_url: &str) -> Result<Offer, DemoError> {
+    let nothing = || DemoError::Nothing { url: base_url.to_owned() };
+    let name = |name: &str| name.parse::<Identifier>().map_err(|_| nothing());
+    let source = RepositorySource::Versioned {
+        base_uri: base_url.to_owned(),
+        channel: name(CHANNEL)?,
+        version: Version::Stream(name("volatile")?),
+        arch: std::env::consts::ARCH.to_owned(),
+    };
+    match Client::default().offer(&source, None)? {
+        Found::Offer(offer) => Ok(offer),
+        Found::Nothing | Found::Unchanged => Err(nothing()),
+    }
 }

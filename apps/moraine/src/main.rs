@@ -6,7 +6,6 @@ mod demo;
 mod doctor;
 mod examples;
 mod farm;
-mod published;
 mod signals;
 mod summit_api;
 mod supervisor;

@@ -1,77 +1,58 @@
-//! What the channel has, read from the published tree as any client reads it.
+//! What a channel has, read from the published tree as any client reads it.
 
-use std::io::Cursor;
+use std::sync::Arc;
 
 use farm::published::{Published, PublishedPackage};
 use fault::{Fault, Kind};
-use fetch::{Body, Client, HttpError, Validators};
-use repository::{Identifier, Index, IndexError, RootIndex, RootIndexError, Version, layout};
-
-/// The largest index that is read: ten times that of AerynOS with 4,000 packages.
-const INDEX_SIZE_BYTES_MAX: u64 = 64 << 20;
+use fetch::{Client, Found, OfferError};
+use package::PackageMeta;
+use repository::{Identifier, IdentifierError, RepositorySource, Version};
 
 /// What the channel has.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RepositoryState {
     /// The newest history; none before anything was published.
-    pub history: Option<String>,
-    /// Its packages.
-    pub published: Published,
+    pub history: Option<Identifier>,
+    /// Its packages; thousands, and shared by everybody who looks.
+    pub published: Arc<Published>,
 }
 
 /// Why it cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum RepositoryStateError {
-    /// The server does not give it.
-    #[error("cannot read the repository")]
-    Http {
-        /// Why.
-        source: Box<HttpError>,
-    },
-    /// The root index is not what it must be.
-    #[error("cannot understand the root index at {url}")]
-    RootIndex {
-        /// Its address.
-        url: String,
-        /// Why.
-        source: RootIndexError,
-    },
-    /// The index is not what it must be.
-    #[error("cannot understand the index at {url}")]
-    Index {
-        /// Its address.
-        url: String,
-        /// Why.
-        source: Box<IndexError>,
-    },
-    /// The root index contradicts itself, or a name in the configuration is none.
-    #[error("cannot find stream/volatile of channel {channel:?}: {why}")]
-    Stream {
-        /// The channel.
-        channel: String,
-        /// What is wrong.
-        why: String,
+    /// The published tree does not give it.
+    #[error(transparent)]
+    Offer(#[from] OfferError),
+    /// The configuration names what cannot be a channel or a version.
+    #[error("cannot use {name:?} as the name of a channel or version")]
+    Name {
+        /// What it names.
+        name: String,
+        /// What is wrong with it.
+        source: IdentifierError,
     },
 }
 
 impl Fault for RepositoryStateError {
     fn kind(&self) -> Kind {
         match self {
-            RepositoryStateError::Http { source } => source.kind(),
-            RepositoryStateError::RootIndex { .. } | RepositoryStateError::Index { .. } => Kind::Damaged,
-            RepositoryStateError::Stream { .. } => Kind::Damaged,
+            RepositoryStateError::Offer(error) => error.kind(),
+            RepositoryStateError::Name { source, .. } => source.kind(),
         }
     }
 
     fn hints(&self) -> Vec<String> {
-        match self {
-            RepositoryStateError::Http { source } => source.hints(),
-            _ => vec!["check vessel.public_url in the configuration".into()],
-        }
+        let mut hints = match self {
+            RepositoryStateError::Offer(error) => error.hints(),
+            RepositoryStateError::Name { .. } => Vec::new(),
+        };
+        hints.push("check vessel.public_url in the configuration".into());
+        hints
     }
 }
 
 /// Reads the newest state of `channel` below `base_url` for `architecture`. Waits for the network: not for an async task.
+/// What is known already is not fetched again.
 ///
 /// # Errors
 /// When it cannot be had or understood. No root index at all means that nothing was published yet.
@@ -80,30 +61,31 @@ pub(crate) fn read(
     base_url: &str,
     channel: &str,
     architecture: &str,
+    known: &RepositoryState,
 ) -> Result<RepositoryState, RepositoryStateError> {
-    let stream = |why: String| RepositoryStateError::Stream { channel: channel.to_owned(), why };
-    let channel_id: Identifier = channel.parse().map_err(|error| stream(format!("{error}")))?;
-    let base_url = base_url.trim_end_matches('/');
-    let root_url = format!("{base_url}/{}", layout::root_index_path(&channel_id));
-    let Some(bytes) = get(client, &root_url)? else { return Ok(RepositoryState::default()) };
-    let root = RootIndex::from_json(&bytes)
-        .map_err(|source| RepositoryStateError::RootIndex { url: root_url.clone(), source })?;
-    let version: Version = "stream/volatile".parse().map_err(|error| stream(format!("{error}")))?;
-    let Version::Stream(name) = &version else { return Err(stream("it is no stream".into())) };
-    if !root.streams.contains_key(name) {
-        return Ok(RepositoryState::default());
-    }
-    let resolved = root.resolve(&version).map_err(|error| stream(error.to_string()))?;
-    let index_url =
-        format!("{base_url}/{}", layout::history_index_path(&channel_id, &resolved.history, architecture));
-    let history = Some(resolved.history.to_string());
-    // A history without this architecture has no index for it.
-    let Some(bytes) = get(client, &index_url)? else {
-        return Ok(RepositoryState { history, published: Published::default() });
+    let name = |name: &str| {
+        let parsed: Result<Identifier, _> = name.parse();
+        parsed.map_err(|source| RepositoryStateError::Name { name: name.to_owned(), source })
     };
-    let index = Index::read(Cursor::new(bytes), &Index::limits())
-        .map_err(|source| RepositoryStateError::Index { url: index_url, source: Box::new(source) })?;
-    let packages = index.into_packages().into_iter().map(|package| PublishedPackage {
+    let source = RepositorySource::Versioned {
+        base_uri: base_url.trim_end_matches('/').to_owned(),
+        channel: name(channel)?,
+        version: Version::Stream(name("volatile")?),
+        arch: architecture.to_owned(),
+    };
+    Ok(match client.offer(&source, known.history.as_ref())? {
+        Found::Nothing => RepositoryState::default(),
+        Found::Unchanged => known.clone(),
+        Found::Offer(offer) => RepositoryState {
+            history: offer.history,
+            published: Arc::new(Published::new(offer.packages.into_iter().map(published))),
+        },
+    })
+}
+
+/// What the farm has to know of a package.
+pub(crate) fn published(package: PackageMeta) -> PublishedPackage {
+    PublishedPackage {
         name: package.name,
         source: package.source_id,
         version: package.version,
@@ -112,16 +94,5 @@ pub(crate) fn read(
         provides: package.provides,
         depends: package.depends,
         download_size_bytes: package.download_size_bytes.unwrap_or(0),
-    });
-    Ok(RepositoryState { history, published: Published::new(packages) })
-}
-
-/// What is at `url`; none when there is nothing.
-fn get(client: &Client, url: &str) -> Result<Option<Vec<u8>>, RepositoryStateError> {
-    match client.get(url, &Validators::default(), INDEX_SIZE_BYTES_MAX) {
-        Ok(Body::Bytes { bytes, .. }) => Ok(Some(bytes)),
-        Ok(Body::NotModified) => Ok(None),
-        Err(error) if error.kind() == Kind::NotFound => Ok(None),
-        Err(source) => Err(RepositoryStateError::Http { source: Box::new(source) }),
     }
 }

@@ -138,7 +138,7 @@ async fn look(
     };
     let landings = hub.landings();
     let read_from = hub.clock.now();
-    let repository = read_repository(hub, client).await?;
+    let repository = read_repository(hub, client, Arc::clone(&before)).await?;
     let graph = Graph::new(&discovery.catalogue, &repository.published, hub.config.project.host_provides);
     let new_tasks = make_tasks(hub, &discovery, &repository, read_from).await?;
     let report = LookReport {
@@ -169,7 +169,11 @@ async fn look(
     Ok(report)
 }
 
-async fn read_repository(hub: &Arc<Hub>, client: &Client) -> Result<RepositoryState, LookError> {
+async fn read_repository(
+    hub: &Arc<Hub>,
+    client: &Client,
+    known: Arc<World>,
+) -> Result<RepositoryState, LookError> {
     let (hub, client) = (Arc::clone(hub), client.clone());
     let reading = tokio::task::spawn_blocking(move || {
         let project = &hub.config.project;
@@ -178,6 +182,7 @@ async fn read_repository(hub: &Arc<Hub>, client: &Client) -> Result<RepositorySt
             &hub.config.vessel.public_url,
             &project.channel,
             &project.architecture,
+            &known.repository,
         )
     });
     Ok(reading.await.map_err(|_| LookError::Stopping)??)

@@ -18,6 +18,7 @@ mod command;
 mod debian;
 mod digest;
 mod git;
+mod offer;
 mod part;
 
 pub use address::{AddressError, redacted};
@@ -27,4 +28,5 @@ pub use command::CommandError;
 pub use debian::{DebianError, DebianSources, DebianTarball};
 pub use digest::{Digest, DigestError};
 pub use git::{CommitId, GitError, GitMirror, GitMirrors};
+pub use offer::{Found, INDEX_BYTES_MAX, Offer, OfferError};
 pub use part::{FinishedPart, PartError, PartFile};

@@ -262,7 +262,7 @@ impl Web {
             trouble: world.trouble.clone(),
             repository_url: hub.config.vessel.public_url.clone(),
             channel: hub.config.project.channel.clone(),
-            history: world.repository.history.clone(),
+            history: world.repository.history.as_ref().map(ToString::to_string),
             published_packages: world.repository.published.len(),
             recipes: world.catalogue.recipes().len(),
             unreadable: world.catalogue.unreadable().len(),

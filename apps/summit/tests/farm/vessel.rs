@@ -137,7 +137,7 @@ impl Vessel for FakeVessel {
             (None, Some(_)) => (LandingState::Expected, String::new()),
             (None, None) => (LandingState::Unknown, String::new()),
         };
-        Ok(Response::new(LandingReply { state: found.into(), history, reason: String::new() }))
+        Ok(Response::new(LandingReply { state: found.into(), history, ..LandingReply::default() }))
     }
 
     async fn commit(&self, request: Request<CommitRequest>) -> Result<Response<CommitReply>, Status> {
