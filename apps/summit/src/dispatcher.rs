@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use farm::ids::{BuilderId, TaskId};
 use farm::readiness::{OpenTask, judge};
-use farm::schedule::{Builder, Candidate, Schedule, assign};
+use farm::schedule::{
+    ASSUMED_MS, Assignment, Builder, Candidate, Needs, Policy, Running, Scheduler, Unplaced,
+};
 use farm::task::{Event, Phase, State};
 use wire::PublicKey;
 use wire::summit::{Limits, Order, Repository, RootIndex, repository, to_agent};
@@ -149,7 +151,7 @@ async fn hand_out(hub: &Hub, world: &World) -> Result<(), StoreError> {
         return Ok(());
     }
     let now = hub.clock.now();
-    for given in plan_assignments(hub, world, &ready).await?.assignments {
+    for given in plan_assignments(hub, world, &ready).await?.0 {
         let until = now.after(hub.config.lease());
         let result = hub.store.assign(given.task, &given.builder, until, &given.why, now).await;
         match result {
@@ -172,52 +174,74 @@ pub(crate) async fn plan_assignments(
     hub: &Hub,
     world: &World,
     ready: &[TaskRow],
-) -> Result<Schedule, StoreError> {
-    let heights: HashMap<&str, usize> = world
+) -> Result<(Vec<Assignment>, Vec<(TaskId, Unplaced)>), StoreError> {
+    let heights: HashMap<&str, u64> = world
         .catalogue
         .recipes()
         .iter()
         .zip(world.graph.nodes())
-        .map(|(recipe, node)| (recipe.path.as_str(), node.height))
+        .map(|(recipe, node)| (recipe.path.as_str(), u64::try_from(node.height).unwrap_or(u64::MAX)))
         .collect();
-    let candidates = ready.iter().filter_map(|task| {
-        let State::Ready { since, tries } = &task.state else { return None };
-        Some(Candidate {
+    let mut scheduler = Scheduler::new(Policy::CriticalPath);
+    for task in ready {
+        let State::Ready { since, tries } = &task.state else { continue };
+        let height = heights.get(task.recipe_path.as_str()).copied().unwrap_or(1);
+        scheduler.offer(Candidate {
             task: task.id,
-            architecture: task.architecture.clone(),
-            height: heights.get(task.recipe_path.as_str()).copied().unwrap_or(1),
+            needs: Arc::new(Needs { architecture: task.architecture.clone(), ..Needs::default() }),
+            priority: farm::schedule::Priority::Normal,
+            path_ms: height.saturating_mul(ASSUMED_MS),
+            expected_ms: None,
             since: *since,
             not_before: tries.not_before,
             avoid: tries.avoid.clone(),
-        })
-    });
-    let mut running: HashMap<BuilderId, u32> = HashMap::new();
+        });
+    }
+    let builders = builders(hub).await?;
+    let now = hub.clock.now();
+    let assignments = scheduler.preview(&builders, now).assignments;
+    Ok((assignments, scheduler.unplaced_all(&builders, now)))
+}
+
+/// The connected builders, and what they build.
+async fn builders(hub: &Hub) -> Result<Vec<Builder>, StoreError> {
+    let mut running: HashMap<BuilderId, Vec<Running>> = HashMap::new();
     // An upload takes no place: the machine can build meanwhile.
     for task in hub.store.tasks_in(&[Phase::Leased, Phase::Building]).await? {
-        if let Some(lease) = task.state.lease() {
-            *running.entry(lease.claim.builder.clone()).or_default() += 1;
-        }
+        let Some(lease) = task.state.lease() else { continue };
+        let since = match &task.state {
+            State::Building { since, .. } => *since,
+            _ => task.updated,
+        };
+        running.entry(lease.claim.builder.clone()).or_default().push(Running {
+            task: task.id,
+            since,
+            expected_end: since.after(Duration::from_millis(ASSUMED_MS)),
+            tail_ms: 0,
+            memory_bytes: 0,
+            twin: false,
+        });
     }
     let rows: HashMap<BuilderId, _> =
         hub.store.builders().await?.into_iter().map(|row| (row.id.clone(), row)).collect();
-    let builders: Vec<Builder> = hub
-        .sessions
-        .attached()
-        .into_iter()
-        .filter_map(|session| {
-            let row = rows.get(&session.id)?;
-            Some(Builder {
-                running: running.get(&session.id).copied().unwrap_or(0),
-                id: session.id,
-                architectures: session.about.architectures,
-                slots: session.about.slots,
-                drained: row.drained,
-                faults_in_row: row.faults_in_row,
-                last_fault: row.last_fault,
-            })
+    let attached = hub.sessions.attached().into_iter();
+    let builders = attached.filter_map(|session| {
+        let row = rows.get(&session.id)?;
+        Some(Builder {
+            running: running.remove(&session.id).unwrap_or_default(),
+            id: session.id,
+            architectures: session.about.architectures,
+            slots: session.about.slots,
+            cores: session.about.cores,
+            memory_bytes: session.about.memory_bytes,
+            speed: 1.0,
+            drained: row.drained,
+            faults_in_row: row.faults_in_row,
+            last_fault: row.last_fault,
+            ..Builder::default()
         })
-        .collect();
-    Ok(assign(candidates.collect(), &builders, hub.clock.now()))
+    });
+    Ok(builders.collect())
 }
 
 /// Orders that were not sent on the connection that their builder has now.

@@ -67,7 +67,7 @@ impl fmt::Display for ProjectId {
 }
 
 /// A builder, by the text of its public key.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct BuilderId(pub String);
 

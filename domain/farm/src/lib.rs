@@ -5,7 +5,7 @@
 //! 1. [`catalogue`]: what the recipes of one commit promise; [`published`]: what the repository has.
 //! 2. [`missing`]: which recipes need a build, and why; [`plan`]: which tasks that makes, and which it ends.
 //! 3. [`graph`]: who needs whom, cycles and levels; [`readiness`]: what each task waits for.
-//! 4. [`schedule`]: which ready task goes to which builder.
+//! 4. [`schedule`]: which ready task goes to which builder, and why the others wait.
 //! 5. [`task`]: the life of one task, changed by one function.
 //!
 //! Nothing here knows the time, a file, a socket or a database.

@@ -1,14 +1,36 @@
 //! Which ready task goes to which builder.
 //!
-//! The task at the beginning of the longest way goes first, then the one that waited longest. A builder must have the
-//! architecture and a free place. Every task that finds none is answered with the reason.
+//! The [`Scheduler`] keeps every task that may start, ordered by urgency (priority, then the longest way that begins
+//! at it, then age) in classes of equal needs. A pass takes the most urgent first and stops when no place is free; a
+//! class that finds no place is left out for the rest of the pass, so that a pass never looks at everything runnable.
+//!
+//! Hard needs decide whether a builder may take a task: architecture, features, trust, disk, and memory beside what
+//! already runs there. Among those that may, the one wins that is expected to be done first. Two looks ahead keep
+//! fast and large machines for what needs them:
+//!
+//! - A task that matters to the end of the whole run is kept for a faster builder that is busy, when it would end
+//!   sooner there; the slow builder gets a task that can afford it ([`Held`]).
+//! - A task that needs more memory than is free anywhere reserves the builder that has it first. Others may use that
+//!   builder only if they end before, or leave enough.
+//!
+//! What stays is explained on demand ([`Scheduler::unplaced`]). Everything here is deterministic: equal questions have
+//! equal answers. It does not know what tasks depend on (only ready ones are offered) and starts nothing itself.
 
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{BuilderId, TaskId};
 use crate::moment::Moment;
+
+mod comparison;
+mod pass;
+mod place;
+mod unplaced;
+
+pub use unplaced::Unplaced;
 
 /// Faults of the machine in a row after which a builder gets no work for a while.
 const FAULTS_BEFORE_REST: u32 = 2;
@@ -20,15 +42,67 @@ const REST_FIRST: Duration = Duration::from_secs(60);
 /// The longest rest.
 const REST_MAX: Duration = Duration::from_secs(30 * 60);
 
+/// What a build is taken to need when nothing is known: about the median of a distribution's recipes.
+pub const ASSUMED_MS: u64 = 3 * 60 * 1000;
+
+/// Steps between two sizes of memory in one doubling. Needs are rounded up to such a step, so that learned figures
+/// do not make a class of every recipe; at most a fifth is given away.
+const MEMORY_STEPS: u64 = 4;
+
+/// What a build needs and cannot do without.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Needs {
+    /// Architecture that it is built for.
+    pub architecture: String,
+    /// Features that the builder must have.
+    pub features: BTreeSet<String>,
+    /// Memory at its peak; 0 when that is not known. The scheduler rounds it up.
+    pub memory_bytes: u64,
+    /// Room on disk; 0 when that is not known.
+    pub disk_bytes: u64,
+    /// How far the builder must be trusted.
+    pub trust: Trust,
+}
+
+/// How far a builder is trusted, or must be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trust {
+    /// Anybody's machine, lent to the farm.
+    #[default]
+    Any,
+    /// A machine of the distribution.
+    Official,
+}
+
+/// Which tasks go first whatever else is known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Priority {
+    /// When nothing else is to be done: rebuilds that nobody waits for.
+    Low,
+    /// Everyday work.
+    #[default]
+    Normal,
+    /// Somebody waits for it.
+    High,
+    /// A security update.
+    Urgent,
+}
+
 /// A task that may start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
     /// The task.
     pub task: TaskId,
-    /// Architecture it is built for.
-    pub architecture: String,
-    /// Recipes on the longest way that begins here; see [`crate::graph::Node::height`].
-    pub height: usize,
+    /// What it needs.
+    pub needs: Arc<Needs>,
+    /// How urgent somebody says it is.
+    pub priority: Priority,
+    /// The longest way of open tasks that begins with this one, in expected milliseconds on the reference machine.
+    pub path_ms: u64,
+    /// How long it is expected to take on the reference machine; none when nothing is known.
+    pub expected_ms: Option<u64>,
     /// Ready since.
     pub since: Moment,
     /// Not to be started before.
@@ -37,23 +111,65 @@ pub struct Candidate {
     pub avoid: Option<BuilderId>,
 }
 
+impl Candidate {
+    /// The way that is left when it is done.
+    fn tail_ms(&self) -> u64 {
+        self.path_ms.saturating_sub(self.work_ms())
+    }
+
+    fn work_ms(&self) -> u64 {
+        self.expected_ms.unwrap_or(ASSUMED_MS)
+    }
+}
+
 /// A builder that is connected.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Builder {
     /// Who it is.
     pub id: BuilderId,
     /// Architectures it builds for.
     pub architectures: Vec<String>,
+    /// What else it has to offer.
+    pub features: BTreeSet<String>,
+    /// How far it is trusted.
+    pub trust: Trust,
     /// Builds it takes at once.
     pub slots: u32,
-    /// Builds it has.
-    pub running: u32,
+    /// Cores of its machine.
+    pub cores: u32,
+    /// Memory of its machine; 0 when that is not known, and then it is not a limit.
+    pub memory_bytes: u64,
+    /// Free room on its disk; 0 when that is not known, and then it is not a limit.
+    pub disk_free_bytes: u64,
+    /// How busy the whole machine is, with whatever.
+    pub load_percent: u32,
+    /// How fast one build runs on it; 1.0 is the reference machine, and what is taken when nothing was learned.
+    pub speed: f64,
+    /// What it builds now. An upload takes no place.
+    pub running: Vec<Running>,
     /// Whether it is to get no more work.
     pub drained: bool,
     /// Faults of the machine since its last build that reached an end.
     pub faults_in_row: u32,
     /// When the last of them was.
     pub last_fault: Moment,
+}
+
+/// A build that a builder has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Running {
+    /// The task.
+    pub task: TaskId,
+    /// Since then.
+    pub since: Moment,
+    /// When it will be done, by experience.
+    pub expected_end: Moment,
+    /// The longest way of open tasks that begins when it is done, in milliseconds on the reference machine.
+    pub tail_ms: u64,
+    /// What it needs at its peak; 0 when that is not known.
+    pub memory_bytes: u64,
+    /// Whether two builders build this task.
+    pub twin: bool,
 }
 
 /// A task goes to a builder.
@@ -63,53 +179,204 @@ pub struct Assignment {
     pub task: TaskId,
     /// The builder.
     pub builder: BuilderId,
-    /// Why this task and this builder, for people.
+    /// When it will be done, by experience.
+    pub expected_end: Moment,
+    /// Why this task and this builder, with the figures; a line for people.
     pub why: String,
 }
 
-/// Why a ready task was given to nobody.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "why", rename_all = "kebab-case")]
-pub enum Unplaced {
-    /// It rests after an attempt that came to nothing.
-    Resting {
-        /// Until then.
-        until: Moment,
-    },
-    /// No builder is connected.
-    NoBuilder,
-    /// No connected builder has its architecture.
-    NoArchitecture {
-        /// The architecture.
-        architecture: String,
-    },
-    /// Every builder that could is busy.
-    Busy,
-    /// Every builder that could is drained, or set aside after faults.
-    SetAside,
+/// A task that waits for a certain builder although another one is free.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// The task.
+    pub task: TaskId,
+    /// The builder that it waits for.
+    pub builder: BuilderId,
+    /// When that builder has room, by experience.
+    pub until: Moment,
+    /// Whether it waits for memory; else it waits because it is done sooner on that builder than on a free one.
+    pub for_memory: bool,
 }
 
-impl std::fmt::Display for Unplaced {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Unplaced::Resting { .. } => formatter.write_str("is tried again in a moment"),
-            Unplaced::NoBuilder => formatter.write_str("no builder is connected"),
-            Unplaced::NoArchitecture { architecture } => {
-                write!(formatter, "no connected builder has {architecture}")
-            }
-            Unplaced::Busy => formatter.write_str("every builder is busy"),
-            Unplaced::SetAside => formatter.write_str("every builder is drained, or set aside after faults"),
-        }
-    }
-}
-
-/// Who gets what, and why the others get nothing.
+/// What a pass decided.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Schedule {
     /// To be carried out, in this order.
     pub assignments: Vec<Assignment>,
-    /// Tasks that stay.
-    pub unplaced: Vec<(TaskId, Unplaced)>,
+    /// Tasks that are kept for a builder that is busy.
+    pub held: Vec<Held>,
+    /// When a pass may find more to do although nothing happened.
+    pub wake_at: Option<Moment>,
+}
+
+/// How tasks are ordered and placed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Policy {
+    /// As this module says.
+    #[default]
+    CriticalPath,
+    /// By age, to any free place. For comparison.
+    FirstInFirstOut,
+    /// As AerynOS's controller does it: by size class, then by number; one build per builder. For comparison.
+    AerynOs,
+}
+
+/// Place of a task in its class; the smaller goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    first: u64,
+    second: u64,
+    third: u64,
+    task: TaskId,
+}
+
+/// Tasks of equal needs.
+#[derive(Debug, Clone)]
+struct Class {
+    needs: Arc<Needs>,
+    queue: BTreeSet<Key>,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    candidate: Candidate,
+    class: usize,
+    key: Key,
+    rests: bool,
+}
+
+/// Tasks that may start, in order.
+#[derive(Debug, Clone, Default)]
+pub struct Scheduler {
+    policy: Policy,
+    classes: Vec<Class>,
+    class_of: HashMap<Arc<Needs>, usize>,
+    tasks: HashMap<TaskId, Entry>,
+    /// Tasks that must not start yet, by the moment when they may.
+    resting: BTreeSet<(Moment, TaskId)>,
+    offered_ms: u64,
+    backlog_ms: u64,
+}
+
+impl Scheduler {
+    /// Nothing to do yet.
+    #[must_use]
+    pub fn new(policy: Policy) -> Self {
+        Self { policy, ..Self::default() }
+    }
+
+    /// Takes in a task that became ready, or takes note of what changed about one.
+    pub fn offer(&mut self, candidate: Candidate) {
+        self.retract(candidate.task);
+        let class = self.class(&candidate.needs);
+        let key = comparison::key(self.policy, &candidate);
+        let rests = candidate.not_before > Moment(0);
+        if rests {
+            // Whether it may start already is seen at the next pass.
+            self.resting.insert((candidate.not_before, candidate.task));
+        } else if let Some(class) = self.classes.get_mut(class) {
+            class.queue.insert(key);
+        }
+        self.offered_ms = self.offered_ms.saturating_add(candidate.work_ms());
+        self.tasks.insert(candidate.task, Entry { candidate, class, key, rests });
+    }
+
+    /// Forgets a task that is not ready any more. Returns it if it was there.
+    pub fn retract(&mut self, task: TaskId) -> Option<Candidate> {
+        let entry = self.tasks.remove(&task)?;
+        if entry.rests {
+            self.resting.remove(&(entry.candidate.not_before, task));
+        } else if let Some(class) = self.classes.get_mut(entry.class) {
+            class.queue.remove(&entry.key);
+        }
+        self.offered_ms = self.offered_ms.saturating_sub(entry.candidate.work_ms());
+        Some(entry.candidate)
+    }
+
+    /// Says how much work is open besides what runs, in expected milliseconds on the reference machine: what is ready
+    /// and what still waits. Tells the scheduler how far away the end of the run is, and so which tasks matter to it.
+    pub fn set_backlog_ms(&mut self, backlog_ms: u64) {
+        self.backlog_ms = backlog_ms;
+    }
+
+    /// How many tasks it knows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Whether it knows none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    /// What it knows of a task.
+    #[must_use]
+    pub fn candidate(&self, task: TaskId) -> Option<&Candidate> {
+        self.tasks.get(&task).map(|entry| &entry.candidate)
+    }
+
+    /// Gives tasks to builders. What is given away is forgotten: offer it again if the assignment cannot be made.
+    pub fn pass(&mut self, builders: &[Builder], now: Moment) -> Schedule {
+        let schedule = self.preview(builders, now);
+        for given in &schedule.assignments {
+            self.retract(given.task);
+        }
+        schedule
+    }
+
+    /// What a pass would do now.
+    pub fn preview(&mut self, builders: &[Builder], now: Moment) -> Schedule {
+        self.wake(now);
+        let mut schedule = match self.policy {
+            Policy::CriticalPath => pass::run(self, builders, now),
+            Policy::FirstInFirstOut | Policy::AerynOs => comparison::run(self, builders, now),
+        };
+        if !self.is_empty() {
+            let rests = self.resting.first().map(|&(until, _)| until);
+            let set_aside = builders.iter().filter_map(rests_until).filter(|&until| until > now).min();
+            schedule.wake_at = [schedule.wake_at, rests, set_aside].into_iter().flatten().min();
+        }
+        schedule
+    }
+
+    /// Tasks whose rest is over join their class.
+    fn wake(&mut self, now: Moment) {
+        while let Some(&(until, task)) = self.resting.first() {
+            if until > now {
+                break;
+            }
+            self.resting.pop_first();
+            let Some(entry) = self.tasks.get_mut(&task) else { continue };
+            entry.rests = false;
+            if let Some(class) = self.classes.get_mut(entry.class) {
+                class.queue.insert(entry.key);
+            }
+        }
+    }
+
+    fn class(&mut self, needs: &Arc<Needs>) -> usize {
+        let memory_bytes = rounded_memory(needs.memory_bytes);
+        let needs = match memory_bytes == needs.memory_bytes {
+            true => Arc::clone(needs),
+            false => Arc::new(Needs { memory_bytes, ..Needs::clone(needs) }),
+        };
+        if let Some(&class) = self.class_of.get(&needs) {
+            return class;
+        }
+        let class = self.classes.len();
+        self.classes.push(Class { needs: Arc::clone(&needs), queue: BTreeSet::new() });
+        self.class_of.insert(needs, class);
+        class
+    }
+}
+
+/// The next step of memory that is at least `bytes`.
+fn rounded_memory(bytes: u64) -> u64 {
+    let step = bytes.checked_ilog2().map_or(1, |log| ((1_u64 << log) / MEMORY_STEPS).max(1));
+    bytes.checked_next_multiple_of(step).unwrap_or(bytes)
 }
 
 /// Until when a builder gets no work because of its faults; none when it is trusted.
@@ -120,146 +387,19 @@ pub fn rests_until(builder: &Builder) -> Option<Moment> {
     Some(builder.last_fault.after(rest))
 }
 
-/// Gives tasks to builders.
-#[must_use]
-pub fn assign(mut candidates: Vec<Candidate>, builders: &[Builder], now: Moment) -> Schedule {
-    candidates
-        .sort_by_key(|candidate| (std::cmp::Reverse(candidate.height), candidate.since, candidate.task));
-    let mut free: Vec<(u32, &Builder)> =
-        builders.iter().map(|builder| (builder.slots.saturating_sub(builder.running), builder)).collect();
-    let mut schedule = Schedule::default();
-    for candidate in candidates {
-        match place(&candidate, &mut free, now) {
-            Ok(builder) => schedule.assignments.push(Assignment {
-                task: candidate.task,
-                builder,
-                why: format!(
-                    "{} recipes long way, ready for {} s",
-                    candidate.height,
-                    now.since(candidate.since).as_secs()
-                ),
-            }),
-            Err(why) => schedule.unplaced.push((candidate.task, why)),
-        }
-    }
-    schedule
+/// Whether a builder gets work at all now.
+fn is_in_use(builder: &Builder, now: Moment) -> bool {
+    !builder.drained && rests_until(builder).is_none_or(|until| until <= now)
 }
 
-fn place(candidate: &Candidate, free: &mut [(u32, &Builder)], now: Moment) -> Result<BuilderId, Unplaced> {
-    if candidate.not_before > now {
-        return Err(Unplaced::Resting { until: candidate.not_before });
-    }
-    if free.is_empty() {
-        return Err(Unplaced::NoBuilder);
-    }
-    let able = |builder: &Builder| builder.architectures.contains(&candidate.architecture);
-    if !free.iter().any(|(_, builder)| able(builder)) {
-        return Err(Unplaced::NoArchitecture { architecture: candidate.architecture.clone() });
-    }
-    let trusted =
-        |builder: &Builder| !builder.drained && rests_until(builder).is_none_or(|until| until <= now);
-    let usable = |builder: &Builder| able(builder) && trusted(builder);
-    if !free.iter().any(|(_, builder)| usable(builder)) {
-        return Err(Unplaced::SetAside);
-    }
-    // The one with the most free places, so that work spreads; another than the last one where there is a choice.
-    let best = free.iter_mut().filter(|(slots, builder)| *slots > 0 && usable(builder)).max_by_key(
-        |(slots, builder)| {
-            let is_other = candidate.avoid.as_ref() != Some(&builder.id);
-            (is_other, *slots, std::cmp::Reverse(&builder.id))
-        },
-    );
-    let Some((slots, builder)) = best else { return Err(Unplaced::Busy) };
-    *slots -= 1;
-    Ok(builder.id.clone())
+/// Whether a builder could ever take such a build, were it idle.
+fn is_able(builder: &Builder, needs: &Needs) -> bool {
+    builder.architectures.contains(&needs.architecture)
+        && builder.trust >= needs.trust
+        && needs.features.is_subset(&builder.features)
+        && (builder.memory_bytes == 0 || needs.memory_bytes <= builder.memory_bytes)
+        && (builder.disk_free_bytes == 0 || needs.disk_bytes <= builder.disk_free_bytes)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn candidate(task: u64, height: usize, since: u64) -> Candidate {
-        Candidate {
-            task: TaskId(task),
-            architecture: "x86_64".into(),
-            height,
-            since: Moment(since),
-            not_before: Moment(0),
-            avoid: None,
-        }
-    }
-
-    fn builder(id: &str, slots: u32, running: u32) -> Builder {
-        Builder {
-            id: BuilderId(id.into()),
-            architectures: vec!["x86_64".into()],
-            slots,
-            running,
-            drained: false,
-            faults_in_row: 0,
-            last_fault: Moment(0),
-        }
-    }
-
-    fn pairs(schedule: &Schedule) -> Vec<(u64, &str)> {
-        schedule.assignments.iter().map(|given| (given.task.0, given.builder.0.as_str())).collect()
-    }
-
-    const NOW: Moment = Moment(1_000_000);
-
-    #[test]
-    fn the_longest_way_goes_first_then_the_oldest_then_the_smallest_number() {
-        let candidates =
-            vec![candidate(1, 1, 10), candidate(2, 3, 90), candidate(3, 1, 5), candidate(4, 1, 5)];
-        let schedule = assign(candidates, &[builder("a", 3, 0)], NOW);
-        assert_eq!(pairs(&schedule), [(2, "a"), (3, "a"), (4, "a")]);
-        assert_eq!(schedule.unplaced, [(TaskId(1), Unplaced::Busy)]);
-    }
-
-    #[test]
-    fn work_spreads_over_builders() {
-        let candidates = (1..=4).map(|task| candidate(task, 1, 0)).collect();
-        let schedule = assign(candidates, &[builder("a", 2, 0), builder("b", 3, 0)], NOW);
-        assert_eq!(pairs(&schedule), [(1, "b"), (2, "a"), (3, "b"), (4, "a")]);
-    }
-
-    #[test]
-    fn every_reason_to_wait_has_a_name() {
-        let arm = Builder { architectures: vec!["aarch64".into()], ..builder("arm", 1, 0) };
-        let drained = Builder { drained: true, ..builder("d", 1, 0) };
-        let faulty = Builder { faults_in_row: 2, last_fault: NOW, ..builder("f", 1, 0) };
-        let resting = Candidate { not_before: Moment(NOW.0 + 1), ..candidate(1, 1, 0) };
-        let table: [(Candidate, Vec<Builder>, Unplaced); 6] = [
-            (candidate(1, 1, 0), vec![], Unplaced::NoBuilder),
-            (candidate(1, 1, 0), vec![arm], Unplaced::NoArchitecture { architecture: "x86_64".into() }),
-            (candidate(1, 1, 0), vec![builder("a", 1, 1)], Unplaced::Busy),
-            (candidate(1, 1, 0), vec![drained], Unplaced::SetAside),
-            (candidate(1, 1, 0), vec![faulty], Unplaced::SetAside),
-            (resting, vec![builder("a", 1, 0)], Unplaced::Resting { until: Moment(NOW.0 + 1) }),
-        ];
-        for (candidate, builders, expect) in table {
-            let schedule = assign(vec![candidate], &builders, NOW);
-            assert_eq!(schedule.unplaced, [(TaskId(1), expect)]);
-            assert!(schedule.assignments.is_empty());
-        }
-    }
-
-    #[test]
-    fn a_retry_goes_elsewhere_where_there_is_a_choice() {
-        let retry = Candidate { avoid: Some(BuilderId("a".into())), ..candidate(1, 1, 0) };
-        let both = [builder("a", 4, 0), builder("b", 1, 0)];
-        assert_eq!(pairs(&assign(vec![retry.clone()], &both, NOW)), [(1, "b")]);
-        assert_eq!(pairs(&assign(vec![retry], &both[..1], NOW)), [(1, "a")]);
-    }
-
-    #[test]
-    fn two_faults_in_a_row_set_a_builder_aside_for_a_growing_while() {
-        for (faults, seconds) in [(0, None), (1, None), (2, Some(60)), (3, Some(120)), (40, Some(1800))] {
-            let builder = Builder { faults_in_row: faults, last_fault: NOW, ..builder("a", 1, 0) };
-            let expect = seconds.map(|seconds| NOW.after(Duration::from_secs(seconds)));
-            assert_eq!(rests_until(&builder), expect, "{faults}");
-        }
-        let mended = Builder { faults_in_row: 2, last_fault: Moment(0), ..builder("a", 1, 0) };
-        assert_eq!(pairs(&assign(vec![candidate(1, 1, 0)], &[mended], NOW)), [(1, "a")]);
-    }
-}
+mod tests;

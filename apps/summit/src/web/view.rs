@@ -235,11 +235,11 @@ impl Web {
         let living = self.hub.store.tasks_in(&OPEN).await?;
         let ready: Vec<TaskRow> =
             living.iter().filter(|task| task.state.phase() == Phase::Ready).cloned().collect();
-        let schedule = dispatcher::plan_assignments(&self.hub, &self.hub.world(), &ready).await?;
+        let (_, unplaced) = dispatcher::plan_assignments(&self.hub, &self.hub.world(), &ready).await?;
         Ok(Names {
             builders,
             sources: living.into_iter().map(|task| (task.id, task.source)).collect(),
-            unplaced: schedule.unplaced.into_iter().collect(),
+            unplaced: unplaced.into_iter().collect(),
         })
     }
 
@@ -421,12 +421,9 @@ impl Web {
 fn rest_of(row: &BuilderRow, now: Moment) -> Option<u64> {
     let builder = schedule::Builder {
         id: row.id.clone(),
-        architectures: Vec::new(),
-        slots: 0,
-        running: 0,
-        drained: row.drained,
         faults_in_row: row.faults_in_row,
         last_fault: row.last_fault,
+        ..schedule::Builder::default()
     };
     schedule::rests_until(&builder).filter(|until| *until > now).map(|until| until.0)
 }
