@@ -165,7 +165,8 @@ pub async fn start(config: Config, data: &Path, clock: Clock) -> Result<Running,
     let (grpc, grpc_address) = listen(config.grpc_address).await?;
     let mirror =
         git::Mirror::new(&data.join(MIRROR_FOLDER), &config.project.repository, &config.project.branch);
-    let discoverer = discover::Discoverer::new(mirror, &config.project.architecture);
+    let discoverer = discover::Discoverer::new(mirror, &config.project.architecture)
+        .sharing(discover::Understood::default());
     let (hub, requests) = hub::Hub::new(config, identity, &logs_folder(data), store.clone(), clock);
     // Known keys are there before the first connection is.
     dispatcher::sweep(&hub, &mut dispatcher::Judged::default()).await?;

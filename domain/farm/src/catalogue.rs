@@ -1,6 +1,7 @@
 //! The recipes of one commit.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use package::Dependency;
 
@@ -60,10 +61,11 @@ pub struct Unreadable {
     pub message: String,
 }
 
-/// All recipes of a commit.
+/// All recipes of a commit. Entries are shared with the catalogues of other commits that have the same recipe: a copy
+/// costs little, and what is the same entry did not change.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Catalogue {
-    recipes: Vec<RecipeEntry>,
+    recipes: Vec<Arc<RecipeEntry>>,
     unreadable: Vec<Unreadable>,
 }
 
@@ -71,27 +73,36 @@ impl Catalogue {
     /// Orders the recipes by path. A second recipe with the same source name becomes unreadable: two recipes that
     /// replaced each other's packages for ever would be worse.
     #[must_use]
-    pub fn new(mut recipes: Vec<RecipeEntry>, mut unreadable: Vec<Unreadable>) -> Self {
+    pub fn new(recipes: Vec<RecipeEntry>, unreadable: Vec<Unreadable>) -> Self {
+        Self::sharing(recipes.into_iter().map(Arc::new).collect(), unreadable)
+    }
+
+    /// As [`Catalogue::new`], of entries that others may have as well.
+    #[must_use]
+    pub fn sharing(mut recipes: Vec<Arc<RecipeEntry>>, mut unreadable: Vec<Unreadable>) -> Self {
         recipes.sort_by(|left, right| left.path.cmp(&right.path));
-        let mut first_path: HashMap<String, String> = HashMap::with_capacity(recipes.len());
-        recipes.retain(|recipe| match first_path.get(&recipe.source) {
-            None => {
-                first_path.insert(recipe.source.clone(), recipe.path.clone());
-                true
+        let mut first_of_name: HashMap<&str, &Arc<RecipeEntry>> = HashMap::with_capacity(recipes.len());
+        let mut repeated = Vec::new();
+        for (index, recipe) in recipes.iter().enumerate() {
+            match first_of_name.get(recipe.source.as_str()) {
+                None => drop(first_of_name.insert(&recipe.source, recipe)),
+                Some(first) => {
+                    let message = format!("the name {:?} already belongs to {}", recipe.source, first.path);
+                    unreadable.push(Unreadable { path: recipe.path.clone(), line: 0, column: 0, message });
+                    repeated.push(index);
+                }
             }
-            Some(first) => {
-                let message = format!("the name {:?} already belongs to {first}", recipe.source);
-                unreadable.push(Unreadable { path: recipe.path.clone(), line: 0, column: 0, message });
-                false
-            }
-        });
+        }
+        for index in repeated.into_iter().rev() {
+            recipes.remove(index);
+        }
         unreadable.sort_by(|left, right| (&left.path, left.line).cmp(&(&right.path, right.line)));
         Self { recipes, unreadable }
     }
 
     /// The recipes, by path.
     #[must_use]
-    pub fn recipes(&self) -> &[RecipeEntry] {
+    pub fn recipes(&self) -> &[Arc<RecipeEntry>] {
         &self.recipes
     }
 
@@ -188,7 +199,7 @@ pub(crate) mod tests {
         let first = recipe("zlib", &[]);
         let second = RecipeEntry { path: "zz/zlib/stone.yaml".into(), ..first.clone() };
         let catalogue = Catalogue::new(vec![second, first.clone()], Vec::new());
-        assert_eq!(catalogue.recipes(), std::slice::from_ref(&first));
+        assert_eq!(catalogue.recipes(), [Arc::new(first.clone())]);
         assert_eq!(catalogue.unreadable()[0].path, "zz/zlib/stone.yaml");
         assert!(catalogue.unreadable()[0].message.contains(&first.path));
     }

@@ -173,6 +173,12 @@ impl ManifestFile {
         &self.packages
     }
 
+    /// The packages, ordered by name, to keep.
+    #[must_use]
+    pub fn into_packages(self) -> Vec<PackageMeta> {
+        self.packages
+    }
+
     /// The recipe, as the first package names it; none where there is no package.
     #[must_use]
     pub fn source(&self) -> Option<ManifestSource> {

@@ -133,6 +133,7 @@ struct Scan<'l, R> {
     /// Each index payload with the number of its first slice.
     indexes: Vec<(PayloadPlace, usize)>,
     content: Option<(PayloadPlace, PayloadHeader)>,
+    decompressor: plain::Decompressor,
 }
 
 impl<'l, R: Read + Seek> Scan<'l, R> {
@@ -158,6 +159,7 @@ impl<'l, R: Read + Seek> Scan<'l, R> {
             layout: None,
             indexes: Vec::new(),
             content: None,
+            decompressor: plain::Decompressor::default(),
         };
         for number in 0..payloads {
             scan.payload(number)?;
@@ -243,7 +245,8 @@ impl<'l, R: Read + Seek> Scan<'l, R> {
             self.records_bytes_left.checked_sub(header.plain_size_bytes).ok_or_else(too_many)?;
         // Grows as bytes arrive; the header's size is only a claim.
         let mut bytes = Vec::new();
-        plain::stream(&mut self.source, place, header, compression, self.limits, &mut |piece| {
+        let (source, decompressor) = (&mut self.source, &mut self.decompressor);
+        plain::stream(source, place, header, compression, self.limits, decompressor, &mut |piece| {
             bytes.extend_from_slice(piece);
             Ok(())
         })?;
@@ -327,8 +330,9 @@ impl<'l, R: Read + Seek> Scan<'l, R> {
         // A file with the wrong digest is kept in mind and not yet the answer: where the stored bytes differ from their
         // checksum, that is the better one.
         let mut mismatch = None;
+        let (source, decompressor) = (&mut self.source, &mut self.decompressor);
         let outcome =
-            plain::stream(&mut self.source, place, &header, compression, self.limits, &mut |bytes| {
+            plain::stream(source, place, &header, compression, self.limits, decompressor, &mut |bytes| {
                 match mismatch {
                     Some(_) => Ok(()),
                     None => match walk.feed(bytes, sink) {

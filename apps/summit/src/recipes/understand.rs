@@ -96,11 +96,11 @@ pub(crate) fn understand_manifest(bytes: &[u8]) -> Result<ManifestEntry, String>
     let file = ManifestFile::read(Cursor::new(bytes), &stone::Limits::small())
         .map_err(|error| fault::chain(&error).join(": "))?;
     let mut entry = ManifestEntry::default();
-    for package in file.packages() {
+    for mut package in file.into_packages() {
         entry.release = entry.release.max(package.release);
-        entry.packages.insert(package.name.clone());
-        entry.provides.extend(package.provides.iter().cloned());
-        entry.depends.extend(package.depends.iter().cloned());
+        entry.provides.append(&mut package.provides);
+        entry.depends.append(&mut package.depends);
+        entry.packages.insert(package.name);
     }
     Ok(entry)
 }

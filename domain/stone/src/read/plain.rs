@@ -2,6 +2,9 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 
+use zstd::stream::read::Decoder;
+use zstd::zstd_safe::{DCtx, ResetDirective};
+
 use crate::container::{Compression, PayloadHeader};
 use crate::digest::Hasher;
 use crate::frame::{self, FRAME_HEADER_BYTES_MAX, PLAIN_PER_STORED_BYTE_MAX};
@@ -32,6 +35,22 @@ impl From<StreamError<ReadError>> for ReadError {
     }
 }
 
+/// A decompressor that serves one payload after the other: setting one up costs more than a small payload does.
+#[derive(Default)]
+pub(crate) struct Decompressor(Option<DCtx<'static>>);
+
+impl Decompressor {
+    /// As good as new, whatever became of the payload before.
+    fn fresh(&mut self) -> io::Result<&mut DCtx<'static>> {
+        let context = match self.0.take() {
+            Some(mut used) => used.reset(ResetDirective::SessionAndParameters).is_ok().then_some(used),
+            None => None,
+        };
+        let context = context.or_else(DCtx::try_create).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(self.0.insert(context))
+    }
+}
+
 /// Hands the plain bytes of a payload to `consume`, piece by piece. The source stands behind the header; afterwards it
 /// stands behind the payload, if all went well.
 ///
@@ -43,6 +62,7 @@ pub(crate) fn stream<R: Read, E>(
     header: &PayloadHeader,
     compression: Compression,
     limits: &Limits,
+    decompressor: &mut Decompressor,
     consume: &mut dyn FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<(), StreamError<E>> {
     let stored_size_bytes = header.stored_size_bytes;
@@ -60,7 +80,7 @@ pub(crate) fn stream<R: Read, E>(
     let mut body = Body { place, header, limits, consume };
     let outcome = match compression {
         Compression::None => body.copy(&mut stored).map(|_| ()),
-        Compression::Zstd => body.decompress(&mut stored),
+        Compression::Zstd => body.decompress(&mut stored, decompressor),
     };
     if let Err(StreamError::Consumer(error)) = outcome {
         return Err(StreamError::Consumer(error));
@@ -144,7 +164,11 @@ impl<E> Body<'_, E> {
         Ok(())
     }
 
-    fn decompress<R: Read>(&mut self, stored: &mut Stored<'_, R>) -> Result<(), StreamError<E>> {
+    fn decompress<R: Read>(
+        &mut self,
+        stored: &mut Stored<'_, R>,
+        decompressor: &mut Decompressor,
+    ) -> Result<(), StreamError<E>> {
         let place = self.place;
         let damaged = |source| ReadError::Decompress { place, source };
         let mut beginning = Vec::with_capacity(FRAME_HEADER_BYTES_MAX);
@@ -154,7 +178,7 @@ impl<E> Body<'_, E> {
         let buffer_bytes =
             usize::try_from(stored.source.limit()).unwrap_or(BUFFER_BYTES).clamp(64, BUFFER_BYTES);
         let whole = io::Cursor::new(beginning).chain(BufReader::with_capacity(buffer_bytes, stored));
-        let mut decoder = zstd::stream::read::Decoder::with_buffer(whole).map_err(damaged)?.single_frame();
+        let mut decoder = Decoder::with_context(whole, decompressor.fresh().map_err(damaged)?).single_frame();
         // zstd knows windows of 2^10 to 2^31 bytes.
         decoder.window_log_max(self.limits.window_log_max.clamp(10, 31)).map_err(damaged)?;
         self.copy(&mut decoder)?;
