@@ -6,11 +6,13 @@
 //! 2. [`missing`]: which recipes need a build, and why; [`plan`]: which tasks that makes, and which it ends.
 //! 3. [`graph`]: who needs whom, cycles and levels; [`readiness`]: what each task waits for.
 //! 4. [`schedule`]: which ready task goes to which builder, and why the others wait.
+//!    [`estimate`]: how long builds take, learned from what was built.
 //! 5. [`task`]: the life of one task, changed by one function.
 //!
 //! Nothing here knows the time, a file, a socket or a database.
 
 pub mod catalogue;
+pub mod estimate;
 pub mod failure;
 pub mod graph;
 pub mod ids;

@@ -30,6 +30,7 @@ mod pass;
 mod place;
 mod unplaced;
 
+pub(crate) use pass::{milliseconds, whole};
 pub use unplaced::Unplaced;
 
 /// Faults of the machine in a row after which a builder gets no work for a while.

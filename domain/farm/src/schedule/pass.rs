@@ -321,7 +321,7 @@ pub(crate) fn duration(milliseconds: u64) -> String {
 }
 
 #[expect(clippy::cast_precision_loss, clippy::as_conversions, reason = "times here are far below 2^52 ms")]
-pub(super) fn milliseconds(value: u64) -> f64 {
+pub(crate) fn milliseconds(value: u64) -> f64 {
     value as f64
 }
 
@@ -331,7 +331,7 @@ pub(super) fn milliseconds(value: u64) -> f64 {
     clippy::as_conversions,
     reason = "saturates; a time beyond the range is as good as the end of it"
 )]
-pub(super) fn whole(value: f64) -> u64 {
+pub(crate) fn whole(value: f64) -> u64 {
     value as u64
 }
 

@@ -1,0 +1,343 @@
+//! How long builds take and how fast builders are, learned from what was built.
+//!
+//! The time of a build is taken to be the time of its recipe on a reference machine divided by the speed of the
+//! builder, and both are learned at once in logarithms: what a sample shows beyond what was expected is shared between
+//! the two by how little is known about each. So a new recipe teaches nothing about its builder, a recipe known from
+//! other builders teaches the speed of a new one, and both go on following slow changes. A single odd sample moves
+//! neither far.
+//!
+//! Only builds that were finished belong here. A sample costs the same however much was learned before. Equal samples
+//! in equal order give equal estimates.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::ids::BuilderId;
+use crate::moment::Moment;
+
+/// Variance of the logarithm of a build's time when recipe and builder are the same: about 15 % up or down.
+const NOISE: f64 = 0.02;
+
+/// What is not known of a builder in the beginning: most are between half and twice as fast as the reference.
+const BUILDER_UNKNOWN: f64 = 0.25;
+
+/// What is not known of a recipe in the beginning: anything between seconds and hours.
+const RECIPE_UNKNOWN: f64 = 9.0;
+
+/// What always stays unknown of a recipe, so that its estimate follows its latest builds: the newest of many counts
+/// for about a third.
+const RECIPE_UNKNOWN_MIN: f64 = 0.01;
+
+/// What always stays unknown of a builder. Its machine changes seldom: the newest sample counts for a few percent.
+const BUILDER_UNKNOWN_MIN: f64 = 0.001;
+
+/// What is forgotten of a recipe in a day: after a year without a build little is left but the order of magnitude.
+const FORGOTTEN_PER_DAY: f64 = 0.001;
+
+/// The largest step in logarithms that one sample of something known may make.
+const SURPRISE_MAX: f64 = 1.0;
+
+/// How much of what it was too high a peak of memory comes down with each build that needed less.
+const MEMORY_COMES_DOWN: u64 = 4;
+
+/// Seconds that are taken for less: below that a build is nothing but its preparation.
+const SECONDS_MIN: f64 = 0.1;
+
+const DAY_MS: f64 = 86_400_000.0;
+
+/// A build that was finished.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sample {
+    /// Source name.
+    pub source: String,
+    /// Architecture.
+    pub architecture: String,
+    /// Who built it.
+    pub builder: BuilderId,
+    /// How long it took.
+    pub seconds: f64,
+    /// Memory at its peak; 0 when that was not measured.
+    pub peak_memory_bytes: u64,
+    /// When it was done.
+    pub at: Moment,
+}
+
+/// What is expected of a build.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Expected {
+    /// Seconds on the reference machine.
+    pub reference_seconds: f64,
+    /// Memory at its peak; 0 when that is not known.
+    pub memory_bytes: u64,
+}
+
+/// Something learned: the logarithm, and how uncertain it is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Learned {
+    value: f64,
+    variance: f64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Recipe {
+    time: Learned,
+    memory_bytes: u64,
+    at: Moment,
+}
+
+/// Everything that was learned.
+#[derive(Debug, Clone, Default)]
+pub struct Estimates {
+    /// By architecture, then by source.
+    recipes: BTreeMap<String, HashMap<String, Recipe>>,
+    builders: HashMap<BuilderId, Learned>,
+    sum_of_times: f64,
+    known: u32,
+}
+
+impl Estimates {
+    /// Learns from one build. Give samples in the order in which the builds were done.
+    pub fn learn(&mut self, sample: &Sample) {
+        if !sample.seconds.is_finite() || sample.seconds <= 0.0 {
+            return;
+        }
+        let measured = sample.seconds.max(SECONDS_MIN).ln();
+        let mut speed = self.builders.get(&sample.builder).copied().unwrap_or(NEW_BUILDER);
+        let known = self.recipes.get(&sample.architecture).and_then(|recipes| recipes.get(&sample.source));
+        let recipe = match known {
+            None => {
+                let time = Learned { value: measured + speed.value, variance: speed.variance + NOISE };
+                self.sum_of_times += time.value;
+                self.known = self.known.saturating_add(1);
+                Recipe { time, memory_bytes: sample.peak_memory_bytes, at: sample.at }
+            }
+            Some(&Recipe { mut time, memory_bytes, at }) => {
+                let before = time.value;
+                let days = crate::schedule::milliseconds(sample.at.0.saturating_sub(at.0)) / DAY_MS;
+                time.variance = (time.variance + days * FORGOTTEN_PER_DAY).min(RECIPE_UNKNOWN);
+                let surprise = (measured - (time.value - speed.value)).clamp(-SURPRISE_MAX, SURPRISE_MAX);
+                let total = time.variance + speed.variance + NOISE;
+                let (of_recipe, of_builder) = (time.variance / total, speed.variance / total);
+                time.value += of_recipe * surprise;
+                speed.value -= of_builder * surprise;
+                time.variance = (time.variance * (1.0 - of_recipe)).max(RECIPE_UNKNOWN_MIN);
+                speed.variance = (speed.variance * (1.0 - of_builder)).max(BUILDER_UNKNOWN_MIN);
+                self.sum_of_times += time.value - before;
+                Recipe { time, memory_bytes: memory(memory_bytes, sample.peak_memory_bytes), at: sample.at }
+            }
+        };
+        self.builders.insert(sample.builder.clone(), speed);
+        match self.recipes.get_mut(&sample.architecture) {
+            Some(recipes) => {
+                recipes.insert(sample.source.clone(), recipe);
+            }
+            None => {
+                let recipes = HashMap::from([(sample.source.clone(), recipe)]);
+                self.recipes.insert(sample.architecture.clone(), recipes);
+            }
+        }
+    }
+
+    /// What to expect of a build on the reference machine. Where it was never built for this architecture, what it
+    /// took for another one; none when it was never built at all.
+    #[must_use]
+    pub fn expected(&self, source: &str, architecture: &str) -> Option<Expected> {
+        let here = self.recipes.get(architecture).and_then(|recipes| recipes.get(source));
+        let recipe = here.or_else(|| self.recipes.values().find_map(|recipes| recipes.get(source)))?;
+        Some(Expected { reference_seconds: recipe.time.value.exp(), memory_bytes: recipe.memory_bytes })
+    }
+
+    /// Seconds that a build takes on `builder`; none when it was never built at all.
+    #[must_use]
+    pub fn expected_on(&self, source: &str, architecture: &str, builder: &BuilderId) -> Option<f64> {
+        Some(self.expected(source, architecture)?.reference_seconds / self.speed(builder))
+    }
+
+    /// How fast a builder is: a build on it takes the time of the reference machine divided by this. 1.0 for one that
+    /// is not known.
+    #[must_use]
+    pub fn speed(&self, builder: &BuilderId) -> f64 {
+        self.builders.get(builder).map_or(1.0, |speed| speed.value.exp())
+    }
+
+    /// Seconds that a recipe of which nothing is known takes on the reference machine: the middle of all that are
+    /// known; none when none is.
+    #[must_use]
+    pub fn typical_seconds(&self) -> Option<f64> {
+        (self.known > 0).then(|| (self.sum_of_times / f64::from(self.known)).exp())
+    }
+}
+
+const NEW_BUILDER: Learned = Learned { value: 0.0, variance: BUILDER_UNKNOWN };
+
+/// A peak goes up at once, and comes down slowly: too little memory ends a build, too much only makes it wait.
+fn memory(known: u64, measured: u64) -> u64 {
+    match measured {
+        0 => known,
+        measured if measured >= known => measured,
+        measured => known - (known - measured) / MEMORY_COMES_DOWN,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A repeatable noise: the sum of four even ones, so roughly a bell, with a deviation of about 1.
+    struct Noise(u64);
+
+    impl Noise {
+        fn even(&mut self) -> f64 {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            crate::schedule::milliseconds(self.0 >> 33) / f64::from(1_u32 << 31)
+        }
+
+        fn bell(&mut self) -> f64 {
+            ((0..4).map(|_| self.even()).sum::<f64>() - 2.0) * 1.73
+        }
+
+        fn below(&mut self, end: usize) -> usize {
+            usize::try_from(crate::schedule::whole(self.even() * f64::from(u32::try_from(end).unwrap())))
+                .unwrap()
+        }
+    }
+
+    const SPEEDS: [(&str, f64); 4] = [("a", 1.0), ("b", 0.8), ("c", 0.6), ("d", 0.5)];
+
+    fn builder(name: &str) -> BuilderId {
+        BuilderId(name.into())
+    }
+
+    fn sample(source: &str, builder: &str, seconds: f64) -> Sample {
+        Sample {
+            source: source.into(),
+            architecture: "x86_64".into(),
+            builder: self::builder(builder),
+            seconds,
+            peak_memory_bytes: 0,
+            at: Moment(0),
+        }
+    }
+
+    /// Builds of 200 recipes in random places, with times that scatter.
+    fn learned(builds: usize, scatter: f64, odd_every: usize) -> (Estimates, Vec<f64>) {
+        let mut noise = Noise(7);
+        let truth: Vec<f64> = (0..200).map(|_| (3.0 + 5.0 * noise.even()).exp()).collect();
+        let mut estimates = Estimates::default();
+        for build in 0..builds {
+            let (recipe, (name, speed)) = (noise.below(200), SPEEDS[noise.below(4)]);
+            let odd = if build % odd_every == odd_every - 1 { 20.0 } else { 1.0 };
+            let seconds = truth[recipe] / speed * (scatter * noise.bell()).exp() * odd;
+            estimates.learn(&sample(&format!("recipe-{recipe}"), name, seconds));
+        }
+        (estimates, truth)
+    }
+
+    /// The largest error of a builder's speed, and the mean error of what is expected on a builder; both as factors.
+    fn errors(estimates: &Estimates, truth: &[f64]) -> (f64, f64) {
+        let first = estimates.speed(&builder("a"));
+        let speed_error = SPEEDS.iter().map(|&(name, speed)| {
+            let found = estimates.speed(&builder(name)) / first;
+            (found / speed).ln().abs()
+        });
+        let time_errors = truth.iter().enumerate().filter_map(|(recipe, seconds)| {
+            let found = estimates.expected_on(&format!("recipe-{recipe}"), "x86_64", &builder("c"))?;
+            Some((found / (seconds / 0.6)).ln().abs())
+        });
+        let time_errors: Vec<f64> = time_errors.collect();
+        let count = f64::from(u32::try_from(time_errors.len()).unwrap());
+        (speed_error.fold(0.0, f64::max).exp(), (time_errors.iter().sum::<f64>() / count).exp())
+    }
+
+    #[test]
+    fn speeds_and_times_are_found_in_scattered_samples() {
+        for (builds, scatter, speeds_within, times_within) in
+            [(400, 0.05, 1.15, 1.12), (1000, 0.15, 1.10, 1.12), (4000, 0.15, 1.06, 1.10)]
+        {
+            let (estimates, truth) = learned(builds, scatter, usize::MAX);
+            let (speeds, times) = errors(&estimates, &truth);
+            assert!(speeds < speeds_within, "{builds} builds: speeds are {speeds:.3} off");
+            assert!(times < times_within, "{builds} builds: times are {times:.3} off");
+        }
+    }
+
+    #[test]
+    fn odd_builds_spoil_little() {
+        let (estimates, truth) = learned(4000, 0.15, 50);
+        let (speeds, times) = errors(&estimates, &truth);
+        assert!(
+            speeds < 1.12 && times < 1.20,
+            "one in fifty took twenty times as long: {speeds:.3} {times:.3}"
+        );
+    }
+
+    #[test]
+    fn a_new_builder_is_known_after_a_few_builds_of_known_recipes() {
+        let (mut estimates, truth) = learned(4000, 0.15, usize::MAX);
+        let before = estimates.speed(&builder("a"));
+        for recipe in 0..5 {
+            estimates.learn(&sample(&format!("recipe-{recipe}"), "new", truth[recipe] / 2.0));
+        }
+        let found = estimates.speed(&builder("new")) / before;
+        assert!((1.7..2.3).contains(&found), "{found}");
+        assert!((estimates.speed(&builder("a")) - before).abs() < 1e-9, "the others stay what they are");
+    }
+
+    #[test]
+    fn new_recipes_teach_nothing_about_their_builder() {
+        let mut estimates = Estimates::default();
+        for recipe in 0..100 {
+            estimates.learn(&sample(&format!("long-{recipe}"), "a", 10_000.0));
+        }
+        assert_eq!(estimates.speed(&builder("a")).to_bits(), 1.0_f64.to_bits());
+    }
+
+    #[test]
+    fn a_recipe_that_grew_is_followed() {
+        let mut estimates = Estimates::default();
+        (0..20).for_each(|_| estimates.learn(&sample("llvm", "a", 1000.0)));
+        (0..6).for_each(|_| estimates.learn(&sample("llvm", "a", 4000.0)));
+        let found = estimates.expected_on("llvm", "x86_64", &builder("a")).unwrap();
+        assert!((3000.0..4500.0).contains(&found), "{found}");
+    }
+
+    #[test]
+    fn memory_goes_up_at_once_and_comes_down_slowly() {
+        let mut estimates = Estimates::default();
+        let mut peaks = Vec::new();
+        for peak_memory_bytes in [1000, 0, 5000, 1000, 1000, 6000] {
+            estimates.learn(&Sample { peak_memory_bytes, ..sample("llvm", "a", 1000.0) });
+            peaks.push(estimates.expected("llvm", "x86_64").unwrap().memory_bytes);
+        }
+        assert_eq!(peaks, [1000, 1000, 5000, 4000, 3250, 6000]);
+    }
+
+    #[test]
+    fn what_is_not_known_is_said_or_taken_from_the_nearest() {
+        let mut estimates = Estimates::default();
+        assert_eq!((estimates.typical_seconds(), estimates.expected("a", "x86_64")), (None, None));
+        assert_eq!(estimates.speed(&builder("nobody")).to_bits(), 1.0_f64.to_bits());
+        estimates.learn(&sample("a", "a", 10.0));
+        estimates.learn(&sample("b", "a", 1000.0));
+        let typical = estimates.typical_seconds().unwrap();
+        assert!((typical - 100.0).abs() < 1e-6, "the middle in logarithms: {typical}");
+        assert_eq!(estimates.expected("a", "aarch64"), estimates.expected("a", "x86_64"));
+        assert_eq!(estimates.expected("c", "x86_64"), None);
+        let before = estimates.expected("a", "x86_64");
+        for nonsense in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            estimates.learn(&sample("a", "a", nonsense));
+        }
+        assert_eq!(estimates.expected("a", "x86_64"), before);
+    }
+
+    #[test]
+    fn what_was_long_ago_counts_less() {
+        let year = 365 * 86_400_000;
+        let after = |days| {
+            let mut estimates = Estimates::default();
+            (0..20).for_each(|_| estimates.learn(&sample("a", "a", 100.0)));
+            estimates.learn(&Sample { at: Moment(days), ..sample("a", "a", 200.0) });
+            estimates.expected_on("a", "x86_64", &builder("a")).unwrap()
+        };
+        assert!(after(0) < 140.0 && after(year) > 180.0, "{} {}", after(0), after(year));
+    }
+}
