@@ -213,7 +213,7 @@ async fn current(hub: &Hub, claim: &Claim) -> Result<Option<(AttemptRow, TaskRow
         Err(error) => return Err(error),
     };
     let task = hub.store.task(attempt.task).await?;
-    let holds = task.state.lease().is_some_and(|lease| lease.claim == *claim);
+    let holds = task.state.claims().any(|(holder, _)| holder == claim);
     Ok(holds.then_some((attempt, task)))
 }
 
@@ -244,7 +244,8 @@ async fn renew(hub: &Hub, id: &BuilderId, held: &Held) -> Result<Option<(Attempt
     let Some((attempt, task)) = current(hub, &claim).await? else { return Ok(None) };
     let lease = hub.config.lease();
     let until = hub.clock.now().after(lease);
-    let left = task.state.lease().map_or(lease, |running| running.until.since(hub.clock.now()));
+    let running = task.state.claims().find(|(holder, _)| **holder == claim);
+    let left = running.map_or(lease, |(_, until)| until.since(hub.clock.now()));
     // Half a lease is left for the next heartbeats; renewing it every time would only cost writes.
     if left < lease.mul_f32(0.75) {
         let renewed = hub.apply(task.id, &Event::Renewed { claim, until }).await;
@@ -276,12 +277,14 @@ async fn verdicts(hub: &Hub, id: &BuilderId, held: &[Held]) -> Result<Vec<Verdic
 async fn lose_what_is_gone(hub: &Hub, id: &BuilderId, held: &[Held]) -> Result<(), StoreError> {
     let held: HashSet<u64> = held.iter().map(|held| held.attempt_id).collect();
     for task in hub.store.tasks_in(&[Phase::Building]).await? {
-        let Some(lease) = task.state.lease() else { continue };
-        if lease.claim.builder != *id || held.contains(&lease.claim.attempt.0) {
-            continue;
-        }
+        // A second attempt that was only ordered is not gone: its order is sent again.
+        let ordered = task.state.twin().filter(|twin| twin.since.is_none()).map(|twin| &twin.claim);
+        let gone = task.state.claims().map(|(claim, _)| claim).find(|claim| {
+            claim.builder == *id && !held.contains(&claim.attempt.0) && Some(*claim) != ordered
+        });
+        let Some(claim) = gone else { continue };
         let event = Event::Broke {
-            claim: lease.claim.clone(),
+            claim: claim.clone(),
             class: farm::failure::FailureClass::Lost,
             message: "the builder came back without the build".into(),
             during: String::new(),

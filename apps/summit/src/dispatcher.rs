@@ -27,7 +27,7 @@ const SWEEP: Duration = Duration::from_secs(2);
 const OWN_PRIORITY: i32 = 100;
 
 /// Phases of tasks that still matter to others.
-const LIVING: [Phase; 8] = [
+pub(crate) const LIVING: [Phase; 8] = [
     Phase::Waiting,
     Phase::Blocked,
     Phase::Ready,
@@ -92,9 +92,10 @@ async fn expire(hub: &Hub) -> Result<(), StoreError> {
         return Ok(());
     }
     for task in hub.store.tasks_in(&[Phase::Leased, Phase::Building]).await? {
-        let Some(lease) = task.state.lease().filter(|lease| lease.until <= now) else { continue };
-        tracing::warn!(task.id = %task.id, builder.id = %lease.claim.builder, "the lease ran out; the attempt is lost");
-        ignore_refusal(hub.apply(task.id, &Event::Expired { claim: lease.claim.clone() }).await)?;
+        for (claim, _) in task.state.claims().filter(|(_, until)| *until <= now) {
+            tracing::warn!(task.id = %task.id, builder.id = %claim.builder, "the lease ran out; the attempt is lost");
+            ignore_refusal(hub.apply(task.id, &Event::Expired { claim: claim.clone() }).await)?;
+        }
     }
     Ok(())
 }
@@ -208,19 +209,20 @@ async fn builders(hub: &Hub) -> Result<Vec<Builder>, StoreError> {
     let mut running: HashMap<BuilderId, Vec<Running>> = HashMap::new();
     // An upload takes no place: the machine can build meanwhile.
     for task in hub.store.tasks_in(&[Phase::Leased, Phase::Building]).await? {
-        let Some(lease) = task.state.lease() else { continue };
         let since = match &task.state {
             State::Building { since, .. } => *since,
             _ => task.updated,
         };
-        running.entry(lease.claim.builder.clone()).or_default().push(Running {
-            task: task.id,
-            since,
-            expected_end: since.after(Duration::from_millis(ASSUMED_MS)),
-            tail_ms: 0,
-            memory_bytes: 0,
-            twin: false,
-        });
+        for (claim, _) in task.state.claims() {
+            running.entry(claim.builder.clone()).or_default().push(Running {
+                task: task.id,
+                since,
+                expected_end: since.after(Duration::from_millis(ASSUMED_MS)),
+                tail_ms: 0,
+                memory_bytes: 0,
+                twin: task.state.twin().is_some(),
+            });
+        }
     }
     let rows: HashMap<BuilderId, _> =
         hub.store.builders().await?.into_iter().map(|row| (row.id.clone(), row)).collect();
@@ -246,9 +248,12 @@ async fn builders(hub: &Hub) -> Result<Vec<Builder>, StoreError> {
 
 /// Orders that were not sent on the connection that their builder has now.
 async fn send_orders(hub: &Hub, world: &World) -> Result<(), StoreError> {
-    for task in hub.store.tasks_in(&[Phase::Leased]).await? {
-        let Some(lease) = task.state.lease() else { continue };
-        let claim = &lease.claim;
+    for task in hub.store.tasks_in(&[Phase::Leased, Phase::Building]).await? {
+        let ordered = match &task.state {
+            State::Leased { lease } => Some(&lease.claim),
+            state => state.twin().filter(|twin| twin.since.is_none()).map(|twin| &twin.claim),
+        };
+        let Some(claim) = ordered else { continue };
         if hub.sessions.take_order(&claim.builder, claim.attempt) {
             hub.send(
                 &claim.builder,

@@ -70,6 +70,14 @@ pub struct Expected {
     pub memory_bytes: u64,
 }
 
+impl Expected {
+    /// The time on the reference machine as the scheduler takes it; at least one millisecond.
+    #[must_use]
+    pub fn reference_ms(self) -> u64 {
+        crate::schedule::whole(self.reference_seconds * 1000.0).max(1)
+    }
+}
+
 /// Something learned: the logarithm, and how uncertain it is.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Learned {
@@ -274,8 +282,8 @@ mod tests {
     fn a_new_builder_is_known_after_a_few_builds_of_known_recipes() {
         let (mut estimates, truth) = learned(4000, 0.15, usize::MAX);
         let before = estimates.speed(&builder("a"));
-        for recipe in 0..5 {
-            estimates.learn(&sample(&format!("recipe-{recipe}"), "new", truth[recipe] / 2.0));
+        for (recipe, seconds) in truth.iter().enumerate().take(5) {
+            estimates.learn(&sample(&format!("recipe-{recipe}"), "new", seconds / 2.0));
         }
         let found = estimates.speed(&builder("new")) / before;
         assert!((1.7..2.3).contains(&found), "{found}");
@@ -327,6 +335,7 @@ mod tests {
             estimates.learn(&sample("a", "a", nonsense));
         }
         assert_eq!(estimates.expected("a", "x86_64"), before);
+        assert_eq!(before.map(Expected::reference_ms), Some(10_000));
     }
 
     #[test]

@@ -65,6 +65,20 @@ impl FailureClass {
         matches!(self, FailureClass::HostFault)
     }
 
+    /// Whether the same recipe may well be built on another machine, or in more time: what another attempt that runs
+    /// already may still show. The farm itself never tries again because of this alone.
+    #[must_use]
+    pub fn may_be_the_machine(self) -> bool {
+        self.is_infrastructure()
+            || matches!(
+                self,
+                FailureClass::TimeLimit
+                    | FailureClass::Silence
+                    | FailureClass::OutOfMemory
+                    | FailureClass::Cancelled
+            )
+    }
+
     /// Its name in messages, files and addresses.
     #[must_use]
     pub fn keyword(self) -> &'static str {
@@ -131,5 +145,8 @@ mod tests {
         let infrastructure: Vec<_> =
             FailureClass::ALL.into_iter().filter(|class| class.is_infrastructure()).collect();
         assert_eq!(infrastructure, [FailureClass::HostFault, FailureClass::StoreFault, FailureClass::Lost]);
+        for class in [FailureClass::Build, FailureClass::Dependency, FailureClass::SizeLimit] {
+            assert!(!class.may_be_the_machine(), "{class} would only be repeated");
+        }
     }
 }

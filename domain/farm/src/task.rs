@@ -5,6 +5,11 @@
 //! lease that runs. A lease that ran out is *lost*; lost attempts and faults of the farm are tried again, a limited
 //! number of times, and are never charged to the recipe.
 //!
+//! What takes far too long may be begun a second time on another builder: a [`Twin`], with a claim of its own. The first
+//! of the two that has built it goes on to be published, and the other is stopped. A failure that may be the machine's
+//! ([`FailureClass::may_be_the_machine`]) leaves the other one running; a failure of the recipe would only be repeated,
+//! so it ends both. Tries are counted as if there had been one attempt after the other.
+//!
 //! Effects are what the caller should do next. Each can be read from the state as well, so a caller that was killed
 //! before it did them finds them again.
 
@@ -58,6 +63,18 @@ pub struct Claim {
     pub token: LeaseToken,
 }
 
+/// A second attempt at a build that takes too long, beside the first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Twin {
+    /// Who has it, for which attempt, with which token.
+    #[serde(flatten)]
+    pub claim: Claim,
+    /// When its lease runs out unless it is renewed.
+    pub until: Moment,
+    /// Since when it builds; none while it was only told to.
+    pub since: Option<Moment>,
+}
+
 /// What kind of file an artefact is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -89,10 +106,8 @@ pub struct Artefact {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "phase", rename_all = "kebab-case")]
 pub enum State {
-    /// Other tasks have to be published first; none are named before it was judged for the first time.
+    /// Other tasks have to be published first, or it was not judged yet.
     Waiting {
-        /// Those tasks.
-        on: Vec<TaskId>,
         /// The tries before.
         tries: Tries,
     },
@@ -121,6 +136,9 @@ pub enum State {
         lease: Lease,
         /// Since then.
         since: Moment,
+        /// The second attempt, where there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        twin: Option<Twin>,
     },
     /// It was built and is on its way into the repository.
     Publishing {
@@ -201,6 +219,13 @@ pub enum Event {
         /// The new lease's claim.
         claim: Claim,
         /// When the lease runs out.
+        until: Moment,
+    },
+    /// A second builder is told to build it as well.
+    TwinAssigned {
+        /// The claim of the second attempt.
+        claim: Claim,
+        /// When its lease runs out.
         until: Moment,
     },
     /// The builder builds.
@@ -318,6 +343,12 @@ pub enum Refusal {
         /// The attempt that claims it.
         attempt: AttemptId,
     },
+    /// The builder has it already.
+    #[error("cannot {verb} the task: that builder has it already")]
+    SameBuilder {
+        /// What was wanted.
+        verb: &'static str,
+    },
     /// It is too early for that.
     #[error("cannot {verb} the task yet")]
     TooEarly {
@@ -338,9 +369,10 @@ impl Fault for Refusal {
     fn kind(&self) -> Kind {
         match self {
             Refusal::NotHolder { .. } => Kind::Denied,
-            Refusal::WrongPhase { .. } | Refusal::TooEarly { .. } | Refusal::Unchanged { .. } => {
-                Kind::Conflict
-            }
+            Refusal::WrongPhase { .. }
+            | Refusal::SameBuilder { .. }
+            | Refusal::TooEarly { .. }
+            | Refusal::Unchanged { .. } => Kind::Conflict,
         }
     }
 
@@ -424,7 +456,7 @@ impl State {
     /// A task that was just made.
     #[must_use]
     pub fn new() -> Self {
-        State::Waiting { on: Vec::new(), tries: Tries::default() }
+        State::Waiting { tries: Tries::default() }
     }
 
     /// Its name.
@@ -455,9 +487,26 @@ impl State {
         }
     }
 
-    fn tries(&self) -> Option<&Tries> {
+    /// The second attempt, where there is one.
+    #[must_use]
+    pub fn twin(&self) -> Option<&Twin> {
         match self {
-            State::Waiting { tries, .. } | State::Blocked { tries, .. } | State::Ready { tries, .. } => {
+            State::Building { twin, .. } => twin.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Every claim that may report now, with the end of its lease: none, one, or that of the twin as well.
+    pub fn claims(&self) -> impl Iterator<Item = (&Claim, Moment)> {
+        let first = self.lease().map(|lease| (&lease.claim, lease.until));
+        first.into_iter().chain(self.twin().map(|twin| (&twin.claim, twin.until)))
+    }
+
+    /// What the farm did wrong with it since it was last begun afresh; none when it is not queued.
+    #[must_use]
+    pub fn tries(&self) -> Option<&Tries> {
+        match self {
+            State::Waiting { tries } | State::Blocked { tries, .. } | State::Ready { tries, .. } => {
                 Some(tries)
             }
             _ => None,
@@ -478,6 +527,7 @@ impl Event {
         match self {
             Event::Judged { .. } => "judge",
             Event::Assigned { .. } => "assign",
+            Event::TwinAssigned { .. } => "start a second time",
             Event::Started { .. } => "start",
             Event::Renewed { .. } => "renew",
             Event::Declined { .. } => "decline",
@@ -491,6 +541,27 @@ impl Event {
             Event::Replaced { .. } => "replace",
         }
     }
+
+    /// The claim that it comes with.
+    #[must_use]
+    pub fn claim(&self) -> Option<&Claim> {
+        match self {
+            Event::Assigned { claim, .. }
+            | Event::TwinAssigned { claim, .. }
+            | Event::Started { claim }
+            | Event::Renewed { claim, .. }
+            | Event::Declined { claim, .. }
+            | Event::Built { claim, .. }
+            | Event::Broke { claim, .. }
+            | Event::Expired { claim } => Some(claim),
+            Event::Judged { .. }
+            | Event::Landed { .. }
+            | Event::Rejected { .. }
+            | Event::RetryAsked
+            | Event::CancelAsked { .. }
+            | Event::Replaced { .. } => None,
+        }
+    }
 }
 
 /// What `event` makes of `state` at `now`.
@@ -502,45 +573,56 @@ pub fn step(state: &State, event: &Event, now: Moment) -> Result<Step, Refusal> 
     match event {
         Event::Judged { readiness } => judged(state, readiness, verb, now),
         Event::Assigned { claim, until } => assigned(state, claim, *until, verb, now),
-        Event::Started { claim } => {
-            let lease = held(state, claim, verb)?;
-            match state {
-                State::Leased { .. } => quiet(State::Building { lease: lease.clone(), since: now }),
-                _ => Err(Refusal::Unchanged { verb }),
+        Event::TwinAssigned { claim, until } => twin_assigned(state, claim, *until, verb),
+        Event::Started { claim } => match holder(state, claim, verb)? {
+            Holder::Twin(lease, since, twin) if twin.since.is_none() => {
+                let twin = Twin { since: Some(now), ..twin.clone() };
+                quiet(State::Building { lease: lease.clone(), since, twin: Some(twin) })
             }
-        }
+            Holder::First(lease) if matches!(state, State::Leased { .. }) => {
+                quiet(State::Building { lease: lease.clone(), since: now, twin: None })
+            }
+            _ => Err(Refusal::Unchanged { verb }),
+        },
         Event::Renewed { claim, until } => renewed(state, claim, *until, verb),
-        Event::Declined { claim, reason } => {
-            let lease = held(state, claim, verb)?;
-            if !matches!(state, State::Leased { .. }) {
-                return Err(Refusal::WrongPhase { verb, phase: state.phase() });
-            }
-            // Nothing was tried, so nothing failed: declining alone never ends a task.
-            let mut lease = lease.clone();
-            lease.tries.faults = lease.tries.faults.min(FAULTS_MAX - 2);
-            Ok(broken(&lease, FailureClass::HostFault, &format!("the builder declined: {reason}"), "", now))
-        }
+        Event::Declined { claim, reason } => declined(state, claim, reason, verb, now),
         Event::Built { claim, artefacts } => {
-            let lease = held(state, claim, verb)?.clone();
-            if matches!(state, State::Publishing { .. }) {
-                return Err(Refusal::Unchanged { verb });
-            }
+            let lease = match holder(state, claim, verb)? {
+                Holder::First(_) if matches!(state, State::Publishing { .. }) => {
+                    return Err(Refusal::Unchanged { verb });
+                }
+                Holder::First(lease) => lease.clone(),
+                Holder::Twin(first, _, twin) => {
+                    Lease { claim: twin.claim.clone(), until: twin.until, tries: first.tries.clone() }
+                }
+            };
+            let mut effects = vec![Effect::ExpectUpload(claim.clone())];
+            let others = state.claims().filter(|(other, _)| *other != claim);
+            effects.extend(others.map(|(other, _)| Effect::StopBuild(other.clone())));
             let next = State::Publishing { lease, artefacts: artefacts.clone(), since: now };
-            Ok(Step { next, effects: vec![Effect::ExpectUpload(claim.clone())] })
+            Ok(Step { next, effects })
         }
         Event::Broke { claim, class, message, during } => {
-            let lease = held(state, claim, verb)?;
-            let mut step = broken(lease, *class, message, during, now);
+            let mut step = lost_one(state, holder(state, claim, verb)?, *class, message, during, now);
+            if !step.next.phase().is_running() {
+                let others = state.claims().filter(|(other, _)| *other != claim);
+                step.effects.extend(others.map(|(other, _)| Effect::StopBuild(other.clone())));
+            }
             step.effects.push(Effect::Release(claim.clone()));
             withdraw_if_publishing(state, &mut step);
             Ok(step)
         }
         Event::Expired { claim } => {
-            let lease = held(state, claim, verb)?;
-            if now < lease.until {
-                return Err(Refusal::TooEarly { verb, until: lease.until });
+            let holder = holder(state, claim, verb)?;
+            let until = match holder {
+                Holder::First(lease) => lease.until,
+                Holder::Twin(_, _, twin) => twin.until,
+            };
+            if now < until {
+                return Err(Refusal::TooEarly { verb, until });
             }
-            let mut step = broken(lease, FailureClass::Lost, "nothing was heard of the builder", "", now);
+            let mut step =
+                lost_one(state, holder, FailureClass::Lost, "nothing was heard of the builder", "", now);
             withdraw_if_publishing(state, &mut step);
             Ok(step)
         }
@@ -586,7 +668,7 @@ fn judged(state: &State, readiness: &Readiness, verb: &'static str, now: Moment)
     let next = match (readiness, state) {
         (Readiness::Ready, State::Ready { .. }) => return Err(Refusal::Unchanged { verb }),
         (Readiness::Ready, _) => State::Ready { since: now, tries },
-        (Readiness::Waits { on }, _) => State::Waiting { on: on.clone(), tries },
+        (Readiness::Waits { .. }, _) => State::Waiting { tries },
         (Readiness::Blocked { by }, _) => State::Blocked { by: by.clone(), tries },
     };
     if next == *state {
@@ -612,14 +694,36 @@ fn assigned(
     Ok(Step { next: State::Leased { lease }, effects: vec![Effect::SendOrder(claim.clone())] })
 }
 
+fn twin_assigned(state: &State, claim: &Claim, until: Moment, verb: &'static str) -> Result<Step, Refusal> {
+    match state {
+        State::Building { twin: Some(_), .. } => Err(Refusal::Unchanged { verb }),
+        State::Building { lease, .. } if lease.claim.builder == claim.builder => {
+            Err(Refusal::SameBuilder { verb })
+        }
+        State::Building { lease, since, twin: None } => {
+            let twin = Twin { claim: claim.clone(), until, since: None };
+            let next = State::Building { lease: lease.clone(), since: *since, twin: Some(twin) };
+            Ok(Step { next, effects: vec![Effect::SendOrder(claim.clone())] })
+        }
+        _ => Err(Refusal::WrongPhase { verb, phase: state.phase() }),
+    }
+}
+
 fn renewed(state: &State, claim: &Claim, until: Moment, verb: &'static str) -> Result<Step, Refusal> {
-    let lease = held(state, claim, verb)?;
+    let lease = match holder(state, claim, verb)? {
+        Holder::Twin(_, _, twin) if until <= twin.until => return Err(Refusal::Unchanged { verb }),
+        Holder::Twin(lease, since, twin) => {
+            let twin = Twin { until, ..twin.clone() };
+            return quiet(State::Building { lease: lease.clone(), since, twin: Some(twin) });
+        }
+        Holder::First(lease) => lease,
+    };
     if until <= lease.until {
         return Err(Refusal::Unchanged { verb });
     }
     let lease = Lease { until, ..lease.clone() };
     quiet(match state {
-        State::Building { since, .. } => State::Building { lease, since: *since },
+        State::Building { since, twin, .. } => State::Building { lease, since: *since, twin: twin.clone() },
         State::Publishing { since, artefacts, .. } => {
             State::Publishing { lease, artefacts: artefacts.clone(), since: *since }
         }
@@ -627,11 +731,45 @@ fn renewed(state: &State, claim: &Claim, until: Moment, verb: &'static str) -> R
     })
 }
 
-/// The lease, if `claim` is its claim.
-fn held<'s>(state: &'s State, claim: &Claim, verb: &'static str) -> Result<&'s Lease, Refusal> {
-    match state.lease() {
-        Some(lease) if lease.claim == *claim => Ok(lease),
-        _ => Err(Refusal::NotHolder { verb, attempt: claim.attempt }),
+fn declined(
+    state: &State,
+    claim: &Claim,
+    reason: &str,
+    verb: &'static str,
+    now: Moment,
+) -> Result<Step, Refusal> {
+    match holder(state, claim, verb)? {
+        Holder::Twin(lease, since, twin) if twin.since.is_none() => {
+            quiet(State::Building { lease: lease.clone(), since, twin: None })
+        }
+        Holder::First(lease) if matches!(state, State::Leased { .. }) => {
+            // Nothing was tried, so nothing failed: declining alone never ends a task.
+            let mut lease = lease.clone();
+            lease.tries.faults = lease.tries.faults.min(FAULTS_MAX - 2);
+            Ok(broken(&lease, FailureClass::HostFault, &format!("the builder declined: {reason}"), "", now))
+        }
+        _ => Err(Refusal::WrongPhase { verb, phase: state.phase() }),
+    }
+}
+
+/// Whose claim it is.
+#[derive(Debug, Clone, Copy)]
+enum Holder<'s> {
+    First(&'s Lease),
+    /// The lease of the first attempt and since when it builds; the second attempt.
+    Twin(&'s Lease, Moment, &'s Twin),
+}
+
+/// Who holds the task with `claim`.
+fn holder<'s>(state: &'s State, claim: &Claim, verb: &'static str) -> Result<Holder<'s>, Refusal> {
+    match state {
+        State::Building { lease, since, twin: Some(twin) } if twin.claim == *claim => {
+            Ok(Holder::Twin(lease, *since, twin))
+        }
+        _ => match state.lease() {
+            Some(lease) if lease.claim == *claim => Ok(Holder::First(lease)),
+            _ => Err(Refusal::NotHolder { verb, attempt: claim.attempt }),
+        },
     }
 }
 
@@ -663,6 +801,38 @@ fn broken(lease: &Lease, class: FailureClass, message: &str, during: &str, now: 
     Step { next, effects: vec![Effect::JudgeDependents] }
 }
 
+/// One attempt came to nothing. Where there is another, it may go on.
+fn lost_one(
+    state: &State,
+    holder: Holder<'_>,
+    class: FailureClass,
+    message: &str,
+    during: &str,
+    now: Moment,
+) -> Step {
+    let quiet = |next| Step { next, effects: Vec::new() };
+    match (holder, state) {
+        (Holder::Twin(lease, since, _), _) if class.may_be_the_machine() => {
+            quiet(State::Building { lease: lease.clone(), since, twin: None })
+        }
+        (Holder::Twin(lease, _, twin), _) => {
+            let lease = Lease { claim: twin.claim.clone(), until: twin.until, tries: lease.tries.clone() };
+            broken(&lease, class, message, during, now)
+        }
+        (Holder::First(lease), State::Building { twin: Some(twin), .. }) if class.may_be_the_machine() => {
+            let faults = lease.tries.faults + u32::from(class.is_infrastructure());
+            let avoid = Some(lease.claim.builder.clone());
+            let tries = Tries { faults, avoid, ..lease.tries.clone() };
+            let lease = Lease { claim: twin.claim.clone(), until: twin.until, tries };
+            quiet(match twin.since {
+                Some(since) => State::Building { lease, since, twin: None },
+                None => State::Leased { lease },
+            })
+        }
+        (Holder::First(lease), _) => broken(lease, class, message, during, now),
+    }
+}
+
 fn withdraw_if_publishing(state: &State, step: &mut Step) {
     if let State::Publishing { lease, .. } = state {
         step.effects.push(Effect::Withdraw(lease.claim.attempt));
@@ -672,9 +842,7 @@ fn withdraw_if_publishing(state: &State, step: &mut Step) {
 /// The end of a task on somebody's word.
 fn ended(state: &State, next: State) -> Step {
     let mut effects = Vec::new();
-    if let Some(lease) = state.lease() {
-        effects.push(Effect::StopBuild(lease.claim.clone()));
-    }
+    effects.extend(state.claims().map(|(claim, _)| Effect::StopBuild(claim.clone())));
     effects.push(Effect::JudgeDependents);
     Step { next, effects }
 }

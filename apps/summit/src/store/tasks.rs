@@ -543,7 +543,7 @@ async fn apply(
     Ok(Applied { task, effects: step.effects })
 }
 
-/// What an event means for the attempt that was running.
+/// What an event means for the attempt that it is about, and for those that it stops.
 async fn note_attempt(
     connection: &mut SqliteConnection,
     before: &State,
@@ -551,7 +551,16 @@ async fn note_attempt(
     effects: &[Effect],
     now: Moment,
 ) -> Result<(), StoreError> {
-    let Some(attempt) = before.lease().map(|lease| integer(lease.claim.attempt.0)) else { return Ok(()) };
+    let running = before.lease().map(|lease| lease.claim.attempt);
+    let Some(attempt) = event.claim().map(|claim| claim.attempt).or(running) else { return Ok(()) };
+    for effect in effects {
+        let Effect::StopBuild(claim) = effect else { continue };
+        if claim.attempt != attempt {
+            let why = "the other attempt at the same task came to an end first".to_owned();
+            end_attempt(connection, claim.attempt, &Outcome::Stopped { why }, false, now).await?;
+        }
+    }
+    let attempt_number = integer(attempt.0);
     let failed = |class: FailureClass, message: &str, during: &str| Outcome::Failed {
         class,
         message: message.to_owned(),
@@ -561,7 +570,7 @@ async fn note_attempt(
         Event::Started { .. } => {
             sqlx::query("UPDATE attempt SET started = coalesce(started, ?) WHERE id = ?")
                 .bind(integer(now.0))
-                .bind(attempt)
+                .bind(attempt_number)
                 .execute(&mut *connection)
                 .await
                 .during("note the start of an attempt")?;
@@ -570,7 +579,7 @@ async fn note_attempt(
         Event::Built { .. } => {
             sqlx::query("UPDATE attempt SET started = coalesce(started, ?1), built = ?1 WHERE id = ?2")
                 .bind(integer(now.0))
-                .bind(attempt)
+                .bind(attempt_number)
                 .execute(&mut *connection)
                 .await
                 .during("note the end of a build")?;
@@ -586,11 +595,21 @@ async fn note_attempt(
         _ => return Ok(()),
     };
     let withdraw = effects.iter().any(|effect| matches!(effect, Effect::Withdraw(_)));
+    end_attempt(connection, attempt, &outcome, withdraw, now).await
+}
+
+async fn end_attempt(
+    connection: &mut SqliteConnection,
+    attempt: AttemptId,
+    outcome: &Outcome,
+    withdraw: bool,
+    now: Moment,
+) -> Result<(), StoreError> {
     sqlx::query("UPDATE attempt SET ended = ?, outcome = ?, withdraw = ? WHERE id = ?")
         .bind(integer(now.0))
-        .bind(to_json(&outcome)?)
+        .bind(to_json(outcome)?)
         .bind(withdraw)
-        .bind(attempt)
+        .bind(integer(attempt.0))
         .execute(&mut *connection)
         .await
         .during("note the end of an attempt")?;

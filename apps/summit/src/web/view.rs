@@ -227,6 +227,7 @@ pub(crate) struct Names {
     builders: HashMap<BuilderId, String>,
     sources: HashMap<TaskId, String>,
     unplaced: HashMap<TaskId, Unplaced>,
+    waits_on: HashMap<TaskId, Vec<TaskId>>,
 }
 
 impl Web {
@@ -235,11 +236,20 @@ impl Web {
         let living = self.hub.store.tasks_in(&OPEN).await?;
         let ready: Vec<TaskRow> =
             living.iter().filter(|task| task.state.phase() == Phase::Ready).cloned().collect();
-        let (_, unplaced) = dispatcher::plan_assignments(&self.hub, &self.hub.world(), &ready).await?;
+        let world = self.hub.world();
+        let open = dispatcher::open_tasks(&world, &self.hub.store.tasks_in(&dispatcher::LIVING).await?);
+        let judged =
+            farm::readiness::judge(&world.catalogue, &world.graph, &world.repository.published, &open);
+        let waits_on = judged.into_iter().filter_map(|(task, readiness)| match readiness {
+            farm::readiness::Readiness::Waits { on } => Some((task, on)),
+            _ => None,
+        });
+        let (_, unplaced) = dispatcher::plan_assignments(&self.hub, &world, &ready).await?;
         Ok(Names {
             builders,
             sources: living.into_iter().map(|task| (task.id, task.source)).collect(),
             unplaced: unplaced.into_iter().collect(),
+            waits_on: waits_on.collect(),
         })
     }
 
@@ -469,7 +479,8 @@ fn describe(view: &mut TaskView, state: &State, names: &Names) {
     }
     let builder = view.builder.clone().unwrap_or_default();
     view.detail = match state {
-        State::Waiting { on, .. } => {
+        State::Waiting { .. } => {
+            let on = names.waits_on.get(&view.id).map_or(&[][..], Vec::as_slice);
             let link = |task: &TaskId| {
                 let source = names.sources.get(task).cloned().unwrap_or_else(|| format!("task {task}"));
                 TaskLink { task: *task, source }

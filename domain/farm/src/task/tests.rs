@@ -1,5 +1,7 @@
 //! Every state × every event, and the rules that the cells follow.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 const NOW: Moment = Moment(100_000);
@@ -22,15 +24,32 @@ fn artefact() -> Artefact {
     }
 }
 
+fn twin_claim() -> Claim {
+    Claim { builder: BuilderId("b".into()), attempt: AttemptId(8), token: LeaseToken(80) }
+}
+
+fn twin(since: Option<Moment>) -> Twin {
+    Twin { claim: twin_claim(), until: UNTIL, since }
+}
+
+/// A build with a second attempt, which was only ordered, or builds as well.
+fn twins() -> [State; 2] {
+    [None, Some(Moment(4))].map(|since| State::Building {
+        lease: lease(),
+        since: Moment(2),
+        twin: Some(twin(since)),
+    })
+}
+
 /// One state for each phase.
 fn states() -> Vec<State> {
     let tries = Tries::default;
     vec![
-        State::Waiting { on: vec![TaskId(1)], tries: tries() },
+        State::Waiting { tries: tries() },
         State::Blocked { by: vec![Blocker::Task { task: TaskId(1), source: "a".into() }], tries: tries() },
         State::Ready { since: Moment(1), tries: tries() },
         State::Leased { lease: lease() },
-        State::Building { lease: lease(), since: Moment(2) },
+        State::Building { lease: lease(), since: Moment(2), twin: None },
         State::Publishing { lease: lease(), artefacts: vec![artefact()], since: Moment(3) },
         State::Published { attempt: AttemptId(7), history: "3-ab".into() },
         State::Failed {
@@ -49,7 +68,7 @@ fn events() -> Vec<(&'static str, Event)> {
     let broke = |class| Event::Broke { claim: claim(), class, message: "m".into(), during: "build".into() };
     vec![
         ("judged ready", Event::Judged { readiness: Readiness::Ready }),
-        ("judged waits", Event::Judged { readiness: Readiness::Waits { on: vec![TaskId(2)] } }),
+        ("judged waits", Event::Judged { readiness: waits() }),
         (
             "judged blocked",
             Event::Judged {
@@ -57,6 +76,7 @@ fn events() -> Vec<(&'static str, Event)> {
             },
         ),
         ("assigned", Event::Assigned { claim: claim(), until: UNTIL }),
+        ("twin assigned", Event::TwinAssigned { claim: twin_claim(), until: UNTIL }),
         ("started", Event::Started { claim: claim() }),
         ("renewed", Event::Renewed { claim: claim(), until: Moment(UNTIL.0 + 1) }),
         ("declined", Event::Declined { claim: claim(), reason: "full".into() }),
@@ -71,6 +91,10 @@ fn events() -> Vec<(&'static str, Event)> {
         ("cancel asked", Event::CancelAsked { why: "asked".into() }),
         ("replaced", Event::Replaced { by: Some(TaskId(9)) }),
     ]
+}
+
+fn waits() -> Readiness {
+    Readiness::Waits { on: vec![TaskId(2)] }
 }
 
 fn cell(state: &State, event: &Event, now: Moment) -> String {
@@ -89,6 +113,7 @@ fn cell(state: &State, event: &Event, now: Moment) -> String {
         }
         Err(Refusal::WrongPhase { .. }) => "-".into(),
         Err(Refusal::NotHolder { .. }) => "not holder".into(),
+        Err(Refusal::SameBuilder { .. }) => "same builder".into(),
         Err(Refusal::TooEarly { .. }) => "too early".into(),
         Err(Refusal::Unchanged { .. }) => "unchanged".into(),
     }
@@ -97,9 +122,10 @@ fn cell(state: &State, event: &Event, now: Moment) -> String {
 /// Rows are events, columns are phases in the order of [`Phase::ALL`]. The time lies after the end of the lease.
 const TABLE: &str = "
 judged ready    | ready | ready | unchanged | - | - | - | - | - | - | -
-judged waits    | waiting | waiting | waiting | - | - | - | - | - | - | -
+judged waits    | unchanged | waiting | waiting | - | - | - | - | - | - | -
 judged blocked  | blocked | blocked | blocked | - | - | - | - | - | - | -
 assigned        | - | - | leased order | - | - | - | - | - | - | -
+twin assigned   | - | - | - | - | building order | - | - | - | - | -
 started         | not holder | not holder | not holder | building | unchanged | unchanged | not holder | not holder | not holder | not holder
 renewed         | not holder | not holder | not holder | leased | building | publishing | not holder | not holder | not holder | not holder
 declined        | not holder | not holder | not holder | ready | - | - | not holder | not holder | not holder | not holder
@@ -132,10 +158,117 @@ fn every_state_and_every_event() {
     }
 }
 
+/// Rows are events, from the first builder (1) or from the second (2). Columns: the second was told to build; the
+/// second builds too. What is in brackets are the attempts that can report afterwards.
+const TWIN_TABLE: &str = "
+judged ready      | - | -
+assigned          | - | -
+twin assigned     | unchanged | unchanged
+started 1         | unchanged | unchanged
+started 2         | building [7 8] | unchanged
+renewed 1         | building [7 8] | building [7 8]
+renewed 2         | building [7 8] | building [7 8]
+declined 1        | - | -
+declined 2        | building [7] | -
+built 1           | publishing expect+stop [7] | publishing expect+stop [7]
+built 2           | publishing expect+stop [8] | publishing expect+stop [8]
+broke build 1     | failed judge+stop+release [] | failed judge+stop+release []
+broke build 2     | failed judge+stop+release [] | failed judge+stop+release []
+broke time 1      | leased release [8] | building release [8]
+broke time 2      | building release [7] | building release [7]
+broke host 1      | leased release [8] | building release [8]
+broke host 2      | building release [7] | building release [7]
+broke cancelled 1 | leased release [8] | building release [8]
+broke cancelled 2 | building release [7] | building release [7]
+expired 1         | leased [8] | building [8]
+expired 2         | building [7] | building [7]
+landed            | not holder | not holder
+rejected          | not holder | not holder
+retry asked       | - | -
+cancel asked      | cancelled stop+stop+judge [] | cancelled stop+stop+judge []
+replaced          | superseded stop+stop+judge [] | superseded stop+stop+judge []
+";
+
+/// The events of one of the two builders that the table of twins names.
+fn twin_event(name: &str) -> Event {
+    let (verb, claim) = match name.rsplit_once(' ') {
+        Some((verb, "1")) => (verb, claim()),
+        Some((verb, "2")) => (verb, twin_claim()),
+        _ => (name, twin_claim()),
+    };
+    let broke =
+        |class| Event::Broke { claim: claim.clone(), class, message: "m".into(), during: "build".into() };
+    match verb {
+        "started" => Event::Started { claim },
+        "renewed" => Event::Renewed { claim, until: Moment(UNTIL.0 + 1) },
+        "declined" => Event::Declined { claim, reason: "full".into() },
+        "built" => Event::Built { claim, artefacts: vec![artefact()] },
+        "broke build" => broke(FailureClass::Build),
+        "broke time" => broke(FailureClass::TimeLimit),
+        "broke host" => broke(FailureClass::HostFault),
+        "broke cancelled" => broke(FailureClass::Cancelled),
+        "expired" => Event::Expired { claim },
+        _ => events().into_iter().find(|(known, _)| *known == verb).unwrap().1,
+    }
+}
+
+#[test]
+fn every_event_while_two_builders_build_it() {
+    let mut verbs = BTreeSet::new();
+    for line in TWIN_TABLE.trim().lines() {
+        let row: Vec<&str> = line.split('|').map(str::trim).collect();
+        let event = twin_event(row[0]);
+        verbs.insert(event.verb());
+        for (expect, state) in row[1..].iter().zip(twins()) {
+            let mut found = cell(&state, &event, UNTIL);
+            if let Ok(step) = step(&state, &event, UNTIL) {
+                let left: Vec<String> =
+                    step.next.claims().map(|(claim, _)| claim.attempt.to_string()).collect();
+                found = format!("{found} [{}]", left.join(" "));
+            }
+            assert_eq!(found, *expect, "{} in {state:?}", row[0]);
+        }
+    }
+    let all: BTreeSet<&str> = events().iter().map(|(_, event)| event.verb()).collect();
+    assert_eq!(verbs, all, "every event has a row");
+}
+
+#[test]
+fn the_first_of_two_that_has_built_it_is_published_and_the_other_can_say_nothing_more() {
+    for (winner, loser) in [(claim(), twin_claim()), (twin_claim(), claim())] {
+        for state in twins() {
+            let built = Event::Built { claim: winner.clone(), artefacts: vec![artefact()] };
+            let step = step(&state, &built, NOW).unwrap();
+            assert_eq!(
+                step.effects,
+                [Effect::ExpectUpload(winner.clone()), Effect::StopBuild(loser.clone())]
+            );
+            let late = Event::Built { claim: loser.clone(), artefacts: Vec::new() };
+            assert_eq!(cell(&step.next, &late, NOW), "not holder");
+        }
+    }
+}
+
+#[test]
+fn a_twin_is_for_another_builder() {
+    let own = Claim { builder: claim().builder, ..twin_claim() };
+    let state = State::Building { lease: lease(), since: Moment(2), twin: None };
+    assert_eq!(cell(&state, &Event::TwinAssigned { claim: own, until: UNTIL }, NOW), "same builder");
+}
+
+#[test]
+fn a_lost_first_attempt_is_remembered_when_the_second_is_lost_too() {
+    let state = step(&twins()[1], &Event::Expired { claim: claim() }, UNTIL).unwrap().next;
+    assert_eq!(state.lease().unwrap().tries.avoid, Some(claim().builder));
+    let state = step(&state, &Event::Expired { claim: twin_claim() }, UNTIL).unwrap().next;
+    assert_eq!(state.tries().map(|tries| tries.faults), Some(2));
+}
+
 #[test]
 fn invariant_2_only_the_holder_of_the_lease_may_report() {
     let strangers = [
         Claim { builder: BuilderId("b".into()), ..claim() },
+        Claim { builder: BuilderId("a".into()), ..twin_claim() },
         Claim { attempt: AttemptId(8), ..claim() },
         Claim { token: LeaseToken(69), ..claim() },
     ];
@@ -153,7 +286,7 @@ fn invariant_2_only_the_holder_of_the_lease_may_report() {
             },
             Event::Expired { claim: claim.clone() },
         ];
-        for state in states() {
+        for state in states().into_iter().chain(twins()) {
             for report in &reports {
                 assert_eq!(cell(&state, report, UNTIL), "not holder", "{report:?} in {}", state.phase());
             }
@@ -219,7 +352,7 @@ fn a_retry_begins_afresh() {
 fn a_judgement_that_says_the_same_changes_nothing() {
     for state in states() {
         let readiness = match &state {
-            State::Waiting { on, .. } => Readiness::Waits { on: on.clone() },
+            State::Waiting { .. } => waits(),
             State::Blocked { by, .. } => Readiness::Blocked { by: by.clone() },
             State::Ready { .. } => Readiness::Ready,
             _ => continue,
@@ -229,8 +362,17 @@ fn a_judgement_that_says_the_same_changes_nothing() {
 }
 
 #[test]
+fn rows_of_before_are_read() {
+    let waiting = r#"{"phase":"waiting","on":[1,2],"tries":{"faults":0,"not_before":0,"avoid":null}}"#;
+    assert_eq!(serde_json::from_str::<State>(waiting).unwrap(), State::new());
+    let building = serde_json::to_string(&states()[4]).unwrap();
+    assert!(!building.contains("twin"), "a row without a second attempt looks as it always did: {building}");
+    assert_eq!(serde_json::from_str::<State>(&building).unwrap(), states()[4]);
+}
+
+#[test]
 fn states_and_events_survive_storage() {
-    for state in states() {
+    for state in states().into_iter().chain(twins()) {
         let text = serde_json::to_string(&state).unwrap();
         assert!(text.contains(&format!("\"phase\":\"{}\"", state.phase())), "{text}");
         assert_eq!(serde_json::from_str::<State>(&text).unwrap(), state);
