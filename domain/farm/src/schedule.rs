@@ -28,6 +28,7 @@ use crate::moment::Moment;
 mod comparison;
 mod pass;
 mod place;
+mod stragglers;
 mod unplaced;
 
 pub(crate) use pass::{milliseconds, whole};

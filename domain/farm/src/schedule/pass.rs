@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, btree_set};
 
+use crate::ids::BuilderId;
 use crate::moment::Moment;
 use crate::schedule::place::{Place, expected_end};
 use crate::schedule::{
@@ -53,7 +54,7 @@ pub(super) fn run(scheduler: &Scheduler, builders: &[Builder], now: Moment) -> S
     pass.schedule
 }
 
-struct Pass<'a> {
+pub(super) struct Pass<'a> {
     now: Moment,
     places: Vec<Place<'a>>,
     free_slots: u64,
@@ -78,7 +79,7 @@ struct Choice {
 }
 
 impl<'a> Pass<'a> {
-    fn new(scheduler: &Scheduler, builders: &'a [Builder], now: Moment) -> Self {
+    pub(super) fn new(scheduler: &Scheduler, builders: &'a [Builder], now: Moment) -> Self {
         let mut places = Vec::with_capacity(builders.len());
         let mut best_speed: f64 = 0.0;
         let mut capacity = 0.0;
@@ -119,6 +120,43 @@ impl<'a> Pass<'a> {
             able: BTreeMap::new(),
             schedule: Schedule::default(),
         }
+    }
+
+    /// Something has been given to a builder already.
+    pub(super) fn occupy(&mut self, builder: &BuilderId, needs: &Needs, end: Moment) {
+        if let Some(place) = self.places.iter_mut().find(|place| place.builder.id == *builder) {
+            place.begin(needs, end.0);
+        }
+    }
+
+    /// A builder takes nothing more.
+    pub(super) fn close(&mut self, builder: &BuilderId) {
+        if let Some(place) = self.places.iter_mut().find(|place| place.builder.id == *builder) {
+            place.free_slots = 0;
+        }
+    }
+
+    /// A second builder for what `first` builds, if it matters and is done there in less than `left_ms`.
+    pub(super) fn second_place(
+        &mut self,
+        candidate: &Candidate,
+        needs: &Needs,
+        first: &BuilderId,
+        left_ms: u64,
+    ) -> Option<Assignment> {
+        let is_other = |place: &Place<'_>| place.builder.id != *first && is_able(place.builder, needs);
+        let others: Vec<usize> =
+            (0..self.places.len()).filter(|&index| is_other(&self.places[index])).collect();
+        let there = self.best_now(candidate, needs, &others)?;
+        let left = Choice { score: milliseconds(left_ms), ..there };
+        if there.score >= left.score || !self.matters(candidate, left) {
+            return None;
+        }
+        let place = &mut self.places[there.place];
+        let end = there.start.saturating_add(there.lasts_ms);
+        place.begin(needs, end);
+        let builder = place.builder.id.clone();
+        Some(Assignment { task: candidate.task, builder, expected_end: Moment(end), why: String::new() })
     }
 
     /// Gives the task to a builder, or keeps it for one. False when nothing of its class can begin now.

@@ -302,3 +302,59 @@ fn aerynos_order_is_by_size_and_one_build_for_each_builder() {
     without_large.offer(candidate(3, 60, 0));
     assert_eq!(pairs(&without_large.pass(&farm[1..], NOW)), [(3, "medium")]);
 }
+
+/// A build that was to take ten minutes and has run for `minutes` at `now`, with an hour of others after it.
+fn overdue(task: u64, minutes: u64, now: Moment) -> Running {
+    let since = Moment(now.0 - minutes * MINUTE);
+    let expected_end = Moment(since.0 + 10 * MINUTE);
+    Running { since, expected_end, tail_ms: 60 * MINUTE, ..running(task, 0, 0) }
+}
+
+/// Who would begin task 9 a second time on this farm, on which it runs on the first builder.
+fn second(farm: &[Builder], scheduler: &mut Scheduler, now: Moment) -> Vec<(u64, String)> {
+    let schedule = scheduler.preview(farm, now);
+    let seconds = scheduler.stragglers(farm, &schedule, |_| Some(needs(4)), now);
+    seconds.into_iter().map(|given| (given.task.0, given.builder.0)).collect()
+}
+
+#[test]
+fn a_straggler_that_matters_is_begun_a_second_time_where_that_is_likely_sooner() {
+    let now = Moment(NOW.0 + 60 * MINUTE);
+    let farm = |minutes: u64, change: fn(&mut Running), other: Builder| {
+        let mut run = overdue(9, minutes, now);
+        change(&mut run);
+        [Builder { running: vec![run], ..builder("a", 4, 1.0) }, other]
+    };
+    let same: fn(&mut Running) = |_| ();
+    let b = || builder("b", 1, 1.0);
+    let one = || vec![(9, "b".to_owned())];
+    let table = [
+        (farm(15, same, b()), vec![], "not far beyond expectation"),
+        (farm(25, same, b()), one(), "far beyond"),
+        (farm(25, same, builder("b", 1, 0.3)), vec![], "the other would take longer than it has run"),
+        (farm(25, |run| run.twin = true, b()), vec![], "it has a second attempt already"),
+        (farm(25, same, Builder { drained: true, ..b() }), vec![], "drained"),
+        (
+            farm(25, same, Builder { running: vec![running(8, 300, 0)], ..b() }),
+            vec![],
+            "busy, and the rest is long",
+        ),
+        (farm(25, same, Builder { memory_bytes: GIB, ..b() }), vec![], "too little memory"),
+    ];
+    for (farm, expect, why) in table {
+        assert_eq!(second(&farm, &mut scheduler([]), now), expect, "{why}");
+    }
+    let farm = farm(25, same, b());
+    let mut busy = scheduler([candidate(1, 5, 0)]);
+    busy.set_backlog_ms(10_000 * MINUTE);
+    assert_eq!(
+        second(&farm, &mut busy, now),
+        [],
+        "with much to do it does not matter, and the place is taken"
+    );
+    let schedule = Schedule::default();
+    let why = &scheduler([]).stragglers(&farm, &schedule, |_| Some(needs(4)), now)[0].why;
+    let expect =
+        "runs for 25 min on a instead of 10 min; expected 10 min here; the longest way after it is 1 h";
+    assert_eq!(why, expect);
+}
