@@ -6,8 +6,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use farm::ids::{BuilderId, TaskId};
-use farm::readiness::{OpenTask, judge};
+use farm::ids::{BuilderId, RecipeId, TaskId};
+use farm::queue::{OpenTask, Queue};
 use farm::schedule::{
     ASSUMED_MS, Assignment, Builder, Candidate, Needs, Policy, Running, Scheduler, Unplaced,
 };
@@ -115,9 +115,11 @@ async fn judge_if_changed(hub: &Hub, world: &Arc<World>, judged: &mut Judged) ->
 
 async fn judge_waiting(hub: &Hub, world: &World) -> Result<(), StoreError> {
     let tasks = hub.store.tasks_in(&LIVING).await?;
-    let open = open_tasks(world, &tasks);
+    let mut queue = Queue::new(&world.graph, open_tasks(world, &tasks));
     let states: HashMap<TaskId, &State> = tasks.iter().map(|task| (task.id, &task.state)).collect();
-    for (task, readiness) in judge(&world.catalogue, &world.graph, &world.repository.published, &open) {
+    for recipe in queue.take_changed() {
+        let Some(task) = queue.task(recipe).map(|task| task.id) else { continue };
+        let Some(readiness) = queue.readiness(&world.graph, recipe) else { continue };
         let event = Event::Judged { readiness };
         // Most judgements say what was said before: only the others cost a transaction.
         let changes =
@@ -129,14 +131,11 @@ async fn judge_waiting(hub: &Hub, world: &World) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The newest living task of each recipe, by the recipe's index in the catalogue.
-pub(crate) fn open_tasks(world: &World, tasks: &[TaskRow]) -> HashMap<usize, OpenTask> {
-    let recipes = world.catalogue.recipes();
-    let index: HashMap<&str, usize> =
-        recipes.iter().enumerate().map(|(index, recipe)| (recipe.path.as_str(), index)).collect();
-    let mut open: HashMap<usize, OpenTask> = HashMap::new();
+/// The newest living task of each recipe.
+pub(crate) fn open_tasks(world: &World, tasks: &[TaskRow]) -> HashMap<RecipeId, OpenTask> {
+    let mut open: HashMap<RecipeId, OpenTask> = HashMap::new();
     for task in tasks {
-        let Some(&recipe) = index.get(task.recipe_path.as_str()) else { continue };
+        let Some(recipe) = world.graph.by_source(&task.source) else { continue };
         let found = OpenTask { id: task.id, phase: task.state.phase() };
         let entry = open.entry(recipe).or_insert(found);
         if entry.id < found.id {
@@ -176,17 +175,13 @@ pub(crate) async fn plan_assignments(
     world: &World,
     ready: &[TaskRow],
 ) -> Result<(Vec<Assignment>, Vec<(TaskId, Unplaced)>), StoreError> {
-    let heights: HashMap<&str, u64> = world
-        .catalogue
-        .recipes()
-        .iter()
-        .zip(world.graph.nodes())
-        .map(|(recipe, node)| (recipe.path.as_str(), u64::try_from(node.height).unwrap_or(u64::MAX)))
-        .collect();
+    let heights = world.graph.heights();
     let mut scheduler = Scheduler::new(Policy::CriticalPath);
     for task in ready {
         let State::Ready { since, tries } = &task.state else { continue };
-        let height = heights.get(task.recipe_path.as_str()).copied().unwrap_or(1);
+        let recipe = world.graph.by_source(&task.source);
+        let height = recipe.and_then(|recipe| heights.get(recipe.index()).copied()).unwrap_or(1);
+        let height = u64::try_from(height).unwrap_or(u64::MAX);
         scheduler.offer(Candidate {
             task: task.id,
             needs: Arc::new(Needs { architecture: task.architecture.clone(), ..Needs::default() }),

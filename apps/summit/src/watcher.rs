@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use farm::graph::Graph;
+use farm::graph::Supply;
 use farm::missing::{missing, unbumped};
 use farm::moment::Moment;
 use farm::plan::{Change, KnownTask, plan};
@@ -139,7 +139,9 @@ async fn look(
     let landings = hub.landings();
     let read_from = hub.clock.now();
     let repository = read_repository(hub, client, Arc::clone(&before)).await?;
-    let graph = Graph::new(&discovery.catalogue, &repository.published, hub.config.project.host_provides);
+    let host = hub.config.project.host_provides;
+    let mut graph = before.graph.clone();
+    graph.update(&discovery.catalogue, &Supply { own: &repository.published, others: &[], host });
     let new_tasks = make_tasks(hub, &discovery, &repository, read_from).await?;
     let report = LookReport {
         commit: discovery.commit.id.clone(),

@@ -3,10 +3,10 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use package::Dependency;
+use package::{Dependency, DependencyKind};
 
 /// Endings of the packages that every recipe can yield besides the one of its own name (recipe format, section 3.6).
-const TEMPLATE_SUFFIXES: [&str; 8] =
+pub(crate) const TEMPLATE_SUFFIXES: [&str; 8] =
     ["-docs", "-devel", "-dbginfo", "-libs", "-32bit", "-32bit-devel", "-32bit-dbginfo", "-demos"];
 
 /// Ending of the packages that manifests do not list and nobody depends on for a build.
@@ -143,6 +143,22 @@ impl RecipeEntry {
         }
         offers
     }
+
+    /// Whether [`RecipeEntry::offers`] has `dependency`, without making the whole list.
+    #[must_use]
+    pub fn may_offer(&self, dependency: &Dependency) -> bool {
+        if self.manifest.as_ref().is_some_and(|manifest| manifest.provides.contains(dependency)) {
+            return true;
+        }
+        if dependency.kind != DependencyKind::Name {
+            return false;
+        }
+        let name = &dependency.name;
+        let suffix = name.strip_prefix(&self.source);
+        suffix.is_some_and(|suffix| suffix.is_empty() || TEMPLATE_SUFFIXES.contains(&suffix))
+            || self.packages.contains(name)
+            || self.manifest.as_ref().is_some_and(|manifest| manifest.packages.contains(name))
+    }
 }
 
 #[cfg(test)]
@@ -171,6 +187,10 @@ pub(crate) mod tests {
         let offers = entry.offers();
         for name in ["ncurses", "ncurses-devel", "ncurses-libs", "ncurses-terminfo"] {
             assert!(offers.contains(&Dependency::name(name)), "{name}");
+            assert!(entry.may_offer(&Dependency::name(name)), "{name}");
+        }
+        for other in ["ncursesw", "ncurses-", "binary(ncurses)", "readline"] {
+            assert!(!entry.may_offer(&other.parse().unwrap()), "{other}");
         }
         assert_eq!(entry.promised_packages(), ["ncurses"]);
     }

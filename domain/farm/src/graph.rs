@@ -1,17 +1,42 @@
-//! Who needs whom to be built.
+//! Who needs whom, to be built and at run time.
 //!
-//! An edge goes from a recipe to every recipe that offers one of its build dependencies, by manifest, by package name
-//! or by what its published packages offer. No edge is ever dropped. Recipes that need each other form a knot
-//! (a strongly connected component); within a knot some edges cannot be waited for, and exactly those are marked as
-//! deferred: along them a recipe is built against the previous generation of the other.
+//! A *build edge* goes from a recipe to every recipe that offers one of its build dependencies, by manifest, by package
+//! name or by what its published packages offer. A *run edge* goes to every recipe that offers what its packages need at
+//! run time. Run edges do not order builds, with one exception: what a package needs at run time and nobody ever
+//! published must be there before the package is, or nobody could install it. Such a *first-generation edge* orders builds
+//! like a build edge for as long as it is needed.
+//!
+//! No edge is ever dropped. Recipes that need each other form a *knot* (a strongly connected component); within a knot some
+//! edges cannot be waited for, and exactly those are deferred: along them a recipe is built against the previous generation
+//! of the other. Where there is no previous generation, no other repository and no host to help, the recipe has an
+//! [`Obstacle`] that names what is missing. A first-generation edge that is deferred is no obstacle: recipes know what their
+//! packages need only all together, so a build that could go well would be forbidden.
+//!
+//! The graph is drawn once and then follows changes: [`Graph::update`] costs a comparison with what was there and otherwise
+//! as much as what changed. A graph that followed all changes says the same as one that was drawn afresh, except for the
+//! numbers of recipes and components.
+//!
+//! What it does not do: it knows no tasks ([`crate::queue`] does), and does not judge which packages of several that
+//! offer the same should be taken: it waits for all.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod components;
+mod draw;
+mod names;
+mod obstacles;
+mod order;
+mod rank;
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::collections::{BTreeMap, HashMap};
 
 use package::{Dependency, DependencyKind};
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
-use crate::catalogue::Catalogue;
+use crate::ids::RecipeId;
 use crate::published::Published;
+use names::{List, Name, Names, Things};
 
 /// What the machine that builds has besides our own packages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,369 +55,435 @@ impl HostProvides {
     /// Whether the host is trusted to have `dependency`.
     #[must_use]
     pub fn covers(self, dependency: &Dependency) -> bool {
+        self.covers_kind(dependency.kind)
+    }
+
+    fn covers_kind(self, kind: DependencyKind) -> bool {
         match self {
             HostProvides::Nothing => false,
             HostProvides::Binaries => {
-                matches!(dependency.kind, DependencyKind::Binary | DependencyKind::SystemBinary)
+                matches!(kind, DependencyKind::Binary | DependencyKind::SystemBinary)
             }
             HostProvides::Everything => true,
         }
     }
 }
 
-/// One recipe among the others. Recipes are named by their index in the catalogue.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Node {
-    /// Recipes that must be published first, and the dependencies that say so.
-    pub needs: BTreeMap<usize, BTreeSet<Dependency>>,
-    /// Recipes that need this one.
-    pub needed_by: BTreeSet<usize>,
-    /// Those of `needs` that lie in the same knot and later in its order: built against their previous generation.
-    pub deferred: BTreeSet<usize>,
-    /// Dependencies that the repository offers and no recipe does.
-    pub from_repository: BTreeSet<Dependency>,
-    /// Dependencies that are left to the host.
-    pub from_host: BTreeSet<Dependency>,
-    /// Dependencies that nobody offers.
-    pub unresolved: BTreeSet<Dependency>,
-    /// Index of its component in [`Graph::components`].
-    pub component: usize,
-    /// 0 for a recipe that needs no other, else one more than the highest level it needs outside its knot.
-    pub level: usize,
-    /// Recipes on the longest way to one that nobody needs, itself included. The higher, the sooner it must begin.
-    pub height: usize,
+/// Where builds get what no recipe of the catalogue makes, and the previous generation of what one does.
+#[derive(Debug, Clone, Copy)]
+pub struct Supply<'a> {
+    /// The repository that is published to.
+    pub own: &'a Published,
+    /// Further repositories, by falling priority.
+    pub others: &'a [&'a Published],
+    /// The machine that builds.
+    pub host: HostProvides,
 }
 
-/// The build graph of a catalogue.
+/// What keeps a recipe from ever being built, whatever becomes of the tasks.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Obstacle {
+    /// Nobody offers a build dependency.
+    Unresolved {
+        /// The dependency.
+        dependency: Dependency,
+    },
+    /// A build dependency is there, and cannot be installed.
+    Uninstallable {
+        /// The build dependency.
+        dependency: Dependency,
+        /// The published package in its way.
+        package: String,
+        /// What that package needs and nobody offers.
+        needs: Dependency,
+    },
+    /// The recipe that most likely offers a build dependency cannot be read.
+    Unreadable {
+        /// Path of that recipe.
+        path: String,
+    },
+    /// Recipes of the same knot come later in its order, or it is the recipe itself, and what is needed of them has no
+    /// previous generation: nobody has it to begin with.
+    Knot {
+        /// Their source names, with what is needed of each.
+        needs: Vec<(String, Dependency)>,
+    },
+}
+
+/// What an update changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Touched {
+    /// Recipes that are new, gone, or whose edges, place, supply or obstacles may be others than before; in order.
+    pub recipes: Vec<RecipeId>,
+    /// Whether edges, components or the order inside a knot changed.
+    pub structure: bool,
+}
+
+impl Touched {
+    /// Whether everything is as before.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.recipes.is_empty() && !self.structure
+    }
+}
+
+/// An end of an edge that orders builds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Edge {
+    /// The recipe at the other end in the low bits; the highest bit tells that no build dependency makes the edge.
+    bits: u32,
+}
+
+impl Edge {
+    const FIRST_GENERATION: u32 = 1 << 31;
+
+    fn build(recipe: u32) -> Self {
+        Self { bits: recipe }
+    }
+
+    fn first_generation(recipe: u32) -> Self {
+        Self { bits: recipe | Self::FIRST_GENERATION }
+    }
+
+    fn recipe(self) -> u32 {
+        self.bits & !Self::FIRST_GENERATION
+    }
+
+    fn is_build(self) -> bool {
+        self.bits & Self::FIRST_GENERATION == 0
+    }
+}
+
+/// The ends of one recipe's edges, by recipe.
+type Ends = SmallVec<[Edge; 4]>;
+
+/// One recipe among the others.
+#[derive(Debug, Clone)]
+struct Node {
+    path: Name,
+    source: Name,
+    /// Fingerprint of what the catalogue says.
+    content: u64,
+    /// Fingerprint of what our own repository has of it; 0 when it has nothing.
+    published: u64,
+    release: u64,
+    /// Whether there is such a recipe: places of removed ones are used again.
+    exists: bool,
+    /// Whether our own repository has not got this release yet.
+    is_due: bool,
+    /// What it needs for its build.
+    build: List,
+    /// What its packages need at run time.
+    run: List,
+    /// What of the things that anybody needs it offers.
+    offers: List,
+    needs: Ends,
+    needed_by: Ends,
+    /// Index of its component.
+    component: u32,
+    /// Its place in the order of all.
+    place: u32,
+    level: u32,
+}
+
+/// What our own repository has of a source without a recipe.
+#[derive(Debug, Clone, Default)]
+struct Stray {
+    published: u64,
+    offers: List,
+}
+
+/// The graph of a catalogue.
+#[derive(Debug, Clone, Default)]
 pub struct Graph {
+    names: Names,
+    things: Things,
     nodes: Vec<Node>,
-    components: Vec<Vec<usize>>,
+    /// Places of removed recipes.
+    free: Vec<u32>,
+    strays: HashMap<String, Stray>,
+    /// Recipes in the order of their components, each component after all that it needs; inside a knot in its order.
+    order: Vec<RecipeId>,
+    /// Where each component begins in `order`, and at last where the last one ends.
+    starts: Vec<u32>,
+    /// Recipes that can never be built as things are.
+    obstacles: BTreeMap<u32, Vec<Obstacle>>,
+    /// Paths of recipes that cannot be read.
+    unreadable: Vec<String>,
+    /// What the further repositories and the host have, as a fingerprint.
+    supply: u64,
+    /// Whether anybody published anything: before, there are no generations to tell apart.
+    has_generations: bool,
 }
 
 impl Graph {
-    /// Draws the edges between the recipes of `catalogue`.
+    fn node(&self, id: RecipeId) -> Option<&Node> {
+        self.nodes.get(id.index()).filter(|node| node.exists)
+    }
+
+    /// The recipe at this path.
     #[must_use]
-    pub fn new(catalogue: &Catalogue, published: &Published, host: HostProvides) -> Self {
-        let recipes = catalogue.recipes();
-        let mut offered_by: HashMap<Dependency, Vec<usize>> = HashMap::new();
-        for (index, recipe) in recipes.iter().enumerate() {
-            let mut offers = recipe.offers();
-            offers.extend(published.offers_of_source(&recipe.source).cloned());
-            for offer in offers {
-                offered_by.entry(offer).or_default().push(index);
-            }
-        }
-        let mut nodes = vec![Node::default(); recipes.len()];
-        for ((index, recipe), node) in recipes.iter().enumerate().zip(&mut nodes) {
-            for dependency in &recipe.build_depends {
-                match offered_by.get(dependency) {
-                    Some(providers) => {
-                        // A recipe that needs itself is built with its own previous generation, or with the host's.
-                        for &provider in providers.iter().filter(|&&provider| provider != index) {
-                            node.needs.entry(provider).or_default().insert(dependency.clone());
-                        }
-                    }
-                    None if published.providers(dependency).next().is_some() => {
-                        node.from_repository.insert(dependency.clone());
-                    }
-                    None if host.covers(dependency) => {
-                        node.from_host.insert(dependency.clone());
-                    }
-                    None => {
-                        node.unresolved.insert(dependency.clone());
-                    }
-                }
-            }
-        }
-        Self::from_nodes(nodes)
+    pub fn recipe(&self, path: &str) -> Option<RecipeId> {
+        self.names.find(path).and_then(|name| self.names.recipe_at(name)).map(RecipeId)
     }
 
-    fn from_nodes(mut nodes: Vec<Node>) -> Self {
-        for index in 0..nodes.len() {
-            let needs: Vec<usize> = nodes[index].needs.keys().copied().collect();
-            for needed in needs {
-                nodes[needed].needed_by.insert(index);
-            }
-        }
-        let components = components(&nodes);
-        for (component, members) in components.iter().enumerate() {
-            for (position, &member) in members.iter().enumerate() {
-                nodes[member].component = component;
-                let later: BTreeSet<usize> = members[position..].iter().copied().collect();
-                nodes[member].deferred =
-                    nodes[member].needs.keys().copied().filter(|needed| later.contains(needed)).collect();
-            }
-        }
-        let mut graph = Self { nodes, components };
-        graph.rank();
-        graph
-    }
-
-    /// Levels from the bottom, heights from the top.
-    fn rank(&mut self) {
-        for component in 0..self.components.len() {
-            let members = &self.components[component];
-            let below = members.iter().flat_map(|&member| self.nodes[member].needs.keys());
-            let outside = below.filter(|&&needed| self.nodes[needed].component != component);
-            let level = outside.map(|&needed| self.nodes[needed].level + 1).max().unwrap_or(0);
-            for &member in &self.components[component] {
-                self.nodes[member].level = level;
-            }
-        }
-        for component in (0..self.components.len()).rev() {
-            let members = &self.components[component];
-            let above = members.iter().flat_map(|&member| &self.nodes[member].needed_by);
-            let outside = above.filter(|&&user| self.nodes[user].component != component);
-            let height = outside.map(|&user| self.nodes[user].height).max().unwrap_or(0) + members.len();
-            for &member in &self.components[component] {
-                self.nodes[member].height = height;
-            }
-        }
-    }
-
-    /// The recipes, by their index in the catalogue.
+    /// The recipe with this source name.
     #[must_use]
-    pub fn nodes(&self) -> &[Node] {
-        &self.nodes
+    pub fn by_source(&self, source: &str) -> Option<RecipeId> {
+        self.names.find(source).and_then(|name| self.names.recipe(name)).map(RecipeId)
+    }
+
+    /// All recipes, by number.
+    pub fn recipes(&self) -> impl Iterator<Item = RecipeId> {
+        (0..).zip(&self.nodes).filter(|(_, node)| node.exists).map(|(id, _)| RecipeId(id))
+    }
+
+    /// How many recipes there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Whether there is no recipe.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
+    /// One more than the highest number that a recipe has, for tables by recipe.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Source name of a recipe; empty when there is none of this number.
+    #[must_use]
+    pub fn source(&self, id: RecipeId) -> &str {
+        self.node(id).map_or("", |node| self.names.text(node.source))
+    }
+
+    /// Path of a recipe; empty when there is none of this number.
+    #[must_use]
+    pub fn path(&self, id: RecipeId) -> &str {
+        self.node(id).map_or("", |node| self.names.text(node.path))
+    }
+
+    fn ends(&self, id: RecipeId, of: impl Fn(&Node) -> &Ends) -> impl Iterator<Item = Edge> {
+        self.node(id).map_or(&[][..], |node| of(node).as_slice()).iter().copied()
+    }
+
+    /// Recipes that this one needs to be built, by number.
+    pub fn needs(&self, id: RecipeId) -> impl Iterator<Item = RecipeId> {
+        self.ends(id, |node| &node.needs).filter(|edge| edge.is_build()).map(|edge| RecipeId(edge.recipe()))
+    }
+
+    /// Recipes that need this one to be built, by number.
+    pub fn needed_by(&self, id: RecipeId) -> impl Iterator<Item = RecipeId> {
+        self.ends(id, |node| &node.needed_by)
+            .filter(|edge| edge.is_build())
+            .map(|edge| RecipeId(edge.recipe()))
+    }
+
+    /// Recipes of whose first generation this one has to wait, besides those that it needs to be built.
+    pub fn first_generations(&self, id: RecipeId) -> impl Iterator<Item = RecipeId> {
+        self.ends(id, |node| &node.needs).filter(|edge| !edge.is_build()).map(|edge| RecipeId(edge.recipe()))
+    }
+
+    /// All that come before this one if it can be helped: build edges and first-generation edges, deferred or not.
+    pub fn ordered_after(&self, id: RecipeId) -> impl Iterator<Item = RecipeId> {
+        self.ends(id, |node| &node.needs).map(|edge| RecipeId(edge.recipe()))
+    }
+
+    /// All that come after this one if it can be helped: the reverse of [`Graph::ordered_after`].
+    pub fn ordered_before(&self, id: RecipeId) -> impl Iterator<Item = RecipeId> {
+        self.ends(id, |node| &node.needed_by).map(|edge| RecipeId(edge.recipe()))
+    }
+
+    /// Recipes whose packages the packages of this one need at run time, by number.
+    pub fn run_needs(&self, id: RecipeId) -> impl Iterator<Item = RecipeId> {
+        self.through(id, |node| &node.run, |thing| &thing.providers).into_iter()
+    }
+
+    /// Recipes whose packages need packages of this one at run time, by number.
+    pub fn run_needed_by(&self, id: RecipeId) -> impl Iterator<Item = RecipeId> {
+        self.through(id, |node| &node.offers, |thing| &thing.run_users).into_iter()
+    }
+
+    fn through(
+        &self,
+        id: RecipeId,
+        things: impl Fn(&Node) -> &List,
+        recipes: impl Fn(&names::Thing) -> &List,
+    ) -> Vec<RecipeId> {
+        let things = self.node(id).map_or(&[][..], |node| things(node).as_slice());
+        let mut found: Vec<u32> = things
+            .iter()
+            .filter_map(|&thing| self.things.get(thing))
+            .flat_map(|thing| recipes(thing).iter().copied())
+            .filter(|&recipe| recipe != id.0)
+            .collect();
+        found.sort_unstable();
+        found.dedup();
+        found.into_iter().map(RecipeId).collect()
+    }
+
+    /// The dependencies that make the edge from `user` to `needed`, in order: build dependencies, or for a
+    /// first-generation edge what the packages of `user` need at run time.
+    #[must_use]
+    pub fn because(&self, user: RecipeId, needed: RecipeId) -> Vec<Dependency> {
+        let Some(node) = self.node(user) else { return Vec::new() };
+        let is_build = node.needs.iter().any(|edge| *edge == Edge::build(needed.0));
+        let things = if is_build { &node.build } else { &node.run };
+        let mut found: Vec<Dependency> = things
+            .iter()
+            .filter(|&&thing| self.things.get(thing).is_some_and(|thing| thing.providers.contains(&needed.0)))
+            .filter_map(|&thing| self.things.dependency(&self.names, thing))
+            .collect();
+        found.sort();
+        found
+    }
+
+    /// Build dependencies that no recipe offers and `wanted` has said yes to, in order.
+    fn without_recipe(&self, id: RecipeId, wanted: impl Fn(names::Had) -> bool) -> Vec<Dependency> {
+        let Some(node) = self.node(id) else { return Vec::new() };
+        let mut found: Vec<Dependency> = node
+            .build
+            .iter()
+            .filter(|&&thing| {
+                self.things.get(thing).is_some_and(|thing| thing.providers.is_empty() && wanted(thing.had))
+            })
+            .filter_map(|&thing| self.things.dependency(&self.names, thing))
+            .collect();
+        found.sort();
+        found
+    }
+
+    /// Build dependencies that nobody offers, in order.
+    #[must_use]
+    pub fn unresolved(&self, id: RecipeId) -> Vec<Dependency> {
+        self.without_recipe(id, |had| !had.at_all())
+    }
+
+    /// Build dependencies that some repository offers and no recipe does, in order.
+    #[must_use]
+    pub fn from_repository(&self, id: RecipeId) -> Vec<Dependency> {
+        self.without_recipe(id, |had| had.own || had.others)
+    }
+
+    /// Build dependencies that are left to the host, in order.
+    #[must_use]
+    pub fn from_host(&self, id: RecipeId) -> Vec<Dependency> {
+        self.without_recipe(id, |had| had.host && !had.own && !had.others)
+    }
+
+    /// What keeps the recipe from ever being built, in order.
+    #[must_use]
+    pub fn obstacles(&self, id: RecipeId) -> &[Obstacle] {
+        self.obstacles.get(&id.0).map_or(&[], Vec::as_slice)
+    }
+
+    /// Index of the component of a recipe. Updates change it.
+    #[must_use]
+    pub fn component(&self, id: RecipeId) -> usize {
+        self.node(id).map_or(usize::MAX, |node| node.component as usize)
+    }
+
+    /// How many components there are.
+    #[must_use]
+    pub fn component_count(&self) -> usize {
+        self.starts.len().saturating_sub(1)
+    }
+
+    /// The members of the component of this index, in the order in which they are built.
+    #[must_use]
+    pub fn component_members(&self, component: usize) -> &[RecipeId] {
+        let at = |index: usize| self.starts.get(index).map(|&start| start as usize);
+        match (at(component), at(component + 1)) {
+            (Some(begin), Some(end)) => self.order.get(begin..end).unwrap_or_default(),
+            _ => &[],
+        }
     }
 
     /// Components, each after everything that it needs; inside, members in the order in which they are built.
+    pub fn components(&self) -> impl Iterator<Item = &[RecipeId]> {
+        (0..self.component_count()).map(|component| self.component_members(component))
+    }
+
+    /// Components of recipes that need each other.
+    pub fn knots(&self) -> impl Iterator<Item = &[RecipeId]> {
+        self.components().filter(|members| members.len() > 1)
+    }
+
+    /// Index of the knot that a recipe belongs to.
     #[must_use]
-    pub fn components(&self) -> &[Vec<usize>] {
-        &self.components
+    pub fn knot_of(&self, id: RecipeId) -> Option<usize> {
+        let component = self.node(id)?.component as usize;
+        (self.component_members(component).len() > 1).then_some(component)
     }
 
-    /// Recipes that need each other.
-    pub fn knots(&self) -> impl Iterator<Item = &[usize]> {
-        self.components.iter().map(Vec::as_slice).filter(|members| members.len() > 1)
+    /// All recipes in an order in which they could be built one after another.
+    #[must_use]
+    pub fn build_order(&self) -> &[RecipeId] {
+        &self.order
     }
 
-    /// How many edges there are.
+    /// Whether `left` comes before `right` in the build order.
+    #[must_use]
+    pub fn is_in_order(&self, left: RecipeId, right: RecipeId) -> bool {
+        match (self.node(left), self.node(right)) {
+            (Some(left), Some(right)) => left.place < right.place,
+            _ => false,
+        }
+    }
+
+    /// 0 for a recipe that needs no other, else one more than the highest level that its component needs.
+    #[must_use]
+    pub fn level(&self, id: RecipeId) -> usize {
+        self.node(id).map_or(0, |node| node.level as usize)
+    }
+
+    /// How many levels there are.
+    #[must_use]
+    pub fn level_count(&self) -> usize {
+        let highest = self.nodes.iter().filter(|node| node.exists).map(|node| node.level).max();
+        highest.map_or(0, |level| level as usize + 1)
+    }
+
+    /// Whether `user` is built against the previous generation of `needed`: both are in one knot, and `needed` comes later
+    /// in its order. An edge that does not exist is never deferred.
+    #[must_use]
+    pub fn is_deferred(&self, user: RecipeId, needed: RecipeId) -> bool {
+        match (self.node(user), self.node(needed)) {
+            (Some(left), Some(right)) => {
+                left.component == right.component
+                    && left.place < right.place
+                    && left.needs.binary_search_by_key(&needed.0, |edge| edge.recipe()).is_ok()
+            }
+            _ => false,
+        }
+    }
+
+    /// Recipes that this one needs, whose previous generation it is built against, by number.
+    pub fn deferred(&self, id: RecipeId) -> impl Iterator<Item = RecipeId> {
+        self.ordered_after(id).filter(move |&needed| self.is_deferred(id, needed))
+    }
+
+    /// How many build edges there are.
     #[must_use]
     pub fn edge_count(&self) -> usize {
-        self.nodes.iter().map(|node| node.needs.len()).sum()
-    }
-}
-
-/// Tarjan's strongly connected components, without recursion: a chain of recipes may be longer than the stack.
-/// A component comes after all that it needs.
-fn components(nodes: &[Node]) -> Vec<Vec<usize>> {
-    const UNSEEN: usize = usize::MAX;
-    let needs: Vec<Vec<usize>> = nodes.iter().map(|node| node.needs.keys().copied().collect()).collect();
-    let mut number = vec![UNSEEN; nodes.len()];
-    let mut low = vec![UNSEEN; nodes.len()];
-    let mut on_stack = vec![false; nodes.len()];
-    let mut stack = Vec::new();
-    let mut next_number = 0;
-    let mut found = Vec::new();
-    for root in 0..nodes.len() {
-        if number[root] != UNSEEN {
-            continue;
-        }
-        // Each entry is a node and how many of its needs have been followed.
-        let mut path = vec![(root, 0)];
-        while let Some((node, followed)) = path.pop() {
-            if followed == 0 {
-                number[node] = next_number;
-                low[node] = next_number;
-                next_number += 1;
-                stack.push(node);
-                on_stack[node] = true;
-            } else {
-                let child = needs[node][followed - 1];
-                low[node] = low[node].min(low[child]);
-            }
-            let mut descended = false;
-            for (position, &child) in needs[node].iter().enumerate().skip(followed) {
-                if number[child] == UNSEEN {
-                    path.push((node, position + 1));
-                    path.push((child, 0));
-                    descended = true;
-                    break;
-                }
-                if on_stack[child] {
-                    low[node] = low[node].min(number[child]);
-                }
-            }
-            if descended || low[node] != number[node] {
-                continue;
-            }
-            let mut members = Vec::new();
-            while let Some(member) = stack.pop() {
-                on_stack[member] = false;
-                members.push(member);
-                if member == node {
-                    break;
-                }
-            }
-            found.push(knot_order(&needs, members));
-        }
-    }
-    found
-}
-
-/// The order inside a knot: always the recipe that waits for the fewest others of the knot next, so that few edges
-/// are deferred. A heuristic; any order is correct.
-fn knot_order(needs: &[Vec<usize>], mut members: Vec<usize>) -> Vec<usize> {
-    members.sort_unstable();
-    if members.len() == 1 {
-        return members;
-    }
-    let inside: BTreeSet<usize> = members.iter().copied().collect();
-    let mut users: HashMap<usize, Vec<usize>> = HashMap::new();
-    let mut open: HashMap<usize, usize> = HashMap::new();
-    for &member in &members {
-        let inner = needs[member].iter().filter(|needed| inside.contains(needed));
-        open.insert(member, inner.clone().count());
-        for &needed in inner {
-            users.entry(needed).or_default().push(member);
-        }
-    }
-    let mut queue: BTreeSet<(usize, usize)> = members.iter().map(|&member| (open[&member], member)).collect();
-    let mut order = Vec::with_capacity(members.len());
-    while let Some((_, member)) = queue.pop_first() {
-        order.push(member);
-        for &user in users.get(&member).map_or(&[][..], Vec::as_slice) {
-            if let Some(count) = open.get_mut(&user)
-                && queue.remove(&(*count, user))
-            {
-                *count -= 1;
-                queue.insert((*count, user));
-            }
-        }
-    }
-    order
-}
-
-#[cfg(test)]
-pub(crate) mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::catalogue::tests::recipe;
-    use crate::catalogue::{ManifestEntry, RecipeEntry};
-    use crate::published::tests::package;
-
-    pub(crate) fn graph_of(recipes: &[RecipeEntry]) -> (Catalogue, Graph) {
-        let catalogue = Catalogue::new(recipes.to_vec(), Vec::new());
-        let graph = Graph::new(&catalogue, &Published::default(), HostProvides::Nothing);
-        (catalogue, graph)
+        self.nodes.iter().map(|node| node.needs.iter().filter(|edge| edge.is_build()).count()).sum()
     }
 
-    fn index(catalogue: &Catalogue, source: &str) -> usize {
-        catalogue.recipes().iter().position(|recipe| recipe.source == source).unwrap()
+    /// How many first-generation edges there are.
+    #[must_use]
+    pub fn first_generation_count(&self) -> usize {
+        self.nodes.iter().map(|node| node.needs.iter().filter(|edge| !edge.is_build()).count()).sum()
     }
 
-    fn needs(catalogue: &Catalogue, graph: &Graph, source: &str) -> Vec<String> {
-        let node = &graph.nodes()[index(catalogue, source)];
-        node.needs.keys().map(|&needed| catalogue.recipes()[needed].source.clone()).collect()
-    }
-
-    #[test]
-    fn edges_by_template_name_by_manifest_and_by_what_is_published() {
-        let mut zlib = recipe("zlib", &[]);
-        zlib.manifest = Some(ManifestEntry {
-            release: 1,
-            packages: ["zlib".to_owned()].into(),
-            provides: ["pkgconfig(zlib)".parse().unwrap()].into(),
-            depends: BTreeSet::new(),
-        });
-        let recipes = [
-            recipe("ncurses", &[]),
-            zlib,
-            recipe("xz", &[]),
-            recipe("file", &["ncurses-devel", "pkgconfig(zlib)", "pkgconfig(liblzma)", "file"]),
-        ];
-        let catalogue = Catalogue::new(recipes.to_vec(), Vec::new());
-        let published = Published::new([package("xz-devel", "xz", 1, &["pkgconfig(liblzma)"])]);
-        let graph = Graph::new(&catalogue, &published, HostProvides::Nothing);
-        assert_eq!(needs(&catalogue, &graph, "file"), ["ncurses", "xz", "zlib"]);
-        let file = &graph.nodes()[index(&catalogue, "file")];
-        assert!(file.unresolved.is_empty(), "its own name is no open question: {:?}", file.unresolved);
-        assert_eq!((file.level, file.height), (1, 1));
-        assert_eq!(graph.nodes()[index(&catalogue, "xz")].height, 2);
-        assert_eq!(graph.edge_count(), 3);
-    }
-
-    #[test]
-    fn what_no_recipe_offers_comes_from_the_repository_the_host_or_nobody() {
-        let recipes = vec![recipe("nano", &["binary(gcc)", "pkgconfig(x11)", "glibc-devel"])];
-        let catalogue = Catalogue::new(recipes, Vec::new());
-        let published = Published::new([package("glibc-devel", "glibc", 1, &[])]);
-        for (host, from_host, unresolved) in
-            [(HostProvides::Nothing, 0, 2), (HostProvides::Binaries, 1, 1), (HostProvides::Everything, 2, 0)]
-        {
-            let graph = Graph::new(&catalogue, &published, host);
-            let node = &graph.nodes()[0];
-            assert_eq!(node.from_repository, [Dependency::name("glibc-devel")].into());
-            assert_eq!((node.from_host.len(), node.unresolved.len()), (from_host, unresolved), "{host:?}");
-        }
-    }
-
-    #[test]
-    fn a_knot_is_shown_and_keeps_its_edges() {
-        let recipes = [
-            recipe("gcc", &["glibc"]),
-            recipe("glibc", &["gcc", "python"]),
-            recipe("python", &["glibc", "zlib"]),
-            recipe("zlib", &[]),
-            recipe("nano", &["glibc"]),
-        ];
-        let (catalogue, graph) = graph_of(&recipes);
-        let knots: Vec<&[usize]> = graph.knots().collect();
-        assert_eq!(knots.len(), 1);
-        assert_eq!(knots[0].len(), 3);
-        assert_eq!(graph.edge_count(), 6, "no edge is dropped");
-        let levels = ["zlib", "gcc", "glibc", "python", "nano"]
-            .map(|name| graph.nodes()[index(&catalogue, name)].level);
-        assert_eq!(levels, [0, 1, 1, 1, 2]);
-        assert_eq!(graph.nodes()[index(&catalogue, "zlib")].height, 5);
-    }
-
-    #[test]
-    fn a_chain_longer_than_the_stack_is_no_problem() {
-        let recipes: Vec<RecipeEntry> = (0..20_000)
-            .map(|number| {
-                let need = format!("p{:06}", number + 1);
-                recipe(
-                    &format!("p{number:06}"),
-                    if number == 19_999 { &[] } else { std::slice::from_ref(&need) }
-                        .iter()
-                        .map(String::as_str)
-                        .collect::<Vec<_>>()
-                        .as_slice(),
-                )
-            })
-            .collect();
-        let (_, graph) = graph_of(&recipes);
-        assert_eq!(graph.nodes()[0].level, 19_999);
-        assert_eq!(graph.nodes()[19_999].height, 20_000);
-    }
-
-    proptest! {
-        #[test]
-        fn without_the_deferred_edges_every_graph_can_be_built(
-            edges in proptest::collection::vec((0usize..12, 0usize..12), 0..60)
-        ) {
-            let mut nodes = vec![Node::default(); 12];
-            for &(from, to) in edges.iter().filter(|(from, to)| from != to) {
-                nodes[from].needs.entry(to).or_default().insert(Dependency::name(format!("p{to}")));
-            }
-            let count: usize = nodes.iter().map(|node| node.needs.len()).sum();
-            let graph = Graph::from_nodes(nodes);
-            prop_assert_eq!(graph.edge_count(), count);
-            let mut built = BTreeSet::new();
-            for &member in graph.components().iter().flatten() {
-                let node = &graph.nodes()[member];
-                for needed in node.needs.keys() {
-                    prop_assert!(built.contains(needed) || node.deferred.contains(needed));
-                    prop_assert!(!node.deferred.contains(needed)
-                        || graph.nodes()[*needed].component == node.component);
-                }
-                built.insert(member);
-            }
-            prop_assert_eq!(built.len(), 12);
-        }
+    /// How many run edges there are.
+    #[must_use]
+    pub fn run_edge_count(&self) -> usize {
+        self.recipes().map(|recipe| self.run_needs(recipe).count()).sum()
     }
 }

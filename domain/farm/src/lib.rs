@@ -4,7 +4,7 @@
 //!
 //! 1. [`catalogue`]: what the recipes of one commit promise; [`published`]: what the repository has.
 //! 2. [`missing`]: which recipes need a build, and why; [`plan`]: which tasks that makes, and which it ends.
-//! 3. [`graph`]: who needs whom, cycles and levels; [`readiness`]: what each task waits for.
+//! 3. [`graph`]: who needs whom, knots and levels; [`queue`]: what each task waits for.
 //! 4. [`schedule`]: which ready task goes to which builder, and why the others wait.
 //!    [`estimate`]: how long builds take, learned from what was built.
 //! 5. [`task`]: the life of one task, changed by one function.
@@ -20,6 +20,6 @@ pub mod missing;
 pub mod moment;
 pub mod plan;
 pub mod published;
-pub mod readiness;
+pub mod queue;
 pub mod schedule;
 pub mod task;

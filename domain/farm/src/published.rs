@@ -1,11 +1,12 @@
 //! What a channel has for one architecture.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
 use package::Dependency;
 
 /// One published package.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PublishedPackage {
     /// Its name.
     pub name: String,
@@ -43,6 +44,9 @@ pub struct Published {
     sources: HashMap<String, PublishedSource>,
     providers: HashMap<Dependency, BTreeSet<String>>,
     offers_of_source: HashMap<String, HashSet<Dependency>>,
+    /// Names of the packages of each source, in order, and a fingerprint of all that they say.
+    packages_of_source: HashMap<String, (BTreeSet<String>, u64)>,
+    fingerprint: u64,
 }
 
 impl Published {
@@ -70,6 +74,12 @@ impl Published {
             if (known.release, known.build_release) < (build.release, build.build_release) {
                 *known = build;
             }
+            // A sum, so that the order does not matter.
+            let fingerprint = BuildHasherDefault::<DefaultHasher>::default().hash_one(package);
+            let of_source = this.packages_of_source.entry(package.source.clone()).or_default();
+            of_source.0.insert(package.name.clone());
+            of_source.1 = of_source.1.wrapping_add(fingerprint);
+            this.fingerprint = this.fingerprint.wrapping_add(fingerprint);
             let offers = this.offers_of_source.entry(package.source.clone()).or_default();
             for offer in package.provides.iter().cloned().chain([Dependency::name(&package.name)]) {
                 this.providers.entry(offer.clone()).or_default().insert(package.name.clone());
@@ -100,6 +110,29 @@ impl Published {
     /// Everything that the packages of this source offer.
     pub fn offers_of_source(&self, source: &str) -> impl Iterator<Item = &Dependency> {
         self.offers_of_source.get(source).into_iter().flatten()
+    }
+
+    /// The packages of this source, by name.
+    pub fn packages_of_source(&self, source: &str) -> impl Iterator<Item = &PublishedPackage> {
+        let names = self.packages_of_source.get(source).into_iter().flat_map(|(names, _)| names);
+        names.filter_map(|name| self.packages.get(name))
+    }
+
+    /// Names of all sources, in no order.
+    pub fn sources(&self) -> impl Iterator<Item = &str> {
+        self.sources.keys().map(String::as_str)
+    }
+
+    /// A number that is another when a package of this source is another. Only for comparison inside one process.
+    #[must_use]
+    pub fn fingerprint_of_source(&self, source: &str) -> Option<u64> {
+        self.packages_of_source.get(source).map(|(_, fingerprint)| *fingerprint)
+    }
+
+    /// A number that is another when any package is another. Only for comparison inside one process.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint
     }
 
     /// How many packages there are.
@@ -147,5 +180,22 @@ pub(crate) mod tests {
         assert_eq!(providers("zlib"), ["zlib"]);
         assert!(providers("pkgconfig(old)").is_empty(), "an older package of the same name is gone");
         assert_eq!(published.offers_of_source("zlib").count(), 4);
+        let of_zlib: Vec<&str> =
+            published.packages_of_source("zlib").map(|package| package.name.as_str()).collect();
+        assert_eq!(of_zlib, ["zlib", "zlib-devel"]);
+    }
+
+    #[test]
+    fn a_fingerprint_tells_other_packages_and_not_another_order() {
+        let [xz, zlib, devel] = [("xz", "xz"), ("zlib", "zlib"), ("zlib-devel", "zlib")]
+            .map(|(name, source)| package(name, source, 1, &[]));
+        let before = Published::new([xz.clone(), zlib.clone(), devel.clone()]);
+        let turned = Published::new([devel.clone(), zlib.clone(), xz.clone()]);
+        assert_eq!(before.fingerprint(), turned.fingerprint());
+        let newer = PublishedPackage { release: 2, ..devel };
+        let after = Published::new([xz, zlib, newer]);
+        assert_ne!(before.fingerprint(), after.fingerprint());
+        assert_ne!(before.fingerprint_of_source("zlib"), after.fingerprint_of_source("zlib"));
+        assert_eq!(before.fingerprint_of_source("xz"), after.fingerprint_of_source("xz"));
     }
 }

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::failure::FailureClass;
 use crate::ids::{AttemptId, BuilderId, LeaseToken, TaskId};
 use crate::moment::Moment;
-use crate::readiness::{Blocker, Readiness};
+use crate::queue::{Blocker, Readiness};
 
 /// Attempts in a row that the farm may lose before a person has to look.
 pub const FAULTS_MAX: u32 = 4;
@@ -668,7 +668,7 @@ fn judged(state: &State, readiness: &Readiness, verb: &'static str, now: Moment)
     let next = match (readiness, state) {
         (Readiness::Ready, State::Ready { .. }) => return Err(Refusal::Unchanged { verb }),
         (Readiness::Ready, _) => State::Ready { since: now, tries },
-        (Readiness::Waits { .. }, _) => State::Waiting { tries },
+        (Readiness::Waits {}, _) => State::Waiting { tries },
         (Readiness::Blocked { by }, _) => State::Blocked { by: by.clone(), tries },
     };
     if next == *state {

@@ -4,7 +4,7 @@ use farm::failure::FailureClass;
 use farm::ids::{BuilderId, TaskId};
 use farm::missing::Reason;
 use farm::moment::Moment;
-use farm::readiness::Readiness;
+use farm::queue::Readiness;
 use farm::task::{Claim, Event, Phase};
 
 use super::*;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use farm::ids::{BuilderId, TaskId};
 use farm::moment::Moment;
 use farm::plan::KnownTask;
+use farm::queue::Queue;
 use farm::schedule::{self, Unplaced};
 use farm::task::{Phase, State};
 use serde::Serialize;
@@ -227,8 +228,12 @@ pub(crate) struct Names {
     builders: HashMap<BuilderId, String>,
     sources: HashMap<TaskId, String>,
     unplaced: HashMap<TaskId, Unplaced>,
-    waits_on: HashMap<TaskId, Vec<TaskId>>,
+    /// What waiting tasks wait for, directly.
+    waits: HashMap<TaskId, Vec<TaskId>>,
 }
+
+/// Tasks that one waits for up to which they are named.
+const WAITS_NAMED_MAX: usize = 20;
 
 impl Web {
     pub(crate) async fn names(&self) -> Result<Names, WebError> {
@@ -237,19 +242,18 @@ impl Web {
         let ready: Vec<TaskRow> =
             living.iter().filter(|task| task.state.phase() == Phase::Ready).cloned().collect();
         let world = self.hub.world();
-        let open = dispatcher::open_tasks(&world, &self.hub.store.tasks_in(&dispatcher::LIVING).await?);
-        let judged =
-            farm::readiness::judge(&world.catalogue, &world.graph, &world.repository.published, &open);
-        let waits_on = judged.into_iter().filter_map(|(task, readiness)| match readiness {
-            farm::readiness::Readiness::Waits { on } => Some((task, on)),
-            _ => None,
-        });
         let (_, unplaced) = dispatcher::plan_assignments(&self.hub, &world, &ready).await?;
+        let open = dispatcher::open_tasks(&world, &self.hub.store.tasks_in(&dispatcher::LIVING).await?);
+        let queue = Queue::new(&world.graph, open);
+        let waiting = queue.open().filter(|(_, task)| task.phase == Phase::Waiting);
+        let waits =
+            waiting.map(|(recipe, task)| (task.id, queue.waits_on(&world.graph, recipe, WAITS_NAMED_MAX)));
+        let waits = waits.collect();
         Ok(Names {
             builders,
             sources: living.into_iter().map(|task| (task.id, task.source)).collect(),
             unplaced: unplaced.into_iter().collect(),
-            waits_on: waits_on.collect(),
+            waits,
         })
     }
 
@@ -329,16 +333,11 @@ impl Web {
 
     async fn needed_by(&self, task: &TaskRow) -> Result<Vec<TaskLink>, WebError> {
         let world = self.hub.world();
-        let recipes = world.catalogue.recipes();
-        let Some(index) = recipes.iter().position(|recipe| recipe.path == task.recipe_path) else {
-            return Ok(Vec::new());
-        };
+        let Some(recipe) = world.graph.by_source(&task.source) else { return Ok(Vec::new()) };
         let living = self.hub.store.tasks_in(&OPEN).await?;
         let open = dispatcher::open_tasks(&world, &living);
-        let users = world.graph.nodes().get(index).map(|node| node.needed_by.clone()).unwrap_or_default();
-        let links = users.into_iter().filter_map(|user| {
-            let source = recipes.get(user)?.source.clone();
-            Some(TaskLink { task: open.get(&user)?.id, source })
+        let links = world.graph.needed_by(recipe).filter_map(|user| {
+            Some(TaskLink { task: open.get(&user)?.id, source: world.graph.source(user).to_owned() })
         });
         Ok(links.collect())
     }
@@ -388,42 +387,47 @@ impl Web {
                 }
             }
         }
+        let graph = &world.graph;
+        let heights = graph.heights();
         let shortened = recipes.len() > WHOLE_PICTURE_MAX;
+        let texts = |dependencies: Vec<package::Dependency>| {
+            dependencies.iter().map(package::Dependency::short).collect::<Vec<_>>()
+        };
         let mut place = HashMap::new();
         let mut nodes = Vec::new();
-        for (index, (recipe, node)) in recipes.iter().zip(world.graph.nodes()).enumerate() {
+        for recipe in recipes {
+            let Some(id) = graph.by_source(&recipe.source) else { continue };
             let task = newest.get(&recipe.path);
             let is_done = task.is_none_or(|task| task.phase == Phase::Published);
             if shortened && is_done {
                 continue;
             }
-            place.insert(index, nodes.len());
+            place.insert(id, nodes.len());
             let published = world.repository.published.source(&recipe.source).map(|_| Phase::Published);
-            let texts = |set: &std::collections::BTreeSet<package::Dependency>| {
-                set.iter().map(package::Dependency::short).collect::<Vec<_>>()
-            };
             nodes.push(QueueNode {
                 source: recipe.source.clone(),
-                level: node.level,
-                height: node.height,
+                level: graph.level(id),
+                height: heights.get(id.index()).copied().unwrap_or(0),
                 task: task.map(|task| task.id),
                 phase: task.map(|task| task.phase).or(published),
-                from_repository: texts(&node.from_repository),
-                from_host: texts(&node.from_host),
-                unresolved: texts(&node.unresolved),
+                from_repository: texts(graph.from_repository(id)),
+                from_host: texts(graph.from_host(id)),
+                unresolved: texts(graph.unresolved(id)),
             });
         }
         let mut edges = Vec::new();
-        for (index, node) in world.graph.nodes().iter().enumerate() {
-            let Some(&from) = place.get(&index) else { continue };
-            for (needed, dependencies) in &node.needs {
-                let Some(&to) = place.get(needed) else { continue };
-                let dependencies = dependencies.iter().map(package::Dependency::short).collect();
-                edges.push(QueueEdge { from, to, deferred: node.deferred.contains(needed), dependencies });
+        for id in graph.recipes() {
+            let Some(&from) = place.get(&id) else { continue };
+            for needed in graph.ordered_after(id) {
+                let Some(&to) = place.get(&needed) else { continue };
+                let dependencies = texts(graph.because(id, needed));
+                edges.push(QueueEdge { from, to, deferred: graph.is_deferred(id, needed), dependencies });
             }
         }
-        let name = |index: &usize| recipes.get(*index).map(|recipe| recipe.source.clone());
-        let knots = world.graph.knots().map(|members| members.iter().filter_map(name).collect()).collect();
+        let knot = |members: &[farm::ids::RecipeId]| -> Vec<String> {
+            members.iter().map(|&member| graph.source(member).to_owned()).collect()
+        };
+        let knots = graph.knots().map(knot).collect();
         Ok(QueueView { nodes, edges, knots, shortened })
     }
 }
@@ -480,7 +484,7 @@ fn describe(view: &mut TaskView, state: &State, names: &Names) {
     let builder = view.builder.clone().unwrap_or_default();
     view.detail = match state {
         State::Waiting { .. } => {
-            let on = names.waits_on.get(&view.id).map_or(&[][..], Vec::as_slice);
+            let on = names.waits.get(&view.id).map_or(&[][..], Vec::as_slice);
             let link = |task: &TaskId| {
                 let source = names.sources.get(task).cloned().unwrap_or_else(|| format!("task {task}"));
                 TaskLink { task: *task, source }
@@ -499,7 +503,7 @@ fn describe(view: &mut TaskView, state: &State, names: &Names) {
                 .iter()
                 .map(|blocker| BlockerView {
                     task: match blocker {
-                        farm::readiness::Blocker::Task { task, .. } => Some(*task),
+                        farm::queue::Blocker::Task { task, .. } => Some(*task),
                         _ => None,
                     },
                     text: blocker.to_string(),

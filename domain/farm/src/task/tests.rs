@@ -72,7 +72,9 @@ fn events() -> Vec<(&'static str, Event)> {
         (
             "judged blocked",
             Event::Judged {
-                readiness: Readiness::Blocked { by: vec![Blocker::Knot { source: "b".into() }] },
+                readiness: Readiness::Blocked {
+                    by: vec![Blocker::Knot { source: "b".into(), dependency: None }],
+                },
             },
         ),
         ("assigned", Event::Assigned { claim: claim(), until: UNTIL }),
@@ -94,7 +96,7 @@ fn events() -> Vec<(&'static str, Event)> {
 }
 
 fn waits() -> Readiness {
-    Readiness::Waits { on: vec![TaskId(2)] }
+    Readiness::Waits {}
 }
 
 fn cell(state: &State, event: &Event, now: Moment) -> String {
