@@ -8,6 +8,7 @@
 //! 4. [`schedule`]: which ready task goes to which builder, and why the others wait.
 //!    [`estimate`]: how long builds take, learned from what was built.
 //! 5. [`task`]: the life of one task, changed by one function.
+//! 6. [`rebuild`]: what must be built again when a recipe is, and what that costs.
 //!
 //! Nothing here knows the time, a file, a socket or a database.
 
@@ -21,5 +22,6 @@ pub mod moment;
 pub mod plan;
 pub mod published;
 pub mod queue;
+pub mod rebuild;
 pub mod schedule;
 pub mod task;

@@ -5,10 +5,12 @@
 
 mod component;
 mod dependency;
+mod interface;
 mod manifest;
 mod meta;
 
 pub use component::{COMPONENT_BYTES_MAX, ComponentFault, check_component, valid_component};
 pub use dependency::{Dependency, DependencyError, DependencyKind};
+pub use interface::{InterfaceChange, interface_change, interface_stem};
 pub use manifest::{ManifestError, ManifestFile, ManifestSource};
 pub use meta::{Field, HASH_DIGITS, MetaError, PackageMeta, valid_hash};
