@@ -178,7 +178,7 @@ struct SummitConfig<'a> {
     http_address: String,
     grpc_address: String,
     poll_seconds: u32,
-    project: ProjectConfig<'a>,
+    project: Vec<ProjectConfig<'a>>,
     vessel: VesselConfig,
     builder: Vec<BuilderConfig>,
 }
@@ -186,9 +186,9 @@ struct SummitConfig<'a> {
 #[derive(Debug, Serialize)]
 struct ProjectConfig<'a> {
     name: &'a str,
-    repository: &'a str,
+    recipes: &'a str,
     branch: &'a str,
-    architecture: &'a str,
+    architectures: Vec<&'a str>,
     channel: &'a str,
     host_provides: &'a str,
 }
@@ -204,6 +204,7 @@ struct VesselConfig {
 struct BuilderConfig {
     name: String,
     public_key: String,
+    trust: &'static str,
 }
 
 /// A running farm; it ends with it.
@@ -372,15 +373,15 @@ impl Farm {
             http_address: self.address(self.ports.dashboard),
             grpc_address: self.address(self.ports.summit),
             poll_seconds: POLL_SECONDS,
-            project: ProjectConfig {
+            project: vec![ProjectConfig {
                 name: PROJECT,
-                repository: &options.recipes,
+                recipes: &options.recipes,
                 branch: &options.branch,
-                architecture: std::env::consts::ARCH,
+                architectures: vec![std::env::consts::ARCH],
                 channel: CHANNEL,
                 // Builds on this machine see its /usr: compilers and tools come from there.
                 host_provides: "binaries",
-            },
+            }],
             vessel: VesselConfig {
                 address: self.address(self.ports.vessel),
                 public_key: vessel_key.to_string(),
@@ -388,7 +389,12 @@ impl Farm {
             },
             builder: agents
                 .iter()
-                .map(|(name, key)| BuilderConfig { name: name.clone(), public_key: key.to_string() })
+                .map(|(name, key)| BuilderConfig {
+                    name: name.clone(),
+                    public_key: key.to_string(),
+                    // They are the farm's own.
+                    trust: "official",
+                })
                 .collect(),
         })
     }

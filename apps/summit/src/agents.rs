@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use farm::ids::{AttemptId, BuilderId, LeaseToken};
 use farm::task::{Artefact, Claim, Event, Phase, Refusal};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use wire::convert::failure_class;
 use wire::summit::summit_server::{Summit, SummitServer};
@@ -23,6 +23,7 @@ use wire::{PublicKey, peer_key, to_status};
 use crate::hub::{Hub, News};
 use crate::sessions::{MESSAGES_MAX, Sender};
 use crate::store::{About, AttemptRow, StoreError, TaskRow};
+use crate::watcher::look_everywhere;
 
 /// Attempts that one agent may hold: what it builds and what it could not deliver yet.
 const HELD_MAX: usize = 1000;
@@ -79,10 +80,7 @@ impl Summit for Service {
     }
 
     async fn wake_up(&self, _request: Request<WakeUpRequest>) -> Result<Response<WakeUpReply>, Status> {
-        let (reply, answer) = oneshot::channel();
-        let stopping = |_| Status::unavailable("Summit is stopping");
-        self.hub.looks.send(reply).await.map_err(|_| Status::unavailable("Summit is stopping"))?;
-        let report = answer.await.map_err(stopping)?.map_err(|error| to_status(&error))?;
+        let report = look_everywhere(&self.hub).await.map_err(|error| to_status(&error))?;
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         Ok(Response::new(WakeUpReply {
             commit: report.commit,
@@ -113,10 +111,11 @@ async fn converse(
     };
     let about = about(&hello);
     hub.store.builder_attached(id, &about, hub.clock.now()).await.map_err(|error| to_status(&error))?;
+    let lease_seconds = hub.config().lease_seconds;
     let welcome = Welcome {
-        lease_seconds: hub.config.lease_seconds,
+        lease_seconds,
         // A lease outlives two lost heartbeats.
-        heartbeat_seconds: (hub.config.lease_seconds / 3).max(1),
+        heartbeat_seconds: (lease_seconds / 3).max(1),
         verdicts: verdicts(hub, id, &hello.held).await?,
     };
     let welcome = ToAgent { message: Some(to_agent::Message::Welcome(welcome)) };
@@ -242,7 +241,7 @@ async fn report(hub: &Hub, claim: &Claim, event: &Event) -> Result<(), StoreErro
 async fn renew(hub: &Hub, id: &BuilderId, held: &Held) -> Result<Option<(AttemptRow, TaskRow)>, StoreError> {
     let claim = claim(id, held.attempt_id, held.lease_token);
     let Some((attempt, task)) = current(hub, &claim).await? else { return Ok(None) };
-    let lease = hub.config.lease();
+    let lease = hub.config().lease();
     let until = hub.clock.now().after(lease);
     let running = task.state.claims().find(|(holder, _)| **holder == claim);
     let left = running.map_or(lease, |(_, until)| until.since(hub.clock.now()));

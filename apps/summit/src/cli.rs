@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use wire::PublicKey;
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::ConfigFiles;
 use crate::store::BuilderRow;
 
 /// Controller of a build farm: watches recipes, hands builds out, keeps logs and history.
@@ -32,9 +32,12 @@ enum Command {
         /// Folder with everything that Summit keeps.
         #[arg(long)]
         data: PathBuf,
-        /// The configuration file.
+        /// The configuration file. It is looked at again at every poll, and at once after SIGHUP.
         #[arg(long)]
         config: PathBuf,
+        /// A seed file with further projects, in the form of AerynOS; instead of the one that the configuration names.
+        #[arg(long)]
+        seed: Option<PathBuf>,
     },
     /// Say who may build. Works while Summit runs.
     Builder {
@@ -102,6 +105,9 @@ enum ConfigCommand {
     Check {
         /// The configuration file.
         file: PathBuf,
+        /// A seed file, instead of the one that the configuration names.
+        #[arg(long)]
+        seed: Option<PathBuf>,
     },
 }
 
@@ -127,10 +133,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn run(command: Command) -> Result<(), Box<dyn Fault>> {
     match command {
-        Command::Serve { data, config } => {
+        Command::Serve { data, config, seed } => {
             Tracing::start(LogLevel::Info, LogFormat::Text)?;
-            let config = Config::load(&config)?;
-            runtime()?.block_on(serve(config, &data))
+            runtime()?.block_on(serve(ConfigFiles::new(&config, seed.as_deref()), &data))
         }
         Command::Builder { data, command } => runtime()?.block_on(builder(&data, command)),
         Command::Key { data, json } => {
@@ -138,9 +143,15 @@ fn run(command: Command) -> Result<(), Box<dyn Fault>> {
             let text = if json { json!({ "public_key": key }).to_string() } else { key.to_string() };
             Ok(write_stdout(&format!("{text}\n"))?)
         }
-        Command::Config { command: ConfigCommand::Check { file } } => {
-            Config::load(&file)?;
-            Ok(write_stdout("the configuration can be used\n")?)
+        Command::Config { command: ConfigCommand::Check { file, seed } } => {
+            let loaded = ConfigFiles::new(&file, seed.as_deref()).load()?;
+            let notes: String = loaded.notes.iter().map(|note| format!("{note}\n")).collect();
+            let names: Vec<&str> =
+                loaded.config.projects.iter().map(|project| project.name.as_str()).collect();
+            Ok(write_stdout(&format!(
+                "{notes}the configuration can be used; it builds {}\n",
+                names.join(", ")
+            ))?)
         }
     }
 }
@@ -149,16 +160,20 @@ fn runtime() -> Result<Runtime, RuntimeError> {
     Runtime::new().map_err(RuntimeError)
 }
 
-async fn serve(config: Config, data: &Path) -> Result<(), Box<dyn Fault>> {
+async fn serve(files: ConfigFiles, data: &Path) -> Result<(), Box<dyn Fault>> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RuntimeError)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(RuntimeError)?;
-    let mut running = crate::start(config, data, Clock::system()).await?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(RuntimeError)?;
+    let mut running = crate::start_from(files, data, Clock::system()).await?;
     write_stdout(&format!("dashboard: http://{}/\n", running.http_address()))?;
     write_stdout(&format!("agents: {} key {}\n", running.grpc_address(), running.public_key()))?;
-    tokio::select! {
-        result = running.wait() => result?,
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+    loop {
+        tokio::select! {
+            result = running.wait() => result?,
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            _ = hangup.recv() => running.look_at_configuration(),
+        }
     }
     running.stop().await;
     Ok(())

@@ -1,13 +1,28 @@
-//! What an operator says about a farm: one TOML file, read once at start. Unknown keys are errors with their line.
+//! What an operator says about a farm: one TOML file. Unknown keys are errors with their line.
+//!
+//! It is looked at again while Summit runs ([`files`]): a good new version takes effect at once, a bad one changes
+//! nothing and is shown. A seed file in the form of AerynOS adds projects ([`seed`]).
 
+pub(crate) mod files;
+pub(crate) mod project;
+pub(crate) mod seed;
+pub(crate) mod size;
+
+use std::collections::{BTreeSet, HashSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use farm::graph::HostProvides;
 use fault::{Fault, Kind};
 use serde::Deserialize;
 use wire::PublicKey;
+
+pub use farm::schedule::{Priority, Trust};
+pub use files::{ConfigFiles, Loaded};
+pub use project::{BuilderSize, Project, RepositoryConfig, Requirement, Wishes};
+pub use size::ByteSize;
+
+use seed::SeedError;
 
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -25,41 +40,20 @@ pub struct Config {
     /// A builder that is not heard of for this long has lost its builds.
     #[serde(default = "default_lease_seconds")]
     pub lease_seconds: u32,
-    /// What is built.
-    pub project: Project,
+    /// A seed file with further projects, relative to this file.
+    #[serde(default)]
+    pub seed: Option<PathBuf>,
+    /// What is built. Where two build the same source for the same place, the first one does.
+    #[serde(default, rename = "project")]
+    pub projects: Vec<Project>,
     /// Where it is published.
     pub vessel: VesselConfig,
     /// Who builds. More can be added with `summit builder add` while Summit runs.
     #[serde(default, rename = "builder")]
     pub builders: Vec<BuilderConfig>,
-    /// Where build dependencies come from besides our own channel.
-    #[serde(default, rename = "repository")]
-    pub repositories: Vec<RepositoryConfig>,
     /// What a build may use.
     #[serde(default)]
     pub limits: LimitsConfig,
-}
-
-/// What is built.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Project {
-    /// Its name, for people.
-    pub name: String,
-    /// Address of the git repository with the recipes, as builders see it too.
-    pub repository: String,
-    /// The branch.
-    #[serde(default = "default_branch")]
-    pub branch: String,
-    /// The architecture.
-    #[serde(default = "default_architecture")]
-    pub architecture: String,
-    /// The channel that is published to.
-    #[serde(default = "default_channel")]
-    pub channel: String,
-    /// What the builders' own systems offer to builds.
-    #[serde(default)]
-    pub host_provides: HostProvides,
 }
 
 /// Where it is published.
@@ -82,27 +76,16 @@ pub struct BuilderConfig {
     pub name: String,
     /// Its key.
     pub public_key: PublicKey,
-}
-
-/// One more place for build dependencies: an index, or a versioned repository.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RepositoryConfig {
-    /// Its name.
-    pub id: String,
-    /// Address of a `stone.index`.
-    pub index_uri: Option<String>,
-    /// Base address of a versioned repository.
-    pub base_uri: Option<String>,
-    /// Its channel.
-    #[serde(default = "default_channel")]
-    pub channel: String,
-    /// `stream/NAME`, `tag/NAME` or `history/ID`.
-    #[serde(default = "default_version")]
-    pub version: String,
-    /// The higher wins. Our own channel has 100.
+    /// What it has beyond others: words that a `[[project.requirement]]` asks for. The operator says so, not the
+    /// builder.
     #[serde(default)]
-    pub priority: i32,
+    pub features: BTreeSet<String>,
+    /// Whether it belongs to the distribution.
+    #[serde(default)]
+    pub trust: Trust,
+    /// How large it is, beside the others.
+    #[serde(default)]
+    pub size: BuilderSize,
 }
 
 /// What a build may use.
@@ -149,22 +132,6 @@ fn default_lease_seconds() -> u32 {
     60
 }
 
-fn default_branch() -> String {
-    "main".into()
-}
-
-fn default_architecture() -> String {
-    "x86_64".into()
-}
-
-fn default_channel() -> String {
-    "main".into()
-}
-
-fn default_version() -> String {
-    "stream/volatile".into()
-}
-
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -184,6 +151,14 @@ pub enum ConfigError {
         /// Where and why.
         source: toml::de::Error,
     },
+    /// The seed file is not what it must be.
+    #[error("cannot use seed {path:?}", path = path.display())]
+    Seed {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: SeedError,
+    },
     /// A value that cannot be.
     #[error("cannot use configuration {path:?}: {what}", path = path.display())]
     Value {
@@ -201,13 +176,16 @@ impl Fault for ConfigError {
                 Kind::NotFound
             }
             ConfigError::Read { .. } => Kind::Unavailable,
-            ConfigError::Syntax { .. } | ConfigError::Value { .. } => Kind::Input,
+            ConfigError::Syntax { .. } | ConfigError::Seed { .. } | ConfigError::Value { .. } => Kind::Input,
         }
     }
 
     fn hints(&self) -> Vec<String> {
         match self {
             ConfigError::Read { .. } => Vec::new(),
+            ConfigError::Seed { .. } => {
+                vec!["correct the seed file; look again with `summit config check FILE`".into()]
+            }
             ConfigError::Syntax { path, .. } | ConfigError::Value { path, .. } => {
                 vec![format!("correct it and look again with `summit config check {}`", path.display())]
             }
@@ -216,17 +194,15 @@ impl Fault for ConfigError {
 }
 
 impl Config {
-    /// Reads the file at `path`.
+    /// Reads the file at `path` and the seed that it names.
     ///
     /// # Errors
-    /// When it cannot be read or used; with the line where there is one.
+    /// When one cannot be read or used; with the line where there is one.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = fs_err::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.to_path_buf(), source })?;
-        Self::parse(path, &text)
+        Ok(ConfigFiles::new(path, None).load()?.config)
     }
 
-    /// Understands `text`, which stands in the file at `path`.
+    /// Understands `text`, which stands in the file at `path`. A seed that it names is not read.
     ///
     /// # Errors
     /// When it cannot be used; with the line where there is one.
@@ -245,18 +221,22 @@ impl Config {
         if self.lease_seconds == 0 || self.poll_seconds == 0 {
             return Some("lease_seconds and poll_seconds must be at least 1".into());
         }
-        if self.project.branch.is_empty() || self.project.branch.starts_with('-') {
-            return Some(format!("project.branch {:?} is no branch", self.project.branch));
+        let mut names = HashSet::new();
+        for project in &self.projects {
+            if let Some(what) = project.problem() {
+                return Some(what);
+            }
+            if !names.insert(project.name.as_str()) {
+                return Some(format!("there are two projects {:?}", project.name));
+            }
         }
-        if self.project.repository.is_empty() || self.project.repository.starts_with('-') {
-            return Some(format!("project.repository {:?} is no git address", self.project.repository));
+        if self.projects.is_empty() && self.seed.is_none() {
+            return Some("there is no [[project]]".into());
         }
-        if let Err(error) = self.project.channel.parse::<repository::Identifier>() {
-            return Some(format!("project.channel: {error}"));
-        }
-        for place in &self.repositories {
-            if place.index_uri.is_some() == place.base_uri.is_some() {
-                return Some(format!("repository {:?} needs either index_uri or base_uri", place.id));
+        let mut builders = HashSet::new();
+        for builder in &self.builders {
+            if !builders.insert(builder.public_key) {
+                return Some(format!("two builders have the key {}", builder.public_key));
             }
         }
         None
@@ -267,23 +247,57 @@ impl Config {
     pub fn lease(&self) -> Duration {
         Duration::from_secs(u64::from(self.lease_seconds))
     }
+
+    /// The project of this name.
+    #[must_use]
+    pub fn project(&self, name: &str) -> Option<&Project> {
+        self.projects.iter().find(|project| project.name == name)
+    }
+
+    /// What the operator says about the builder with this key.
+    #[must_use]
+    pub fn builder(&self, public_key: &str) -> Option<&BuilderConfig> {
+        self.builders.iter().find(|builder| builder.public_key.to_string() == public_key)
+    }
+
+    /// This configuration as far as it can take effect in a Summit that runs with `running`, and the keys that have to
+    /// wait for a restart.
+    #[must_use]
+    pub fn taking_over_from(mut self, running: &Self) -> (Self, Vec<&'static str>) {
+        let mut waiting = Vec::new();
+        let mut keep = |name: &'static str, differs: bool| {
+            if differs {
+                waiting.push(name);
+            }
+        };
+        keep("http_address", self.http_address != running.http_address);
+        keep("grpc_address", self.grpc_address != running.grpc_address);
+        // Agents were told how often to be heard of.
+        keep("lease_seconds", self.lease_seconds != running.lease_seconds);
+        keep("limits.log_bytes", self.limits.log_bytes != running.limits.log_bytes);
+        self.http_address = running.http_address;
+        self.grpc_address = running.grpc_address;
+        self.lease_seconds = running.lease_seconds;
+        self.limits.log_bytes = running.limits.log_bytes;
+        (self, waiting)
+    }
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    const SMALLEST: &str = r#"
-        [project]
+    pub(crate) const SMALLEST: &str = r#"
+        [[project]]
         name = "demo"
-        repository = "/srv/recipes.git"
+        recipes = "/srv/recipes.git"
         [vessel]
         address = "127.0.0.1:5002"
         public_key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
         public_url = "http://127.0.0.1:8080"
     "#;
 
-    fn check(text: &str) -> Result<Config, String> {
+    pub(crate) fn check(text: &str) -> Result<Config, String> {
         Config::parse(Path::new("summit.toml"), text).map_err(|error| fault::chain(&error).join(": "))
     }
 
@@ -291,22 +305,92 @@ mod tests {
     fn the_smallest_file_has_sensible_defaults() {
         let config = check(SMALLEST).unwrap();
         assert_eq!((config.lease_seconds, config.poll_seconds), (60, 30));
-        assert_eq!(config.project.branch, "main");
+        let project = &config.projects[0];
+        assert_eq!((project.branch.as_str(), project.channel.as_str()), ("main", "main"));
+        assert_eq!((project.architectures.as_slice(), project.rounds_max), (&["x86_64".to_owned()][..], 3));
         assert!(config.builders.is_empty());
     }
 
     #[test]
+    fn several_projects_and_what_builders_have() {
+        let config = check(&format!(
+            "{SMALLEST}
+            [[builder]]
+            name = 'big'
+            public_key = 'AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA'
+            features = ['kvm']
+            trust = 'official'
+            size = 'large'
+            [[project]]
+            name = 'next'
+            recipes = '/srv/recipes.git'
+            branch = 'next'
+            channel = 'next'
+            architectures = ['x86_64', 'aarch64']
+            priority = 'low'
+            rounds_max = 1
+            host_provides = 'binaries'
+            [[project.repository]]
+            id = 'volatile'
+            base_uri = 'https://example.org/'
+            priority = 10
+            bootstrap = true
+            [[project.requirement]]
+            recipes = ['llvm', 'qt6-*']
+            memory = '32G'
+            size = 'large'
+            "
+        ))
+        .unwrap();
+        assert_eq!(config.projects.len(), 2);
+        let next = config.project("next").unwrap();
+        assert_eq!(next.repositories[0].version, "stream/volatile");
+        assert!(next.repositories[0].bootstrap);
+        assert_eq!(next.wishes("qt6-base").memory_bytes, 32 << 30);
+        let big = config.builder("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA").unwrap();
+        assert_eq!((big.trust, big.size), (Trust::Official, BuilderSize::Large));
+    }
+
+    #[test]
     fn mistakes_are_named() {
+        let with = |line: &str| SMALLEST.replace("[vessel]", &format!("{line}\n[vessel]"));
         for (text, expect) in [
             (format!("pol_seconds = 3\n{SMALLEST}"), "unknown field `pol_seconds`"),
             (format!("pol_seconds = 3\n{SMALLEST}"), "line 1"),
             (format!("lease_seconds = 0\n{SMALLEST}"), "at least 1"),
-            (format!("{SMALLEST}\n[[repository]]\nid = \"x\""), "either index_uri or base_uri"),
+            (with("[[project.repository]]\nid = \"x\""), "either index_uri or base_uri"),
+            (
+                with("[[project.repository]]\nid = \"main\"\nindex_uri = \"https://x\""),
+                "is called like the channel",
+            ),
+            (with("[[project.requirement]]\nrecipes = []"), "names no recipes"),
+            (with("[[project.requirement]]\nrecipes = ['x']\nmemory = '5 parrots'"), "no size"),
+            (with("[[project]]\nname = \"demo\"\nrecipes = \"x\""), "two projects \"demo\""),
+            (with("architectures = []"), "no architecture"),
+            (with("architectures = ['../x']"), "architecture \"../x\""),
+            (with("architecture = 'x86_64'"), "unknown field `architecture`"),
+            (with("rounds_max = 0"), "rounds_max"),
+            (SMALLEST.replace("\"demo\"", "\"Demo/x\""), "project name \"Demo/x\""),
             (SMALLEST.replace("AAAA", "AA"), "43 characters"),
             (SMALLEST.replace("/srv/recipes.git", "--upload-pack=x"), "no git address"),
+            (
+                SMALLEST.split("[vessel]").nth(1).map(|rest| format!("[vessel]{rest}")).unwrap(),
+                "no [[project]]",
+            ),
         ] {
             let message = check(&text).unwrap_err();
             assert!(message.contains(expect), "{message}");
         }
+    }
+
+    #[test]
+    fn what_needs_a_restart_waits_for_it() {
+        let running = check(SMALLEST).unwrap();
+        let new =
+            check(&format!("http_address = '127.0.0.1:1'\nlease_seconds = 7\npoll_seconds = 5\n{SMALLEST}"))
+                .unwrap();
+        let (taken, waiting) = new.taking_over_from(&running);
+        assert_eq!(waiting, ["http_address", "lease_seconds"]);
+        assert_eq!((taken.http_address, taken.poll_seconds), (running.http_address, 5));
     }
 }

@@ -19,15 +19,6 @@ use crate::recipes::{
 /// Bytes of files that are in memory at once: all of a large distribution, without its being a condition.
 const PORTION_SIZE_BYTES: u64 = 32 << 20;
 
-/// What was found at a commit.
-#[derive(Debug, Clone)]
-pub(crate) struct Discovery {
-    /// The commit.
-    pub commit: Commit,
-    /// Its recipes.
-    pub catalogue: Catalogue,
-}
-
 /// What recipes mean, kept while a discoverer needs it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Understood(Arc<Mutex<Known>>);
@@ -102,32 +93,16 @@ impl Discoverer {
         Self { understood, ..self }
     }
 
-    /// Fetches what is new.
-    ///
-    /// # Errors
-    /// When the repository cannot be reached.
-    pub(crate) async fn fetch(&self) -> Result<Commit, GitError> {
-        self.mirror.fetch().await
-    }
-
-    /// The commit that was fetched last, without asking anybody.
-    ///
-    /// # Errors
-    /// When there is none.
-    pub(crate) async fn last(&self) -> Result<Commit, GitError> {
-        self.mirror.head().await
-    }
-
     /// Reads the recipes of `commit`.
     ///
     /// # Errors
     /// When the mirror cannot be read. A recipe that cannot be is no error.
-    pub(crate) async fn discover(&mut self, commit: Commit) -> Result<Discovery, GitError> {
+    pub(crate) async fn discover(&mut self, commit: &Commit) -> Result<Catalogue, GitError> {
         let manifest_name = ManifestFile::bin_name(&self.architecture);
         let is_named = |path: &str, name: &str| path.rsplit('/').next() == Some(name);
         let files = self
             .mirror
-            .files(&commit, |path| is_named(path, RECIPE) || is_named(path, &manifest_name))
+            .files(commit, |path| is_named(path, RECIPE) || is_named(path, &manifest_name))
             .await?;
         let (recipes, manifests): (Vec<&TreeFile>, Vec<&TreeFile>) =
             files.iter().partition(|file| is_named(&file.path, RECIPE));
@@ -168,7 +143,7 @@ impl Discoverer {
             self.held.push((meaning, entry));
         }
         self.understood.forget();
-        Ok(Discovery { commit, catalogue: Catalogue::sharing(entries, unreadable) })
+        Ok(Catalogue::sharing(entries, unreadable))
     }
 
     /// Reads what nobody knows among the files.

@@ -1,12 +1,9 @@
 //! What the loops and the handlers of one Summit share.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use farm::catalogue::Catalogue;
-use farm::graph::Graph;
 use farm::ids::{AttemptId, BuilderId, TaskId};
 use farm::moment::Moment;
 use farm::task::{Effect, Event};
@@ -15,19 +12,15 @@ use wire::summit::{Cancel, Release, to_agent};
 use wire::{Identity, PublicKey};
 
 use crate::clock::Clock;
-use crate::config::Config;
-use crate::git::Commit;
+use crate::config::{Config, Project};
 use crate::logs::Logs;
-use crate::repository_state::RepositoryState;
 use crate::sessions::Sessions;
 use crate::store::{Applied, Store, StoreError};
-use crate::watcher::{LookError, LookReport};
+use crate::watcher::{LookError, ProjectLook};
+use crate::world::{World, Worlds};
 
 /// News that a slow reader may be behind; it then reads the state anew.
 const NEWS_MAX: usize = 1024;
-
-/// Wake-up calls that may wait for the look in progress.
-const LOOKS_WAITING_MAX: usize = 16;
 
 /// Something changed; what it is now stands in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,26 +31,29 @@ pub(crate) enum News {
     Log(AttemptId),
 }
 
-/// What was understood of recipes and repository, together.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct World {
-    pub(crate) commit: Option<Commit>,
-    pub(crate) catalogue: Catalogue,
-    pub(crate) repository: RepositoryState,
-    pub(crate) graph: Graph,
-    /// When everything was read last.
-    pub(crate) looked: Option<Moment>,
-    /// Landings that the repository was read after; see [`Hub::landings`].
-    pub(crate) landings: u64,
-    /// Why the last look came to nothing.
-    pub(crate) trouble: Option<String>,
+/// Somebody wants to know what a look finds.
+pub(crate) type LookRequest = oneshot::Sender<Result<ProjectLook, LookError>>;
+
+/// How a watcher is reached.
+#[derive(Debug, Clone)]
+pub(crate) struct WatcherHandle {
+    pub(crate) project: Arc<Project>,
+    /// Asks it to look now.
+    pub(crate) looks: mpsc::Sender<LookRequest>,
+    /// Wakes it: a repository has something new.
+    pub(crate) moved: Arc<Notify>,
 }
 
-/// Somebody wants to know what a look finds.
-pub(crate) type LookRequest = oneshot::Sender<Result<LookReport, LookError>>;
+/// What the look at the configuration file found last.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ConfigState {
+    /// Why the file cannot be used; what it said before counts.
+    pub(crate) trouble: Option<String>,
+    /// Keys whose new values wait for a restart.
+    pub(crate) waiting_for_restart: Vec<&'static str>,
+}
 
 pub(crate) struct Hub {
-    pub(crate) config: Config,
     pub(crate) identity: Identity,
     pub(crate) store: Store,
     pub(crate) logs: Logs,
@@ -68,16 +64,19 @@ pub(crate) struct Hub {
     pub(crate) dispatch: Notify,
     /// Wakes the publisher: something was built, or is to be withdrawn.
     pub(crate) publish: Notify,
-    /// Wakes the watcher: the repository has something new.
-    pub(crate) repository_moved: Notify,
-    /// Asks the watcher to look now.
-    pub(crate) looks: mpsc::Sender<LookRequest>,
+    /// Wakes who starts and stops watchers: the projects are others now.
+    pub(crate) projects_changed: Notify,
+    /// Wakes who reads the configuration.
+    pub(crate) look_at_config: Notify,
     /// No lease runs out before: a restart gives every agent the time to come back.
     pub(crate) grace_until: Moment,
-    /// Landings since the start. A task is judged only by a world that has read all of them: a dependent must not start
-    /// with the repository as it was before what it needs was there.
-    landings: AtomicU64,
-    world: RwLock<Arc<World>>,
+    config: RwLock<Arc<Config>>,
+    config_state: RwLock<ConfigState>,
+    /// Landings since the start, by channel and architecture. A task is judged only by a world that has read all of
+    /// them: a dependent must not start with the repository as it was before what it needs was there.
+    landings: Mutex<HashMap<(String, String), u64>>,
+    worlds: RwLock<Arc<Worlds>>,
+    watchers: RwLock<BTreeMap<String, WatcherHandle>>,
     /// Keys that may speak with us.
     known_keys: RwLock<HashSet<PublicKey>>,
 }
@@ -89,8 +88,7 @@ impl Hub {
         logs_folder: &Path,
         store: Store,
         clock: Clock,
-    ) -> (Arc<Self>, mpsc::Receiver<LookRequest>) {
-        let (looks, requests) = mpsc::channel(LOOKS_WAITING_MAX);
+    ) -> Arc<Self> {
         let hub = Self {
             logs: Logs::new(logs_folder, config.limits.log_bytes),
             grace_until: clock.now().after(config.lease()),
@@ -98,36 +96,109 @@ impl Hub {
             news: broadcast::channel(NEWS_MAX).0,
             dispatch: Notify::new(),
             publish: Notify::new(),
-            repository_moved: Notify::new(),
-            looks,
-            landings: AtomicU64::new(0),
-            world: RwLock::default(),
+            projects_changed: Notify::new(),
+            look_at_config: Notify::new(),
+            config: RwLock::new(Arc::new(config)),
+            config_state: RwLock::default(),
+            landings: Mutex::default(),
+            worlds: RwLock::default(),
+            watchers: RwLock::default(),
             known_keys: RwLock::default(),
-            config,
             identity,
             store,
             clock,
         };
-        (Arc::new(hub), requests)
+        Arc::new(hub)
     }
 
-    pub(crate) fn world(&self) -> Arc<World> {
-        Arc::clone(&self.world.read().unwrap_or_else(PoisonError::into_inner))
+    /// What the operator says now.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(crate) fn landings(&self) -> u64 {
-        self.landings.load(Ordering::SeqCst)
+    /// The operator says something else. Whoever does the rest is woken.
+    pub(crate) fn set_config(&self, config: Config) {
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+        self.projects_changed.notify_one();
+        self.dispatch.notify_one();
+        self.publish.notify_one();
+    }
+
+    pub(crate) fn config_state(&self) -> ConfigState {
+        self.config_state.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether that is news.
+    pub(crate) fn set_config_state(&self, state: ConfigState) -> bool {
+        let mut known = self.config_state.write().unwrap_or_else(PoisonError::into_inner);
+        let is_new = *known != state;
+        *known = state;
+        drop(known);
+        if is_new {
+            self.tell(News::Recipes);
+        }
+        is_new
+    }
+
+    pub(crate) fn worlds(&self) -> Arc<Worlds> {
+        Arc::clone(&self.worlds.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Landings in `channel` for `architecture` since the start.
+    pub(crate) fn landings(&self, channel: &str, architecture: &str) -> u64 {
+        let landings = self.landings.lock().unwrap_or_else(PoisonError::into_inner);
+        landings.get(&(channel.to_owned(), architecture.to_owned())).copied().unwrap_or(0)
+    }
+
+    /// Whether a world has read every landing of its channel.
+    pub(crate) fn is_current(&self, world: &World) -> bool {
+        world.looked.is_some()
+            && world.landings == self.landings(&world.project.channel, &world.arena.architecture)
     }
 
     /// Something is about to be noted as landed.
-    pub(crate) fn count_landing(&self) {
-        self.landings.fetch_add(1, Ordering::SeqCst);
+    pub(crate) fn count_landing(&self, channel: &str, architecture: &str) {
+        let mut landings = self.landings.lock().unwrap_or_else(PoisonError::into_inner);
+        *landings.entry((channel.to_owned(), architecture.to_owned())).or_default() += 1;
     }
 
     pub(crate) fn set_world(&self, world: World) {
-        *self.world.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(world);
+        self.change_worlds(|worlds| {
+            worlds.insert(world.arena.clone(), Arc::new(world));
+        });
+    }
+
+    /// Forgets the worlds that `keep` does not want.
+    pub(crate) fn retain_worlds(&self, keep: impl Fn(&World) -> bool) {
+        self.change_worlds(|worlds| worlds.retain(|_, world| keep(world)));
+    }
+
+    fn change_worlds(&self, change: impl FnOnce(&mut Worlds)) {
+        let mut guard = self.worlds.write().unwrap_or_else(PoisonError::into_inner);
+        let mut worlds = (**guard).clone();
+        change(&mut worlds);
+        *guard = Arc::new(worlds);
+        drop(guard);
         self.tell(News::Recipes);
         self.dispatch.notify_one();
+    }
+
+    /// How the watchers are reached, by the names of their projects.
+    pub(crate) fn watchers(&self) -> BTreeMap<String, WatcherHandle> {
+        self.watchers.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_watchers(&self, watchers: BTreeMap<String, WatcherHandle>) {
+        *self.watchers.write().unwrap_or_else(PoisonError::into_inner) = watchers;
+    }
+
+    /// The channel has something new: wakes those who publish to it too.
+    pub(crate) fn channel_moved(&self, channel: &str) {
+        for watcher in self.watchers.read().unwrap_or_else(PoisonError::into_inner).values() {
+            if watcher.project.channel == channel {
+                watcher.moved.notify_one();
+            }
+        }
     }
 
     pub(crate) fn is_known(&self, key: &PublicKey) -> bool {
@@ -154,6 +225,19 @@ impl Hub {
         }
         self.carry_out(&applied.effects).await;
         Ok(applied)
+    }
+
+    /// Lets each event happen to its task, all at once, and does what is to be done then. Refused ones are left out.
+    pub(crate) async fn apply_many(&self, events: &[(TaskId, Event)]) -> Result<(), StoreError> {
+        for applied in self.store.apply_many(events, self.clock.now()).await? {
+            self.tell(News::Task(applied.task.id));
+            self.carry_out(&applied.effects).await;
+        }
+        match events.len() {
+            0 => {}
+            tasks => tracing::info!(tasks, "tasks were judged"),
+        }
+        Ok(())
     }
 
     /// Effects are hints to loops that would find the same by themselves, and messages that an agent gets again when

@@ -18,6 +18,7 @@ use wire::vessel::vessel_client::VesselClient;
 use wire::vessel::{ExpectRequest, LandingReply, LandingRequest, LandingState, WithdrawRequest};
 use wire::{RemoteError, WireError};
 
+use crate::config::VesselConfig;
 use crate::dispatcher::ignore_refusal;
 use crate::hub::Hub;
 use crate::store::{StoreError, TaskRow};
@@ -81,7 +82,8 @@ pub(crate) async fn run(hub: Arc<Hub>) {
 
 struct Publisher {
     hub: Arc<Hub>,
-    client: Option<VesselClient<Channel>>,
+    /// With what the configuration said of Vessel when it was made.
+    client: Option<(VesselConfig, VesselClient<Channel>)>,
     /// Attempts that Vessel was told of by this process.
     expected: HashSet<AttemptId>,
 }
@@ -133,7 +135,7 @@ impl Publisher {
         }
         let builder = &lease.claim.builder;
         if self.hub.sessions.take_upload(builder, attempt) {
-            let vessel = &self.hub.config.vessel;
+            let vessel = &self.hub.config().vessel;
             let upload = Upload {
                 attempt_id: attempt.0,
                 vessel_address: vessel.address.clone(),
@@ -175,14 +177,14 @@ impl Publisher {
         attempt: AttemptId,
         reply: LandingReply,
     ) -> Result<(), PublishError> {
-        self.hub.count_landing();
+        self.hub.count_landing(&task.channel, &task.architecture);
         let event = Event::Landed { attempt, history: reply.history };
         ignore_refusal(self.hub.apply(task.id, &event).await)?;
         self.expected.remove(&attempt);
         if let State::Publishing { lease, .. } = &task.state {
             self.hub.store.builder_fared_well(&lease.claim.builder).await?;
         }
-        self.hub.repository_moved.notify_one();
+        self.hub.channel_moved(&task.channel);
         Ok(())
     }
 
@@ -207,7 +209,7 @@ impl Publisher {
         let request = ExpectRequest {
             task_id: task.id.0,
             attempt_id: lease.claim.attempt.0,
-            channel: self.hub.config.project.channel.clone(),
+            channel: task.channel.clone(),
             source: task.source.clone(),
             version: task.version.clone(),
             release: task.release,
@@ -242,14 +244,16 @@ impl Publisher {
     }
 
     async fn client(&mut self) -> Result<VesselClient<Channel>, PublishError> {
-        if let Some(client) = &self.client {
+        let vessel = self.hub.config().vessel.clone();
+        if let Some((known, client)) = &self.client
+            && *known == vessel
+        {
             return Ok(client.clone());
         }
-        let vessel = &self.hub.config.vessel;
         let channel = wire::connect(&vessel.address, vessel.public_key, &self.hub.identity).await?;
         let client =
             VesselClient::new(channel).max_decoding_message_size(wire::limits::MESSAGE_SIZE_BYTES_MAX);
-        self.client = Some(client.clone());
+        self.client = Some((vessel, client.clone()));
         Ok(client)
     }
 

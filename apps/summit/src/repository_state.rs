@@ -6,16 +6,21 @@ use farm::published::{Published, PublishedPackage};
 use fault::{Fault, Kind};
 use fetch::{Client, Found, OfferError};
 use package::PackageMeta;
-use repository::{Identifier, IdentifierError, RepositorySource, Version};
+use repository::{Identifier, IdentifierError, RepositorySource, VersionError};
+
+use crate::config::RepositoryConfig;
 
 /// What the channel has.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RepositoryState {
-    /// The newest history; none before anything was published.
+    /// The newest history; none before anything was published, and for an index that is replaced in place.
     pub history: Option<Identifier>,
     /// Its packages; thousands, and shared by everybody who looks.
     pub published: Arc<Published>,
 }
+
+/// Version of a channel that a farm publishes to.
+pub(crate) const PUBLISHED_VERSION: &str = "stream/volatile";
 
 /// Why it cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -23,8 +28,16 @@ pub enum RepositoryStateError {
     /// The published tree does not give it.
     #[error(transparent)]
     Offer(#[from] OfferError),
-    /// The configuration names what cannot be a channel or a version.
-    #[error("cannot use {name:?} as the name of a channel or version")]
+    /// The configuration names what cannot be a version.
+    #[error("cannot use {name:?} as a version")]
+    Version {
+        /// What it names.
+        name: String,
+        /// What is wrong with it.
+        source: VersionError,
+    },
+    /// The configuration names what cannot be a channel.
+    #[error("cannot use {name:?} as the name of a channel")]
     Name {
         /// What it names.
         name: String,
@@ -37,6 +50,7 @@ impl Fault for RepositoryStateError {
     fn kind(&self) -> Kind {
         match self {
             RepositoryStateError::Offer(error) => error.kind(),
+            RepositoryStateError::Version { .. } => Kind::Input,
             RepositoryStateError::Name { source, .. } => source.kind(),
         }
     }
@@ -44,9 +58,9 @@ impl Fault for RepositoryStateError {
     fn hints(&self) -> Vec<String> {
         let mut hints = match self {
             RepositoryStateError::Offer(error) => error.hints(),
-            RepositoryStateError::Name { .. } => Vec::new(),
+            RepositoryStateError::Name { .. } | RepositoryStateError::Version { .. } => Vec::new(),
         };
-        hints.push("check vessel.public_url in the configuration".into());
+        hints.push("check vessel.public_url and [[project.repository]] in the configuration".into());
         hints
     }
 }
@@ -63,23 +77,65 @@ pub(crate) fn read(
     architecture: &str,
     known: &RepositoryState,
 ) -> Result<RepositoryState, RepositoryStateError> {
-    let name = |name: &str| {
-        let parsed: Result<Identifier, _> = name.parse();
-        parsed.map_err(|source| RepositoryStateError::Name { name: name.to_owned(), source })
+    read_source(client, &versioned(base_url, channel, PUBLISHED_VERSION, architecture)?, known)
+}
+
+/// Reads a place that builds draw on. One that has nothing is empty, and said to be.
+///
+/// # Errors
+/// When it cannot be had or understood.
+pub(crate) fn read_place(
+    client: &Client,
+    place: &RepositoryConfig,
+    architecture: &str,
+    known: &RepositoryState,
+) -> Result<RepositoryState, RepositoryStateError> {
+    let source = match (&place.index_uri, &place.base_uri) {
+        (Some(uri), _) => RepositorySource::Direct { uri: uri.clone() },
+        (None, Some(base_url)) => versioned(base_url, &place.channel, &place.version, architecture)?,
+        (None, None) => return Ok(RepositoryState::default()),
     };
-    let source = RepositorySource::Versioned {
+    let state = read_source(client, &source, known)?;
+    if state.published.is_empty() {
+        tracing::warn!(repository = place.id, architecture, "a repository to build against has no packages");
+    }
+    Ok(state)
+}
+
+fn versioned(
+    base_url: &str,
+    channel: &str,
+    version: &str,
+    architecture: &str,
+) -> Result<RepositorySource, RepositoryStateError> {
+    Ok(RepositorySource::Versioned {
         base_uri: base_url.trim_end_matches('/').to_owned(),
-        channel: name(channel)?,
-        version: Version::Stream(name("volatile")?),
+        channel: channel
+            .parse()
+            .map_err(|source| RepositoryStateError::Name { name: channel.to_owned(), source })?,
+        version: version
+            .parse()
+            .map_err(|source| RepositoryStateError::Version { name: version.to_owned(), source })?,
         arch: architecture.to_owned(),
-    };
-    Ok(match client.offer(&source, known.history.as_ref())? {
+    })
+}
+
+fn read_source(
+    client: &Client,
+    source: &RepositorySource,
+    known: &RepositoryState,
+) -> Result<RepositoryState, RepositoryStateError> {
+    Ok(match client.offer(source, known.history.as_ref())? {
         Found::Nothing => RepositoryState::default(),
         Found::Unchanged => known.clone(),
-        Found::Offer(offer) => RepositoryState {
-            history: offer.history,
-            published: Arc::new(Published::new(offer.packages.into_iter().map(published))),
-        },
+        Found::Offer(offer) => {
+            let published = Published::new(offer.packages.into_iter().map(published));
+            // The same thing stays where it is: that it did not change is then told at once.
+            match offer.history == known.history && known.published.fingerprint() == published.fingerprint() {
+                true => known.clone(),
+                false => RepositoryState { history: offer.history, published: Arc::new(published) },
+            }
+        }
     })
 }
 

@@ -5,6 +5,7 @@
 //! and nowhere else.
 
 mod builders;
+mod changes;
 mod recipes;
 mod schema;
 mod tasks;
@@ -18,8 +19,9 @@ use farm::task::Refusal;
 use fault::{Fault, Kind};
 
 pub use builders::{About, BuilderRow};
+pub use changes::Applied;
 pub use recipes::{RecipeRow, RecipeSummary, UnreadableRow};
-pub use tasks::{Applied, AttemptRow, EventRow, Mark, NewTask, Outcome, TaskRow};
+pub use tasks::{AttemptRow, EventRow, Mark, NewTask, Outcome, TaskRow};
 
 /// The database of one Summit.
 #[derive(Debug, Clone)]

@@ -79,6 +79,7 @@ fn router(hub: Arc<Hub>) -> Router {
         .route("/api/status", get(api::status))
         .route("/api/tasks", get(api::tasks))
         .route("/api/tasks/{id}", get(api::task))
+        .route("/api/projects", get(api::projects))
         .route("/api/builders", get(api::builders))
         .route("/api/queue", get(api::queue))
         .route("/api/recipes", get(api::recipes))

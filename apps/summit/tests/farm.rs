@@ -7,6 +7,8 @@
 mod agent;
 #[path = "farm/fixture.rs"]
 mod fixture;
+#[path = "farm/projects.rs"]
+mod projects;
 #[path = "farm/vessel.rs"]
 mod vessel;
 
@@ -19,7 +21,7 @@ use agent::{Agent, built, failed};
 use fixture::{Farm, eventually};
 
 /// A short way to a recipe.
-fn recipe(name: &str, release: u64, needs: &[&str]) -> String {
+pub fn recipe(name: &str, release: u64, needs: &[&str]) -> String {
     let needs: String = needs.iter().map(|need| format!("    - {need}\n")).collect();
     let needs = if needs.is_empty() { String::new() } else { format!("builddeps:\n{needs}") };
     format!(

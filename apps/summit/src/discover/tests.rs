@@ -53,8 +53,8 @@ fn recipe(name: &str, release: u64) -> Vec<u8> {
 }
 
 async fn look(discoverer: &mut Discoverer) -> Catalogue {
-    let commit = discoverer.fetch().await.unwrap();
-    discoverer.discover(commit).await.unwrap().catalogue
+    let commit = discoverer.mirror.fetch().await.unwrap();
+    discoverer.discover(&commit).await.unwrap()
 }
 
 #[tokio::test]

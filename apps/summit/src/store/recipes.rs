@@ -1,14 +1,18 @@
 //! What was found at the last commit.
 
+use std::collections::HashSet;
+
 use database::During;
 use database::sqlx::{self, Row};
-use farm::catalogue::Catalogue;
+use farm::catalogue::{Catalogue, Unreadable};
 
-use super::{Store, StoreError, integer, number};
+use super::{Store, StoreError, integer, number, to_json};
 
 /// A recipe that can be used.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct RecipeRow {
+    /// The project.
+    pub project: String,
     /// Path of the file.
     pub path: String,
     /// Source name.
@@ -22,6 +26,8 @@ pub struct RecipeRow {
 /// A recipe that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct UnreadableRow {
+    /// The project.
+    pub project: String,
     /// Path of the file.
     pub path: String,
     /// Line, from 1; 0 for the whole file.
@@ -32,9 +38,11 @@ pub struct UnreadableRow {
     pub message: String,
 }
 
-/// What was found at the last commit.
+/// What was found at the last commit of a project.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct RecipeSummary {
+    /// The project.
+    pub project: String,
     /// The commit.
     pub commit: Option<String>,
     /// Recipes by path.
@@ -43,32 +51,43 @@ pub struct RecipeSummary {
     pub unreadable: Vec<UnreadableRow>,
 }
 
-/// Name of the setting that holds the commit which was read last.
-const COMMIT: &str = "commit";
-
 impl Store {
-    /// Replaces what was found before.
+    /// Replaces what was found before in a project. `left_out` are recipes of the catalogue's own that are not used.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn found_recipes(&self, commit: &str, catalogue: &Catalogue) -> Result<(), StoreError> {
+    pub async fn found_recipes(
+        &self,
+        project: &str,
+        commit: &str,
+        catalogue: &Catalogue,
+        left_out: &[Unreadable],
+    ) -> Result<(), StoreError> {
         let mut transaction = self.database.write().await?;
-        sqlx::query("DELETE FROM recipe").execute(&mut *transaction).await.during("forget recipes")?;
+        sqlx::query("DELETE FROM recipe WHERE project = ?")
+            .bind(project)
+            .execute(&mut *transaction)
+            .await
+            .during("forget recipes")?;
         for entry in catalogue.recipes() {
-            sqlx::query("INSERT INTO recipe (path, source, version, release) VALUES (?, ?, ?, ?)")
-                .bind(&entry.path)
-                .bind(&entry.source)
-                .bind(&entry.version)
-                .bind(integer(entry.release))
-                .execute(&mut *transaction)
-                .await
-                .during("note a recipe")?;
-        }
-        for file in catalogue.unreadable() {
             sqlx::query(
-                "INSERT INTO recipe (path, line, column_number, message) VALUES (?, ?, ?, ?)
-                 ON CONFLICT (path) DO UPDATE SET message = recipe.message || char(10) || excluded.message",
+                "INSERT INTO recipe (project, path, source, version, release) VALUES (?, ?, ?, ?, ?)",
             )
+            .bind(project)
+            .bind(&entry.path)
+            .bind(&entry.source)
+            .bind(&entry.version)
+            .bind(integer(entry.release))
+            .execute(&mut *transaction)
+            .await
+            .during("note a recipe")?;
+        }
+        for file in catalogue.unreadable().iter().chain(left_out) {
+            sqlx::query(
+                "INSERT INTO recipe (project, path, line, column_number, message) VALUES (?, ?, ?, ?, ?)
+                 ON CONFLICT (project, path) DO UPDATE SET message = recipe.message || char(10) || excluded.message",
+            )
+            .bind(project)
             .bind(&file.path)
             .bind(file.line)
             .bind(file.column)
@@ -78,9 +97,10 @@ impl Store {
             .during("note an unreadable recipe")?;
         }
         sqlx::query(
-            "INSERT INTO setting (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+            "INSERT INTO project (name, git_commit) VALUES (?, ?)
+             ON CONFLICT (name) DO UPDATE SET git_commit = excluded.git_commit",
         )
-        .bind(COMMIT)
+        .bind(project)
         .bind(commit)
         .execute(&mut *transaction)
         .await
@@ -89,22 +109,24 @@ impl Store {
         Ok(())
     }
 
-    /// What was found at the last commit that was read.
+    /// What was found at the last commit of a project that was read.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn recipes(&self) -> Result<RecipeSummary, StoreError> {
-        let commit = sqlx::query("SELECT value FROM setting WHERE name = ?")
-            .bind(COMMIT)
+    pub async fn recipes(&self, project: &str) -> Result<RecipeSummary, StoreError> {
+        let commit = sqlx::query("SELECT git_commit FROM project WHERE name = ?")
+            .bind(project)
             .fetch_optional(self.database.pool())
             .await
             .during("read the commit")?;
-        let rows = sqlx::query("SELECT * FROM recipe ORDER BY path")
+        let rows = sqlx::query("SELECT * FROM recipe WHERE project = ? ORDER BY path")
+            .bind(project)
             .fetch_all(self.database.pool())
             .await
             .during("list recipes")?;
         let mut summary = RecipeSummary {
-            commit: commit.map(|row| row.try_get("value")).transpose().during("read the commit")?,
+            project: project.to_owned(),
+            commit: commit.map(|row| row.try_get("git_commit")).transpose().during("read the commit")?,
             ..RecipeSummary::default()
         };
         for row in &rows {
@@ -112,12 +134,14 @@ impl Store {
             let message: Option<String> = row.try_get("message").during("read a recipe")?;
             match message {
                 Some(message) => summary.unreadable.push(UnreadableRow {
+                    project: project.to_owned(),
                     path,
                     line: number(row, "line")?,
                     column: number(row, "column_number")?,
                     message,
                 }),
                 None => summary.recipes.push(RecipeRow {
+                    project: project.to_owned(),
                     path,
                     source: row.try_get("source").during("read a recipe")?,
                     version: row.try_get("version").during("read a recipe")?,
@@ -126,5 +150,36 @@ impl Store {
             }
         }
         Ok(summary)
+    }
+
+    /// The sources whose recipes `project` had at the last commit that was read.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn sources(&self, project: &str) -> Result<HashSet<String>, StoreError> {
+        let rows = sqlx::query("SELECT source FROM recipe WHERE project = ? AND source IS NOT NULL")
+            .bind(project)
+            .fetch_all(self.database.pool())
+            .await
+            .during("list sources")?;
+        rows.iter().map(|row| Ok(row.try_get("source").during("read a recipe")?)).collect()
+    }
+
+    /// Forgets the recipes of every project but these.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn keep_projects(&self, names: &[String]) -> Result<(), StoreError> {
+        let names = to_json(&names)?;
+        let mut transaction = self.database.write().await?;
+        for (sql, what) in [
+            ("DELETE FROM recipe WHERE project NOT IN (SELECT value FROM json_each(?))", "forget recipes"),
+            ("DELETE FROM project WHERE name NOT IN (SELECT value FROM json_each(?))", "forget projects"),
+            ("DELETE FROM wanted WHERE project NOT IN (SELECT value FROM json_each(?))", "forget wishes"),
+        ] {
+            sqlx::query(sql).bind(&names).execute(&mut *transaction).await.during(what)?;
+        }
+        transaction.commit().await.during("forget projects")?;
+        Ok(())
     }
 }

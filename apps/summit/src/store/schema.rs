@@ -3,7 +3,10 @@
 use database::Migration;
 
 /// Every step.
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration { number: 1, name: "the farm", sql: FARM }];
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration { number: 1, name: "the farm", sql: FARM },
+    Migration { number: 2, name: "several projects", sql: PROJECTS },
+];
 
 /// Times are milliseconds since 1970. A `state` is the JSON of `farm::task::State`; `phase` repeats its name so that
 /// tasks can be found by it. `token` rises with every lease.
@@ -83,4 +86,79 @@ CREATE TABLE recipe (
     column_number INTEGER,
     message TEXT
 ) STRICT;
+";
+
+/// A Summit has several projects, each with recipes and tasks of its own; what it learns from builds is kept.
+///
+/// * A task belongs to a project and says which channel it is published to. Tasks of before get both at the next start
+///   (`Store::adopt_tasks`): until then their project and channel are empty. A member of a knot says in which round it is
+///   built, from 1, and of which wave; `round` is 0 and `wave` is null outside of knots.
+/// * Recipes are those of a project. They are read anew at the next look, so nothing of them is carried over.
+/// * `wanted`: rebuilds that were asked for: a build release of at least that at the recipe's release. `why` is the JSON of
+///   `farm::missing::Wish`.
+/// * `sample`: how long builds took and how much memory they needed (0: unknown), for as many as `Store::learn` keeps.
+/// * `output`: what a build of a member of a knot yielded: `normalised` names its content apart from what differs between
+///   any two builds, `changed` says whether it differs from the generation before.
+const PROJECTS: &str = "
+ALTER TABLE task ADD COLUMN project TEXT NOT NULL DEFAULT '';
+ALTER TABLE task ADD COLUMN channel TEXT NOT NULL DEFAULT '';
+ALTER TABLE task ADD COLUMN wave INTEGER;
+ALTER TABLE task ADD COLUMN round INTEGER NOT NULL DEFAULT 0;
+DROP INDEX task_by_recipe;
+CREATE INDEX task_by_recipe ON task (project, architecture, recipe_path);
+
+ALTER TABLE attempt ADD COLUMN peak_memory_bytes INTEGER NOT NULL DEFAULT 0;
+
+CREATE TABLE project (
+    name TEXT PRIMARY KEY,
+    git_commit TEXT NOT NULL
+) STRICT;
+DELETE FROM setting WHERE name = 'commit';
+
+DROP TABLE recipe;
+CREATE TABLE recipe (
+    project TEXT NOT NULL,
+    path TEXT NOT NULL,
+    source TEXT,
+    version TEXT,
+    release INTEGER,
+    line INTEGER,
+    column_number INTEGER,
+    message TEXT,
+    PRIMARY KEY (project, path)
+) STRICT;
+
+CREATE TABLE wanted (
+    project TEXT NOT NULL,
+    source TEXT NOT NULL,
+    architecture TEXT NOT NULL,
+    build_release INTEGER NOT NULL,
+    why TEXT NOT NULL,
+    created INTEGER NOT NULL,
+    PRIMARY KEY (project, source, architecture)
+) STRICT;
+
+CREATE TABLE sample (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    source TEXT NOT NULL,
+    architecture TEXT NOT NULL,
+    builder TEXT NOT NULL,
+    seconds REAL NOT NULL,
+    peak_memory_bytes INTEGER NOT NULL,
+    at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE output (
+    project TEXT NOT NULL,
+    source TEXT NOT NULL,
+    architecture TEXT NOT NULL,
+    task INTEGER NOT NULL REFERENCES task,
+    round INTEGER NOT NULL,
+    began INTEGER NOT NULL,
+    landed INTEGER,
+    normalised TEXT,
+    changed INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (task)
+) STRICT;
+CREATE INDEX output_by_source ON output (project, source, architecture, task);
 ";

@@ -8,7 +8,7 @@ use farm::ids::{AttemptId, BuilderId, LeaseToken, TaskId};
 use farm::missing::Reason;
 use farm::moment::Moment;
 use farm::plan::KnownTask;
-use farm::task::{Claim, Effect, Event, Phase, Refusal, State, step};
+use farm::task::{Claim, Event, Phase, State};
 use serde::{Deserialize, Serialize};
 
 use super::{Store, StoreError, integer, json, number, optional_number, text, to_json};
@@ -18,6 +18,10 @@ use super::{Store, StoreError, integer, json, number, optional_number, text, to_
 pub struct TaskRow {
     /// Its number.
     pub id: TaskId,
+    /// The project that asks for it.
+    pub project: String,
+    /// The channel that it is published to.
+    pub channel: String,
     /// Source name.
     pub source: String,
     /// Version.
@@ -38,6 +42,10 @@ pub struct TaskRow {
     pub commit_time_seconds: u64,
     /// Why it is needed.
     pub reason: Reason,
+    /// The wave of the knot that it is built with.
+    pub wave: Option<u64>,
+    /// The round in its knot, from 1; 0 outside of knots.
+    pub round: u32,
     /// Where it stands.
     pub state: State,
     /// How often it changed.
@@ -51,6 +59,10 @@ pub struct TaskRow {
 /// A task to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewTask {
+    /// The project that asks for it.
+    pub project: String,
+    /// The channel that it is published to.
+    pub channel: String,
     /// Source name.
     pub source: String,
     /// Version.
@@ -71,6 +83,10 @@ pub struct NewTask {
     pub commit_time_seconds: u64,
     /// Why it is needed.
     pub reason: Reason,
+    /// The wave of the knot that it is built with.
+    pub wave: Option<u64>,
+    /// The round in its knot, from 1; 0 outside of knots.
+    pub round: u32,
     /// Tasks that it replaces.
     pub supersedes: Vec<TaskId>,
 }
@@ -125,6 +141,8 @@ pub struct AttemptRow {
     pub why: String,
     /// Whether its log has reached the limit.
     pub log_full: bool,
+    /// Most memory that its build needed at once; 0 when nobody knows.
+    pub peak_memory_bytes: u64,
 }
 
 impl AttemptRow {
@@ -155,94 +173,7 @@ pub struct Mark {
     newest_event: u64,
 }
 
-/// A change that was made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Applied {
-    /// The task afterwards.
-    pub task: TaskRow,
-    /// What is to be done.
-    pub effects: Vec<Effect>,
-}
-
 impl Store {
-    /// Makes tasks, supersedes those that they replace, and ends those that nobody asks for any more; all or nothing.
-    /// Returns the numbers of the new ones and what is to be done.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn carry_out(
-        &self,
-        new: &[NewTask],
-        withdrawn: &[TaskId],
-        now: Moment,
-    ) -> Result<(Vec<TaskId>, Vec<Effect>), StoreError> {
-        let mut transaction = self.database.write().await?;
-        let mut made = Vec::new();
-        let mut effects = Vec::new();
-        for task in new {
-            let id = insert(&mut transaction, task, now).await?;
-            for &old in &task.supersedes {
-                let event = Event::Replaced { by: Some(id) };
-                effects.extend(change(&mut transaction, old, &event, now).await?);
-            }
-            made.push(id);
-        }
-        for &task in withdrawn {
-            effects.extend(change(&mut transaction, task, &Event::Replaced { by: None }, now).await?);
-        }
-        transaction.commit().await.during("commit new tasks")?;
-        Ok((made, effects))
-    }
-
-    /// Lets `event` happen to `task`.
-    ///
-    /// # Errors
-    /// When there is no such task, when its life cycle refuses, when the database fails.
-    pub async fn apply(&self, task: TaskId, event: &Event, now: Moment) -> Result<Applied, StoreError> {
-        let mut transaction = self.database.write().await?;
-        let applied = apply(&mut transaction, task, event, now).await?;
-        transaction.commit().await.during("commit a change of a task")?;
-        Ok(applied)
-    }
-
-    /// Hands `task` out: a new attempt with a new token, and the lease.
-    ///
-    /// # Errors
-    /// As [`Store::apply`].
-    pub async fn assign(
-        &self,
-        task: TaskId,
-        builder: &BuilderId,
-        until: Moment,
-        why: &str,
-        now: Moment,
-    ) -> Result<Applied, StoreError> {
-        let mut transaction = self.database.write().await?;
-        // Vessel and agents remember attempts by number. One that is at least the time in milliseconds is never given
-        // again, even when this database is lost and begins anew.
-        let row = sqlx::query(
-            "INSERT INTO attempt (id, task, builder, token, assigned, why)
-             VALUES ((SELECT max(coalesce(max(id), 0) + 1, ?) FROM attempt), ?, ?,
-                     (SELECT coalesce(max(token), 0) + 1 FROM attempt), ?, ?) RETURNING id, token",
-        )
-        .bind(integer(now.0))
-        .bind(integer(task.0))
-        .bind(&builder.0)
-        .bind(integer(now.0))
-        .bind(why)
-        .fetch_one(&mut *transaction)
-        .await
-        .during("make an attempt")?;
-        let claim = Claim {
-            builder: builder.clone(),
-            attempt: AttemptId(number(&row, "id")?),
-            token: LeaseToken(number(&row, "token")?),
-        };
-        let applied = apply(&mut transaction, task, &Event::Assigned { claim, until }, now).await?;
-        transaction.commit().await.during("commit an assignment")?;
-        Ok(applied)
-    }
-
     /// How far the tasks have come.
     ///
     /// # Errors
@@ -282,6 +213,62 @@ impl Store {
         Ok(rows.iter().map(task_of).collect::<Result<_, _>>()?)
     }
 
+    /// Tasks in these phases that belong to none of these arenas (project, architecture, channel), the oldest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn tasks_outside(
+        &self,
+        arenas: &[(String, String, String)],
+        phases: &[Phase],
+    ) -> Result<Vec<TaskRow>, StoreError> {
+        let keywords: Vec<&str> = phases.iter().map(|phase| phase.keyword()).collect();
+        let rows = sqlx::query(
+            "SELECT * FROM task WHERE phase IN (SELECT value FROM json_each(?1)) AND NOT EXISTS
+                 (SELECT 1 FROM json_each(?2) AS arena WHERE arena.value ->> 0 = task.project
+                  AND arena.value ->> 1 = task.architecture AND arena.value ->> 2 = task.channel)
+             ORDER BY id",
+        )
+        .bind(to_json(&keywords)?)
+        .bind(to_json(&arenas)?)
+        .fetch_all(self.database.pool())
+        .await
+        .during("list tasks that nobody asks for")?;
+        Ok(rows.iter().map(task_of).collect::<Result<_, _>>()?)
+    }
+
+    /// Tasks that were made or changed after `mark`, and the mark that they bring. Renewals of leases do not count.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn changed_since(&self, mark: Mark) -> Result<(Vec<TaskRow>, Mark), StoreError> {
+        // Before the tasks: what happens in between is told once more the next time.
+        let new_mark = self.mark().await?;
+        let rows = sqlx::query(
+            "SELECT * FROM task WHERE id > ?1 OR id IN (SELECT task FROM event WHERE id > ?2) ORDER BY id",
+        )
+        .bind(integer(mark.newest_task))
+        .bind(integer(mark.newest_event))
+        .fetch_all(self.database.pool())
+        .await
+        .during("list changed tasks")?;
+        Ok((rows.iter().map(task_of).collect::<Result<_, _>>()?, new_mark))
+    }
+
+    /// Gives tasks that were made before there were several projects to this one. Returns how many there were.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn adopt_tasks(&self, project: &str, channel: &str) -> Result<u64, StoreError> {
+        let adopted = sqlx::query("UPDATE task SET project = ?, channel = ? WHERE project = ''")
+            .bind(project)
+            .bind(channel)
+            .execute(self.database.pool())
+            .await
+            .during("give tasks to a project")?;
+        Ok(adopted.rows_affected())
+    }
+
     /// A page of tasks, those that changed last first, and how many there are in all.
     ///
     /// # Errors
@@ -289,19 +276,25 @@ impl Store {
     pub async fn task_page(
         &self,
         phase: Option<Phase>,
+        project: Option<&str>,
         offset: u64,
         count: u64,
     ) -> Result<(Vec<TaskRow>, u64), StoreError> {
         let keyword = phase.map(Phase::keyword);
-        let total = sqlx::query("SELECT count(*) AS n FROM task WHERE ?1 IS NULL OR phase = ?1")
+        let total = sqlx::query(
+            "SELECT count(*) AS n FROM task WHERE (?1 IS NULL OR phase = ?1) AND (?2 IS NULL OR project = ?2)",
+        )
             .bind(keyword)
+            .bind(project)
             .fetch_one(self.database.pool())
             .await
             .during("count tasks")?;
         let rows = sqlx::query(
-            "SELECT * FROM task WHERE ?1 IS NULL OR phase = ?1 ORDER BY updated DESC, id DESC LIMIT ?2 OFFSET ?3",
+            "SELECT * FROM task WHERE (?1 IS NULL OR phase = ?1) AND (?2 IS NULL OR project = ?2)
+             ORDER BY updated DESC, id DESC LIMIT ?3 OFFSET ?4",
         )
         .bind(keyword)
+        .bind(project)
         .bind(integer(count))
         .bind(integer(offset))
         .fetch_all(self.database.pool())
@@ -311,15 +304,18 @@ impl Store {
         Ok((tasks, number(&total, "n")?))
     }
 
-    /// How many tasks stand where.
+    /// How many tasks stand where, in one project or in all.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn counts(&self) -> Result<Vec<(Phase, u64)>, StoreError> {
-        let rows = sqlx::query("SELECT phase, count(*) AS n FROM task GROUP BY phase")
-            .fetch_all(self.database.pool())
-            .await
-            .during("count tasks")?;
+    pub async fn counts(&self, project: Option<&str>) -> Result<Vec<(Phase, u64)>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT phase, count(*) AS n FROM task WHERE ?1 IS NULL OR project = ?1 GROUP BY phase",
+        )
+        .bind(project)
+        .fetch_all(self.database.pool())
+        .await
+        .during("count tasks")?;
         let mut counts: Vec<(Phase, u64)> = Phase::ALL.into_iter().map(|phase| (phase, 0)).collect();
         for row in &rows {
             let keyword = text(row, "phase")?;
@@ -331,16 +327,23 @@ impl Store {
         Ok(counts)
     }
 
-    /// The newest task of each recipe that is not superseded, and every one that is open.
+    /// The newest task of each recipe of an arena that is not superseded, and every one that is open.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn known_tasks(&self) -> Result<Vec<(KnownTask, Moment)>, StoreError> {
+    pub async fn known_tasks(
+        &self,
+        project: &str,
+        architecture: &str,
+    ) -> Result<Vec<(KnownTask, Moment)>, StoreError> {
         let rows = sqlx::query(
             "SELECT id, recipe_path, content, release, build_release, phase, updated FROM task
-             WHERE phase NOT IN ('published', 'superseded')
-                OR id IN (SELECT max(id) FROM task WHERE phase = 'published' GROUP BY recipe_path)",
+             WHERE project = ?1 AND architecture = ?2 AND (phase NOT IN ('published', 'superseded')
+                OR id IN (SELECT max(id) FROM task WHERE project = ?1 AND architecture = ?2 AND phase = 'published'
+                          GROUP BY recipe_path))",
         )
+        .bind(project)
+        .bind(architecture)
         .fetch_all(self.database.pool())
         .await
         .during("list known tasks")?;
@@ -436,6 +439,20 @@ impl Store {
         rows.iter().map(|row| Ok(AttemptId(number(row, "id")?))).collect()
     }
 
+    /// Notes how much memory the build of an attempt needed at once.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn attempt_needed(&self, attempt: AttemptId, peak_memory_bytes: u64) -> Result<(), StoreError> {
+        sqlx::query("UPDATE attempt SET peak_memory_bytes = ? WHERE id = ?")
+            .bind(integer(peak_memory_bytes))
+            .bind(integer(attempt.0))
+            .execute(self.database.pool())
+            .await
+            .during("note what an attempt needed")?;
+        Ok(())
+    }
+
     /// Notes that the repository has forgotten an attempt.
     ///
     /// # Errors
@@ -450,173 +467,7 @@ impl Store {
     }
 }
 
-async fn insert(
-    connection: &mut SqliteConnection,
-    task: &NewTask,
-    now: Moment,
-) -> Result<TaskId, StoreError> {
-    let state = State::new();
-    let row = sqlx::query(
-        "INSERT INTO task (source, version, release, build_release, architecture, recipe_path, content, git_commit,
-             commit_time_seconds, reason, phase, state, generation, created, updated)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?) RETURNING id",
-    )
-    .bind(&task.source)
-    .bind(&task.version)
-    .bind(integer(task.release))
-    .bind(integer(task.build_release))
-    .bind(&task.architecture)
-    .bind(&task.recipe_path)
-    .bind(&task.content)
-    .bind(&task.commit)
-    .bind(integer(task.commit_time_seconds))
-    .bind(to_json(&task.reason)?)
-    .bind(state.phase().keyword())
-    .bind(to_json(&state)?)
-    .bind(integer(now.0))
-    .bind(integer(now.0))
-    .fetch_one(&mut *connection)
-    .await
-    .during("make a task")?;
-    Ok(TaskId(number(&row, "id")?))
-}
-
-/// As [`apply`], but a refusal leaves everything as it is: the task moved on by itself meanwhile.
-async fn change(
-    connection: &mut SqliteConnection,
-    id: TaskId,
-    event: &Event,
-    now: Moment,
-) -> Result<Vec<Effect>, StoreError> {
-    match apply(connection, id, event, now).await {
-        Ok(applied) => Ok(applied.effects),
-        Err(StoreError::Refused { source, .. }) => {
-            tracing::info!(task.id = %id, reason = %source, "a task was left as it is");
-            Ok(Vec::new())
-        }
-        Err(error) => Err(error),
-    }
-}
-
-async fn apply(
-    connection: &mut SqliteConnection,
-    id: TaskId,
-    event: &Event,
-    now: Moment,
-) -> Result<Applied, StoreError> {
-    let before = task(connection, id).await?;
-    let refused = |source| StoreError::Refused { task: id, source };
-    let step = step(&before.state, event, now).map_err(refused)?;
-    let phase = step.next.phase().keyword();
-    let changed = sqlx::query(
-        "UPDATE task SET phase = ?, state = ?, generation = generation + 1, updated = ?
-         WHERE id = ? AND generation = ?",
-    )
-    .bind(phase)
-    .bind(to_json(&step.next)?)
-    .bind(integer(now.0))
-    .bind(integer(id.0))
-    .bind(integer(before.generation))
-    .execute(&mut *connection)
-    .await
-    .during("change a task")?;
-    if changed.rows_affected() != 1 {
-        // The write lock is held, so this cannot be; and if it were, nothing may be overwritten.
-        return Err(refused(Refusal::WrongPhase { verb: event.verb(), phase: before.state.phase() }));
-    }
-    let generation = before.generation + 1;
-    // A renewal says only that a builder is alive, and comes several times a minute for each build.
-    if !matches!(event, Event::Renewed { .. }) {
-        sqlx::query("INSERT INTO event (task, generation, at, verb, event, phase) VALUES (?, ?, ?, ?, ?, ?)")
-            .bind(integer(id.0))
-            .bind(integer(generation))
-            .bind(integer(now.0))
-            .bind(event.verb())
-            .bind(to_json(event)?)
-            .bind(phase)
-            .execute(&mut *connection)
-            .await
-            .during("note an event")?;
-    }
-    note_attempt(connection, &before.state, event, &step.effects, now).await?;
-    let task = TaskRow { state: step.next, generation, updated: now, ..before };
-    Ok(Applied { task, effects: step.effects })
-}
-
-/// What an event means for the attempt that it is about, and for those that it stops.
-async fn note_attempt(
-    connection: &mut SqliteConnection,
-    before: &State,
-    event: &Event,
-    effects: &[Effect],
-    now: Moment,
-) -> Result<(), StoreError> {
-    let running = before.lease().map(|lease| lease.claim.attempt);
-    let Some(attempt) = event.claim().map(|claim| claim.attempt).or(running) else { return Ok(()) };
-    for effect in effects {
-        let Effect::StopBuild(claim) = effect else { continue };
-        if claim.attempt != attempt {
-            let why = "the other attempt at the same task came to an end first".to_owned();
-            end_attempt(connection, claim.attempt, &Outcome::Stopped { why }, false, now).await?;
-        }
-    }
-    let attempt_number = integer(attempt.0);
-    let failed = |class: FailureClass, message: &str, during: &str| Outcome::Failed {
-        class,
-        message: message.to_owned(),
-        during: during.to_owned(),
-    };
-    let outcome = match event {
-        Event::Started { .. } => {
-            sqlx::query("UPDATE attempt SET started = coalesce(started, ?) WHERE id = ?")
-                .bind(integer(now.0))
-                .bind(attempt_number)
-                .execute(&mut *connection)
-                .await
-                .during("note the start of an attempt")?;
-            return Ok(());
-        }
-        Event::Built { .. } => {
-            sqlx::query("UPDATE attempt SET started = coalesce(started, ?1), built = ?1 WHERE id = ?2")
-                .bind(integer(now.0))
-                .bind(attempt_number)
-                .execute(&mut *connection)
-                .await
-                .during("note the end of a build")?;
-            return Ok(());
-        }
-        Event::Landed { history, .. } => Outcome::Published { history: history.clone() },
-        Event::Broke { class, message, during, .. } => failed(*class, message, during),
-        Event::Expired { .. } => failed(FailureClass::Lost, "nothing was heard of the builder", ""),
-        Event::Declined { reason, .. } => failed(FailureClass::HostFault, reason, ""),
-        Event::Rejected { reason, .. } => failed(FailureClass::StoreFault, reason, "publish"),
-        Event::CancelAsked { why } => Outcome::Stopped { why: why.clone() },
-        Event::Replaced { .. } => Outcome::Stopped { why: "a newer task took its place".into() },
-        _ => return Ok(()),
-    };
-    let withdraw = effects.iter().any(|effect| matches!(effect, Effect::Withdraw(_)));
-    end_attempt(connection, attempt, &outcome, withdraw, now).await
-}
-
-async fn end_attempt(
-    connection: &mut SqliteConnection,
-    attempt: AttemptId,
-    outcome: &Outcome,
-    withdraw: bool,
-    now: Moment,
-) -> Result<(), StoreError> {
-    sqlx::query("UPDATE attempt SET ended = ?, outcome = ?, withdraw = ? WHERE id = ?")
-        .bind(integer(now.0))
-        .bind(to_json(outcome)?)
-        .bind(withdraw)
-        .bind(integer(attempt.0))
-        .execute(&mut *connection)
-        .await
-        .during("note the end of an attempt")?;
-    Ok(())
-}
-
-async fn task(connection: &mut SqliteConnection, id: TaskId) -> Result<TaskRow, StoreError> {
+pub(super) async fn task(connection: &mut SqliteConnection, id: TaskId) -> Result<TaskRow, StoreError> {
     let row = sqlx::query("SELECT * FROM task WHERE id = ?")
         .bind(integer(id.0))
         .fetch_optional(connection)
@@ -631,6 +482,8 @@ async fn task(connection: &mut SqliteConnection, id: TaskId) -> Result<TaskRow, 
 fn task_of(row: &SqliteRow) -> Result<TaskRow, DatabaseError> {
     Ok(TaskRow {
         id: TaskId(number(row, "id")?),
+        project: text(row, "project")?,
+        channel: text(row, "channel")?,
         source: text(row, "source")?,
         version: text(row, "version")?,
         release: number(row, "release")?,
@@ -641,6 +494,8 @@ fn task_of(row: &SqliteRow) -> Result<TaskRow, DatabaseError> {
         commit: text(row, "git_commit")?,
         commit_time_seconds: number(row, "commit_time_seconds")?,
         reason: json(row, "reason")?,
+        wave: optional_number(row, "wave")?,
+        round: u32::try_from(number(row, "round")?).unwrap_or(u32::MAX),
         state: json(row, "state")?,
         generation: number(row, "generation")?,
         created: Moment(number(row, "created")?),
@@ -662,6 +517,7 @@ fn attempt_of(row: &SqliteRow) -> Result<AttemptRow, DatabaseError> {
         outcome: outcome.map(|_| json(row, "outcome")).transpose()?,
         why: text(row, "why")?,
         log_full: number(row, "log_full")? != 0,
+        peak_memory_bytes: number(row, "peak_memory_bytes")?,
     })
 }
 
@@ -679,6 +535,8 @@ mod tests {
 
     fn new_task() -> NewTask {
         NewTask {
+            project: "p".into(),
+            channel: "main".into(),
             source: "nano".into(),
             version: "7.2".into(),
             release: 1,
@@ -689,6 +547,8 @@ mod tests {
             commit: "0".repeat(40),
             commit_time_seconds: 0,
             reason: Reason::New,
+            wave: None,
+            round: 0,
             supersedes: Vec::new(),
         }
     }

@@ -1,5 +1,7 @@
 //! What the store promises beyond what the life cycle does.
 
+use database::sqlx;
+use farm::catalogue::{Catalogue, Unreadable};
 use farm::failure::FailureClass;
 use farm::ids::{BuilderId, TaskId};
 use farm::missing::Reason;
@@ -26,6 +28,8 @@ impl Fixture {
 
     async fn task(&self, source: &str, supersedes: &[TaskId]) -> TaskId {
         let task = NewTask {
+            project: "p".into(),
+            channel: "main".into(),
             source: source.into(),
             version: "1.0".into(),
             release: 1,
@@ -36,6 +40,8 @@ impl Fixture {
             commit: "0".repeat(40),
             commit_time_seconds: 1,
             reason: Reason::New,
+            wave: None,
+            round: 0,
             supersedes: supersedes.to_vec(),
         };
         self.store.carry_out(&[task], &[], NOW).await.unwrap().0[0]
@@ -134,11 +140,11 @@ async fn a_new_task_takes_the_place_of_the_old_one() {
     let old = fixture.task("zlib", &[]).await;
     let new = fixture.task("zlib", &[old]).await;
     assert_eq!(fixture.store.task(old).await.unwrap().state.phase(), Phase::Superseded);
-    let known = fixture.store.known_tasks().await.unwrap();
+    let known = fixture.store.known_tasks("p", "x86_64").await.unwrap();
     assert_eq!(known.iter().map(|(task, _)| task.id).collect::<Vec<_>>(), [new]);
-    let counts = fixture.store.counts().await.unwrap();
+    let counts = fixture.store.counts(None).await.unwrap();
     assert_eq!(counts.iter().map(|(_, count)| count).sum::<u64>(), 2);
-    let (page, total) = fixture.store.task_page(Some(Phase::Waiting), 0, 1).await.unwrap();
+    let (page, total) = fixture.store.task_page(Some(Phase::Waiting), None, 0, 1).await.unwrap();
     assert_eq!((page[0].id, total), (new, 1));
 }
 
@@ -160,4 +166,108 @@ async fn faults_of_a_builder_are_counted_until_a_build_reaches_its_end() {
     assert!(store.builders().await.unwrap()[0].drained);
     store.remove_builder("uno").await.unwrap();
     assert!(matches!(store.remove_builder("uno").await, Err(StoreError::NotFound { .. })));
+}
+
+#[tokio::test]
+async fn a_database_of_one_project_becomes_one_of_several() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("summit.db");
+    let old = Database::open(&path, &schema::MIGRATIONS[..1]).await.unwrap();
+    let state = serde_json::to_string(&farm::task::State::new()).unwrap();
+    for sql in [
+        format!(
+            "INSERT INTO task (source, version, release, build_release, architecture, recipe_path, content, git_commit,
+                 commit_time_seconds, reason, phase, state, generation, created, updated)
+             VALUES ('zlib', '1.0', 1, 1, 'x86_64', 'z/zlib/stone.yaml', 't', 'c', 0, '{{\"reason\":\"new\"}}', 'waiting',
+                 '{state}', 0, 5, 5)"
+        ),
+        "INSERT INTO recipe (path, source, version, release) VALUES ('z/zlib/stone.yaml', 'zlib', '1.0', 1)".into(),
+        "INSERT INTO setting (name, value) VALUES ('commit', 'c'), ('other', 'x')".into(),
+        "INSERT INTO attempt (task, builder, token, assigned, why) VALUES (1, 'key', 1, 5, 'why')".into(),
+    ] {
+        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(old.pool()).await.unwrap();
+    }
+    old.close().await;
+    let store = Store::open(&path).await.unwrap();
+    assert_eq!(store.adopt_tasks("first", "main").await.unwrap(), 1);
+    assert_eq!(store.adopt_tasks("second", "main").await.unwrap(), 0, "only once");
+    let task = store.task(TaskId(1)).await.unwrap();
+    assert_eq!((task.project.as_str(), task.channel.as_str(), task.round), ("first", "main", 0));
+    assert_eq!(store.known_tasks("first", "x86_64").await.unwrap().len(), 1);
+    assert_eq!(store.known_tasks("second", "x86_64").await.unwrap(), []);
+    assert_eq!(store.attempts(TaskId(1)).await.unwrap()[0].peak_memory_bytes, 0);
+    assert_eq!(store.recipes("first").await.unwrap().commit, None, "the next look reads them");
+    store.apply(TaskId(1), &Event::Judged { readiness: Readiness::Ready }, NOW).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_push_of_the_whole_distribution_is_written_down_at_once() {
+    let fixture = Fixture::new().await;
+    let tasks: Vec<NewTask> = (0..1400)
+        .map(|number| NewTask {
+            project: "p".into(),
+            channel: "main".into(),
+            source: format!("s{number}"),
+            version: "1.0".into(),
+            release: 1,
+            build_release: 1,
+            architecture: "x86_64".into(),
+            recipe_path: format!("s/s{number}/stone.yaml"),
+            content: "tree".into(),
+            commit: "0".repeat(40),
+            commit_time_seconds: 1,
+            reason: Reason::New,
+            wave: None,
+            round: 0,
+            supersedes: Vec::new(),
+        })
+        .collect();
+    let begin = std::time::Instant::now();
+    let mark = fixture.store.mark().await.unwrap();
+    let (made, _) = fixture.store.carry_out(&tasks, &[], NOW).await.unwrap();
+    let made_in = begin.elapsed();
+    let events: Vec<(TaskId, Event)> =
+        made.iter().map(|&task| (task, Event::Judged { readiness: Readiness::Ready })).collect();
+    let begin = std::time::Instant::now();
+    assert_eq!(fixture.store.apply_many(&events, NOW).await.unwrap().len(), 1400);
+    let judged_in = begin.elapsed();
+    println!("1,400 tasks made in {made_in:?}, judged in {judged_in:?}");
+    // Ten times what a slow machine takes without optimisation: one transaction each would take longer.
+    assert!(made_in + judged_in < std::time::Duration::from_secs(10), "{made_in:?} {judged_in:?}");
+    let (changed, new_mark) = fixture.store.changed_since(mark).await.unwrap();
+    assert_eq!(changed.len(), 1400);
+    assert_eq!(fixture.store.changed_since(new_mark).await.unwrap(), (Vec::new(), new_mark));
+    let refused = [(made[0], Event::RetryAsked), (made[1], Event::CancelAsked { why: "x".into() })];
+    let applied = fixture.store.apply_many(&refused, NOW).await.unwrap();
+    assert_eq!(applied.len(), 1, "a refusal takes nothing else with it");
+    assert_eq!(fixture.store.changed_since(new_mark).await.unwrap().0[0].id, made[1]);
+}
+
+#[tokio::test]
+async fn tasks_of_arenas_that_are_gone_are_found() {
+    let fixture = Fixture::new().await;
+    let task = fixture.task("zlib", &[]).await;
+    let arena = |project: &str, channel: &str| (project.to_owned(), "x86_64".to_owned(), channel.to_owned());
+    for (arenas, expect) in [
+        (vec![], vec![task]),
+        (vec![arena("p", "main")], vec![]),
+        (vec![arena("q", "main"), arena("p", "other")], vec![task]),
+    ] {
+        let found = fixture.store.tasks_outside(&arenas, &[Phase::Waiting]).await.unwrap();
+        assert_eq!(found.iter().map(|task| task.id).collect::<Vec<_>>(), expect, "{arenas:?}");
+    }
+}
+
+#[tokio::test]
+async fn recipes_are_those_of_a_project() {
+    let fixture = Fixture::new().await;
+    let bad = |path: &str| Unreadable { path: path.into(), line: 0, column: 0, message: "m".into() };
+    let catalogue = Catalogue::new(Vec::new(), vec![bad("x/stone.yaml")]);
+    for project in ["a", "b"] {
+        fixture.store.found_recipes(project, "c", &catalogue, &[bad("y/stone.yaml")]).await.unwrap();
+    }
+    fixture.store.keep_projects(&["b".to_owned()]).await.unwrap();
+    assert_eq!(fixture.store.recipes("a").await.unwrap().unreadable, []);
+    let kept = fixture.store.recipes("b").await.unwrap();
+    assert_eq!((kept.unreadable.len(), kept.commit.as_deref()), (2, Some("c")));
 }

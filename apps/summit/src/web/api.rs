@@ -1,8 +1,9 @@
 //! The JSON API. Shapes are those of [`super::view`]; errors are `{"error":{"message","causes","hints"}}`.
 //!
 //! * `GET /api/status`
-//! * `GET /api/tasks?phase=PHASE&page=N&per_page=N`, `GET /api/tasks/ID`
-//! * `GET /api/builders`, `GET /api/queue`, `GET /api/recipes`
+//! * `GET /api/tasks?phase=PHASE&project=NAME&page=N&per_page=N`, `GET /api/tasks/ID`
+//! * `GET /api/projects`, `GET /api/builders`
+//! * `GET /api/queue?project=NAME&arch=ARCH`: the first of them unless named; `GET /api/recipes?project=NAME`: all of them
 //! * `POST /api/tasks/ID/retry`, `POST /api/tasks/ID/cancel`: the task afterwards; 409 with the reason on refusal
 //! * `POST /api/wake-up`: what the look found
 
@@ -13,13 +14,12 @@ use farm::ids::TaskId;
 use farm::task::{Event, Phase};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
 
 use super::Web;
 use super::error::WebError;
 use super::view::{QueueView, StatusView, TaskListView, TaskPageView};
 use crate::store::RecipeSummary;
-use crate::watcher::{LookError, LookReport};
+use crate::watcher::{LookReport, look_everywhere};
 
 /// Rows of a page unless asked otherwise.
 const PER_PAGE: u64 = 50;
@@ -31,6 +31,8 @@ const PER_PAGE_MAX: u64 = 500;
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct ListQuery {
     phase: Option<String>,
+    project: Option<String>,
+    arch: Option<String>,
     page: Option<u64>,
     per_page: Option<u64>,
 }
@@ -47,6 +49,16 @@ impl ListQuery {
         };
         let per_page = self.per_page.unwrap_or(PER_PAGE).clamp(1, PER_PAGE_MAX);
         Ok((phase, self.page.unwrap_or(1).max(1), per_page))
+    }
+
+    /// The project, if one is named.
+    pub(crate) fn project(&self) -> Option<&str> {
+        self.project.as_deref().filter(|name| !matches!(*name, "" | "all"))
+    }
+
+    /// The architecture, if one is named.
+    pub(crate) fn architecture(&self) -> Option<&str> {
+        self.arch.as_deref().filter(|name| !name.is_empty())
     }
 }
 
@@ -69,8 +81,9 @@ pub(crate) async fn status(State(web): State<Web>) -> Result<Json<StatusView>, W
 }
 
 pub(crate) async fn tasks(State(web): State<Web>, list: MaybeQuery) -> Result<Json<TaskListView>, WebError> {
-    let (phase, page, per_page) = query(list)?.read()?;
-    web.task_list(phase, page, per_page).await.map(Json)
+    let list = query(list)?;
+    let (phase, page, per_page) = list.read()?;
+    web.task_list(phase, list.project(), page, per_page).await.map(Json)
 }
 
 pub(crate) async fn task(State(web): State<Web>, id: MaybeId) -> Result<Json<TaskPageView>, WebError> {
@@ -81,12 +94,20 @@ pub(crate) async fn builders(State(web): State<Web>) -> Result<Json<Value>, WebE
     Ok(Json(json!({ "builders": web.builder_list().await? })))
 }
 
-pub(crate) async fn queue(State(web): State<Web>) -> Result<Json<QueueView>, WebError> {
-    web.queue_view().await.map(Json)
+pub(crate) async fn projects(State(web): State<Web>) -> Result<Json<Value>, WebError> {
+    Ok(Json(json!({ "projects": web.project_list(&web.hub.worlds()).await? })))
 }
 
-pub(crate) async fn recipes(State(web): State<Web>) -> Result<Json<RecipeSummary>, WebError> {
-    Ok(Json(web.hub.store.recipes().await?))
+pub(crate) async fn queue(State(web): State<Web>, list: MaybeQuery) -> Result<Json<QueueView>, WebError> {
+    let list = query(list)?;
+    web.queue_view(web.arena(list.project(), list.architecture())?).await.map(Json)
+}
+
+pub(crate) async fn recipes(
+    State(web): State<Web>,
+    list: MaybeQuery,
+) -> Result<Json<RecipeSummary>, WebError> {
+    web.recipe_summary(query(list)?.project()).await.map(Json)
 }
 
 pub(crate) async fn retry(State(web): State<Web>, id: MaybeId) -> Result<Json<TaskPageView>, WebError> {
@@ -103,10 +124,7 @@ async fn change(web: &Web, id: TaskId, event: &Event) -> Result<Json<TaskPageVie
 }
 
 pub(crate) async fn wake_up(State(web): State<Web>) -> Result<Json<LookReport>, WebError> {
-    let (reply, answer) = oneshot::channel();
-    web.hub.looks.send(reply).await.map_err(|_| LookError::Stopping)?;
-    let report = answer.await.map_err(|_| LookError::Stopping)??;
-    Ok(Json(report))
+    Ok(Json(look_everywhere(&web.hub).await?))
 }
 
 #[cfg(test)]
@@ -116,7 +134,7 @@ mod tests {
     #[test]
     fn odd_queries_are_bounded_or_refused() {
         let read = |phase: Option<&str>, page, per_page| {
-            ListQuery { phase: phase.map(str::to_owned), page, per_page }.read().ok()
+            ListQuery { phase: phase.map(str::to_owned), page, per_page, ..ListQuery::default() }.read().ok()
         };
         assert_eq!(read(None, None, None), Some((None, 1, PER_PAGE)));
         assert_eq!(read(Some("all"), Some(0), Some(0)), Some((None, 1, 1)));

@@ -59,6 +59,10 @@ impl Fault for WebError {
 }
 
 impl WebError {
+    pub(crate) fn no_project(name: &str) -> Self {
+        StoreError::NotFound { what: format!("project {name:?}") }.into()
+    }
+
     fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.kind().meaning().http_status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }

@@ -14,7 +14,7 @@ use super::Web;
 use super::api::{self, MaybeId, MaybeQuery};
 use super::error::{PageError, WebError};
 use super::picture;
-use super::view::{AttemptView, BuilderView, StatusView, TaskPageView, TaskView};
+use super::view::{AttemptView, BuilderView, ProjectView, StatusView, TaskPageView, TaskView};
 use crate::logs::{READ_SIZE_BYTES_MAX, plain_text, whole_lines};
 use crate::store::{Outcome, UnreadableRow};
 
@@ -31,9 +31,9 @@ pub(crate) async fn overview(State(web): State<Web>) -> Page {
     let queued_total = queued.len();
     queued.truncate(usize::try_from(OVERVIEW_ROWS).unwrap_or(usize::MAX));
     let stuck = web.tasks_in(&[Phase::Failed, Phase::Blocked], &names).await?;
-    let recent = web.task_list(Some(Phase::Published), 1, OVERVIEW_ROWS).await?.tasks;
+    let recent = web.task_list(Some(Phase::Published), None, 1, OVERVIEW_ROWS).await?.tasks;
     let builders = web.builder_list().await?;
-    let recipes = web.hub.store.recipes().await?;
+    let recipes = web.recipe_summary(None).await?;
     let body = html! {
         div #summary data-live { (summary(&status)) }
         div #running data-live {
@@ -60,24 +60,38 @@ pub(crate) async fn overview(State(web): State<Web>) -> Page {
             (task_table(&recent, status.now_ms, "Nothing has been published yet."))
         }
     };
-    Ok(page("Overview", &status.project, body))
+    Ok(page("Overview", &web.farm_name(), body))
 }
 
 pub(crate) async fn tasks(State(web): State<Web>, list: MaybeQuery) -> Page {
-    let (phase, page_number, per_page) = api::query(list)?.read()?;
+    let query = api::query(list)?;
+    let (phase, page_number, per_page) = query.read()?;
+    let project = query.project();
     let status = web.status().await?;
-    let list = web.task_list(phase, page_number, per_page).await?;
+    let counts = web.count_list(project).await?;
+    let list = web.task_list(phase, project, page_number, per_page).await?;
     let pages = list.total.div_ceil(per_page).max(1);
     let keyword = phase.map_or("all", Phase::keyword);
-    let link = |page: u64| format!("/tasks?phase={keyword}&page={page}&per_page={per_page}");
-    let total: u64 = status.counts.iter().map(|count| count.tasks).sum();
+    let of_project = project.map(|name| format!("&project={}", in_address(name))).unwrap_or_default();
+    let link = |page: u64| format!("/tasks?phase={keyword}{of_project}&page={page}&per_page={per_page}");
+    let total: u64 = counts.iter().map(|count| count.tasks).sum();
     let body = html! {
         h1 { "Tasks" }
         nav.filter #filter data-live aria-label="phase" {
-            a href="/tasks" aria-current=[(phase.is_none()).then_some("page")] { "all " span.count { (total) } }
-            @for count in &status.counts {
-                a href=(format!("/tasks?phase={}", count.phase)) aria-current=[(phase == Some(count.phase)).then_some("page")] {
+            a href=(format!("/tasks?phase=all{of_project}")) aria-current=[(phase.is_none()).then_some("page")] { "all " span.count { (total) } }
+            @for count in &counts {
+                a href=(format!("/tasks?phase={}{of_project}", count.phase)) aria-current=[(phase == Some(count.phase)).then_some("page")] {
                     (count.phase) " " span.count { (count.tasks) }
+                }
+            }
+        }
+        @if status.projects.len() > 1 {
+            nav.filter #projects data-live aria-label="project" {
+                a href=(format!("/tasks?phase={keyword}")) aria-current=[project.is_none().then_some("page")] { "every project" }
+                @for other in &status.projects {
+                    a href=(format!("/tasks?phase={keyword}&project={}", in_address(&other.name))) aria-current=[(project == Some(other.name.as_str())).then_some("page")] {
+                        (other.name) " " span.count { (other.open) }
+                    }
                 }
             }
         }
@@ -93,7 +107,7 @@ pub(crate) async fn tasks(State(web): State<Web>, list: MaybeQuery) -> Page {
             @if page_number < pages { a href=(link(page_number + 1)) rel="next" { "older →" } }
         }
     };
-    Ok(page("Tasks", &status.project, body))
+    Ok(page("Tasks", &web.farm_name(), body))
 }
 
 pub(crate) async fn task(State(web): State<Web>, id: MaybeId) -> Page {
@@ -131,7 +145,7 @@ pub(crate) async fn task(State(web): State<Web>, id: MaybeId) -> Page {
             @if view.events.is_empty() { p.empty { "Nothing yet." } }
         }
     };
-    Ok(page(&format!("{} – task {id}", task.source), &web.hub.config.project.name, body))
+    Ok(page(&format!("{} – task {id}", task.source), &web.farm_name(), body))
 }
 
 pub(crate) async fn builders(State(web): State<Web>) -> Page {
@@ -142,13 +156,32 @@ pub(crate) async fn builders(State(web): State<Web>) -> Page {
         div #builders data-live { (builder_cards(&builders, now)) }
         p.hint { "Add one with " code { "summit builder add NAME PUBLIC_KEY --data DIR" } ", while Summit runs." }
     };
-    Ok(page("Builders", &web.hub.config.project.name, body))
+    Ok(page("Builders", &web.farm_name(), body))
 }
 
-pub(crate) async fn queue(State(web): State<Web>) -> Page {
-    let queue = web.queue_view().await?;
+pub(crate) async fn queue(State(web): State<Web>, list: MaybeQuery) -> Page {
+    let query = api::query(list)?;
+    let arena = web.arena(query.project(), query.architecture())?;
+    let config = web.hub.config();
+    let arenas: Vec<(&str, &str)> = config
+        .projects
+        .iter()
+        .flat_map(|project| project.architectures.iter().map(|one| (project.name.as_str(), one.as_str())))
+        .collect();
+    let is_shown =
+        |name: &str, architecture: &str| (name, architecture) == (&arena.project, &arena.architecture);
+    let queue = web.queue_view(arena.clone()).await?;
     let body = html! {
         h1 { "Build order" }
+        @if arenas.len() > 1 {
+            nav.filter aria-label="project" {
+                @for &(name, architecture) in &arenas {
+                    a href=(format!("/queue?project={}&arch={}", in_address(name), in_address(architecture))) aria-current=[is_shown(name, architecture).then_some("page")] {
+                        (name) " " (architecture)
+                    }
+                }
+            }
+        }
         div #queue data-live {
             @if queue.nodes.is_empty() {
                 p.empty { "Nothing waits, is built, or failed." }
@@ -182,7 +215,7 @@ pub(crate) async fn queue(State(web): State<Web>) -> Page {
             }
         }
     };
-    Ok(page("Build order", &web.hub.config.project.name, body))
+    Ok(page("Build order", &web.farm_name(), body))
 }
 
 /// A page that says why there is no page.
@@ -253,7 +286,12 @@ fn summary(status: &StatusView) -> Markup {
     let done = count(&[Phase::Published]);
     let total = done + status.open + count(&[Phase::Failed, Phase::Cancelled]);
     html! {
-        @if let Some(trouble) = &status.trouble { p.warning role="alert" { (trouble) } }
+        @if let Some(trouble) = &status.trouble {
+            @for line in trouble.lines() { p.warning role="alert" { (line) } }
+        }
+        @if !status.waiting_for_restart.is_empty() {
+            p.hint { "Takes effect at the next start: " (status.waiting_for_restart.join(", ")) }
+        }
         div.tiles {
             @for (name, number, class, link) in tiles {
                 a class=(if number == 0 { "tile none" } else { class_of_tile(class) }) href=(link) {
@@ -278,7 +316,44 @@ fn summary(status: &StatusView) -> Markup {
             }
             @if let Some(looked) = status.looked_ms { " · looked " (time(looked)) }
         }
+        @if status.projects.len() > 1 { (projects(&status.projects)) }
     }
+}
+
+fn projects(projects: &[ProjectView]) -> Markup {
+    html! {
+        table {
+            thead { tr { th { "Project" } th { "Channel" } th.wide { "Recipes" } th.right { "Open" } th.right { "Failed" } } }
+            tbody {
+                @for project in projects {
+                    tr {
+                        td { a href=(format!("/tasks?project={}", in_address(&project.name))) { (project.name) } }
+                        td { (project.channel) }
+                        td.wide {
+                            @for (number, arena) in project.architectures.iter().enumerate() {
+                                @if number > 0 { " · " }
+                                (arena.architecture) ": "
+                                @match &arena.commit {
+                                    Some(commit) => { (arena.recipes) " at " code title=(commit) { (commit.get(..10).unwrap_or(commit)) } " of " (project.branch) }
+                                    None => "not read yet",
+                                }
+                            }
+                        }
+                        td.right { (project.open) }
+                        td.right { (project.failed) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A name or an architecture as a part of an address. Names of projects need nothing; what somebody typed may.
+fn in_address(name: &str) -> String {
+    let keep = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    name.bytes()
+        .map(|byte| if keep(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
 }
 
 fn class_of_tile(phase: &str) -> &'static str {
@@ -295,13 +370,18 @@ fn task_table(tasks: &[TaskView], now_ms: u64, empty: &str) -> Markup {
     if tasks.is_empty() {
         return html! { p.empty { (empty) } };
     }
+    let place = |task: &TaskView| (task.project.clone(), task.architecture.clone());
+    let with_project = tasks.iter().any(|task| place(task) != place(&tasks[0]));
     html! {
         table.tasks {
             thead { tr { th { "Recipe" } th { "State" } th.wide { "What" } th.right { "Time" } } }
             tbody {
                 @for task in tasks {
                     tr {
-                        td { a href=(format!("/tasks/{}", task.id)) { (task.source) } " " small { (task.version) "-" (task.release) } }
+                        td {
+                            a href=(format!("/tasks/{}", task.id)) { (task.source) } " " small { (task.version) "-" (task.release) }
+                            @if with_project { " " small.project { (task.project) " " (task.architecture) } }
+                        }
                         td { (badge(task.phase)) }
                         td.wide { (detail(task)) }
                         td.right {
@@ -354,6 +434,7 @@ fn facts(view: &TaskPageView, now_ms: u64) -> Markup {
     let task = &view.task;
     html! {
         dl.facts {
+            div { dt { "Project" } dd { (task.project) ", published to channel " (task.channel) } }
             div { dt { "Why" } dd { (task.reason) } }
             div { dt { "Recipe" } dd { code { (task.recipe) } " at " code title=(task.commit) { (task.commit.get(..10).unwrap_or(&task.commit)) } } }
             div { dt { "For" } dd { (task.architecture) ", build release " (task.build_release) } }
@@ -440,6 +521,7 @@ async fn log_panel(web: &Web, view: &TaskPageView, attempt: &AttemptView) -> Res
 }
 
 fn unreadable(files: &[UnreadableRow]) -> Markup {
+    let with_project = files.iter().any(|file| file.project != files[0].project);
     html! {
         @if !files.is_empty() {
             h2 { "Unreadable recipes" }
@@ -448,7 +530,7 @@ fn unreadable(files: &[UnreadableRow]) -> Markup {
                 tbody {
                     @for file in files {
                         tr.failure {
-                            td { code { (file.path) @if file.line > 0 { ":" (file.line) @if file.column > 0 { ":" (file.column) } } } }
+                            td { @if with_project { (file.project) ": " } code { (file.path) @if file.line > 0 { ":" (file.line) @if file.column > 0 { ":" (file.column) } } } }
                             td.wide { @for line in file.message.lines() { div { (line) } } }
                         }
                     }

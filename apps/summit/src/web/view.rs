@@ -1,6 +1,7 @@
 //! What pages and API say about things, gathered from the store. Times are milliseconds since 1970.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use farm::ids::{BuilderId, TaskId};
 use farm::moment::Moment;
@@ -12,8 +13,10 @@ use serde::Serialize;
 
 use super::Web;
 use super::error::WebError;
+use crate::config::{Priority, Project};
 use crate::dispatcher;
-use crate::store::{AttemptRow, BuilderRow, Outcome, TaskRow};
+use crate::store::{AttemptRow, BuilderRow, Outcome, RecipeSummary, TaskRow};
+use crate::world::{Arena, World, Worlds};
 
 /// Failed tasks that the status names; the rest is counted.
 const FAILED_NAMED_MAX: usize = 100;
@@ -28,20 +31,26 @@ const EVENTS_SHOWN_MAX: u64 = 200;
 /// `/api/status`
 #[derive(Debug, Serialize)]
 pub(crate) struct StatusView {
+    /// The name of the first project; `projects` has all of them.
     pub(crate) project: String,
     pub(crate) recipes_url: String,
     pub(crate) branch: String,
     pub(crate) commit: Option<String>,
-    /// When recipes and repository were read last.
+    /// When recipes and repository were read last; of all projects and architectures the one that was read first.
     pub(crate) looked_ms: Option<u64>,
-    /// Why the last look came to nothing.
+    /// Why the last look came to nothing, and why the configuration cannot be used.
     pub(crate) trouble: Option<String>,
     pub(crate) repository_url: String,
     pub(crate) channel: String,
     pub(crate) history: Option<String>,
+    /// In all channels and for all architectures.
     pub(crate) published_packages: usize,
+    /// Of all projects.
     pub(crate) recipes: usize,
     pub(crate) unreadable: usize,
+    pub(crate) projects: Vec<ProjectView>,
+    /// Keys of the configuration whose new values wait for a restart.
+    pub(crate) waiting_for_restart: Vec<&'static str>,
     /// Tasks by phase.
     pub(crate) counts: Vec<CountView>,
     /// Tasks in which something happens or will happen by itself.
@@ -56,7 +65,42 @@ pub(crate) struct StatusView {
     pub(crate) now_ms: u64,
 }
 
-#[derive(Debug, Serialize)]
+/// One of `/api/projects`
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct ProjectView {
+    pub(crate) name: String,
+    pub(crate) recipes_url: String,
+    pub(crate) branch: String,
+    pub(crate) channel: String,
+    pub(crate) priority: Priority,
+    pub(crate) rounds_max: u32,
+    /// Names of the repositories that it is built against besides its channel.
+    pub(crate) repositories: Vec<String>,
+    /// Tasks in which something happens or will happen by itself.
+    pub(crate) open: u64,
+    pub(crate) blocked: u64,
+    pub(crate) failed: u64,
+    pub(crate) architectures: Vec<ArenaView>,
+}
+
+/// A project on an architecture.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct ArenaView {
+    pub(crate) architecture: String,
+    pub(crate) commit: Option<String>,
+    /// When recipes and repository were read last.
+    pub(crate) looked_ms: Option<u64>,
+    /// Why the last look came to nothing.
+    pub(crate) trouble: Option<String>,
+    /// Whether everything that landed in its channel was read.
+    pub(crate) current: bool,
+    pub(crate) history: Option<String>,
+    pub(crate) published_packages: usize,
+    pub(crate) recipes: usize,
+    pub(crate) unreadable: usize,
+}
+
+#[derive(Debug, Clone, Serialize)]
 pub(crate) struct CountView {
     pub(crate) phase: Phase,
     pub(crate) tasks: u64,
@@ -65,6 +109,7 @@ pub(crate) struct CountView {
 #[derive(Debug, Serialize)]
 pub(crate) struct FailedView {
     pub(crate) task: TaskId,
+    pub(crate) project: String,
     pub(crate) source: String,
     pub(crate) class: String,
     pub(crate) message: String,
@@ -74,6 +119,8 @@ pub(crate) struct FailedView {
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct TaskView {
     pub(crate) id: TaskId,
+    pub(crate) project: String,
+    pub(crate) channel: String,
     pub(crate) source: String,
     pub(crate) version: String,
     pub(crate) release: u64,
@@ -187,6 +234,8 @@ pub(crate) struct BuilderView {
 /// `/api/queue`
 #[derive(Debug, Serialize)]
 pub(crate) struct QueueView {
+    pub(crate) project: String,
+    pub(crate) architecture: String,
     /// Recipes by level; those of a level need only lower ones.
     pub(crate) nodes: Vec<QueueNode>,
     pub(crate) edges: Vec<QueueEdge>,
@@ -229,7 +278,7 @@ pub(crate) struct Names {
     sources: HashMap<TaskId, String>,
     unplaced: HashMap<TaskId, Unplaced>,
     /// What waiting tasks wait for, directly.
-    waits: HashMap<TaskId, Vec<TaskId>>,
+    waits_on: HashMap<TaskId, Vec<TaskId>>,
 }
 
 /// Tasks that one waits for up to which they are named.
@@ -241,65 +290,180 @@ impl Web {
         let living = self.hub.store.tasks_in(&OPEN).await?;
         let ready: Vec<TaskRow> =
             living.iter().filter(|task| task.state.phase() == Phase::Ready).cloned().collect();
-        let world = self.hub.world();
-        let (_, unplaced) = dispatcher::plan_assignments(&self.hub, &world, &ready).await?;
-        let open = dispatcher::open_tasks(&world, &self.hub.store.tasks_in(&dispatcher::LIVING).await?);
-        let queue = Queue::new(&world.graph, open);
-        let waiting = queue.open().filter(|(_, task)| task.phase == Phase::Waiting);
-        let waits =
-            waiting.map(|(recipe, task)| (task.id, queue.waits_on(&world.graph, recipe, WAITS_NAMED_MAX)));
-        let waits = waits.collect();
+        let worlds = self.hub.worlds();
+        let tasks = self.hub.store.tasks_in(&dispatcher::LIVING).await?;
+        let mut waits_on = HashMap::new();
+        for world in worlds.values() {
+            let open = dispatcher::open_tasks(world, &tasks);
+            let queue = Queue::new(&world.graph, open);
+            let waiting = queue.open().filter(|(_, task)| task.phase == Phase::Waiting);
+            waits_on.extend(
+                waiting
+                    .map(|(recipe, task)| (task.id, queue.waits_on(&world.graph, recipe, WAITS_NAMED_MAX))),
+            );
+        }
+        let (_, unplaced) = dispatcher::plan_assignments(&self.hub, &worlds, &ready).await?;
         Ok(Names {
             builders,
             sources: living.into_iter().map(|task| (task.id, task.source)).collect(),
             unplaced: unplaced.into_iter().collect(),
-            waits,
+            waits_on,
         })
     }
 
     pub(crate) async fn status(&self) -> Result<StatusView, WebError> {
         let hub = &self.hub;
-        let world = hub.world();
-        let counts = hub.store.counts().await?;
+        // The worlds before the counts, and whether they are current after: what lands in between makes nobody idle.
+        let (config, worlds) = (hub.config(), hub.worlds());
+        let counts = hub.store.counts(None).await?;
         let count_of = |wanted: &dyn Fn(Phase) -> bool| -> u64 {
             counts.iter().filter(|(phase, _)| wanted(*phase)).map(|(_, count)| count).sum()
         };
-        let failed = hub.store.task_page(Some(Phase::Failed), 0, FAILED_NAMED_MAX as u64).await?.0;
+        let failed = hub.store.task_page(Some(Phase::Failed), None, 0, FAILED_NAMED_MAX as u64).await?.0;
         let blocked = count_of(&|phase| phase == Phase::Blocked);
         let open = count_of(&Phase::is_open);
+        let projects = self.project_list(&worlds).await?;
+        let arenas = || projects.iter().flat_map(|project| &project.architectures);
+        let first = projects.first();
+        let first_arena = first.and_then(|project| project.architectures.first());
+        // Recipes of several architectures are the same recipes.
+        let of_recipes = |count: &dyn Fn(&ArenaView) -> usize| -> usize {
+            projects.iter().filter_map(|project| project.architectures.iter().map(count).max()).sum()
+        };
+        let config_state = hub.config_state();
+        let troubles: Vec<String> = config_state.trouble.into_iter().chain(troubles(&projects)).collect();
+        let is_read = arenas().all(|arena| arena.current);
         Ok(StatusView {
-            project: hub.config.project.name.clone(),
-            recipes_url: hub.config.project.repository.clone(),
-            branch: hub.config.project.branch.clone(),
-            commit: world.commit.as_ref().map(|commit| commit.id.clone()),
-            looked_ms: world.looked.map(|moment| moment.0),
-            trouble: world.trouble.clone(),
-            repository_url: hub.config.vessel.public_url.clone(),
-            channel: hub.config.project.channel.clone(),
-            history: world.repository.history.as_ref().map(ToString::to_string),
-            published_packages: world.repository.published.len(),
-            recipes: world.catalogue.recipes().len(),
-            unreadable: world.catalogue.unreadable().len(),
+            project: first.map(|project| project.name.clone()).unwrap_or_default(),
+            recipes_url: first.map(|project| project.recipes_url.clone()).unwrap_or_default(),
+            branch: first.map(|project| project.branch.clone()).unwrap_or_default(),
+            commit: first_arena.and_then(|arena| arena.commit.clone()),
+            looked_ms: arenas().map(|arena| arena.looked_ms).min().flatten(),
+            trouble: (!troubles.is_empty()).then(|| troubles.join("\n")),
+            repository_url: config.vessel.public_url.clone(),
+            channel: first.map(|project| project.channel.clone()).unwrap_or_default(),
+            history: first_arena.and_then(|arena| arena.history.clone()),
+            published_packages: published_packages(&worlds),
+            recipes: of_recipes(&|arena| arena.recipes),
+            unreadable: of_recipes(&|arena| arena.unreadable),
+            projects,
+            waiting_for_restart: config_state.waiting_for_restart,
             counts: counts.iter().map(|&(phase, tasks)| CountView { phase, tasks }).collect(),
             open,
             blocked,
             failed: failed.into_iter().filter_map(failed_view).collect(),
             builders_attached: hub.sessions.attached().len(),
             builders: hub.store.builders().await?.len(),
-            idle: world.looked.is_some() && world.landings == hub.landings() && open == blocked,
+            idle: is_read && open == blocked,
             now_ms: hub.clock.now().0,
         })
+    }
+
+    /// Every project, in the order of the configuration.
+    pub(crate) async fn project_list(&self, worlds: &Worlds) -> Result<Vec<ProjectView>, WebError> {
+        let config = self.hub.config();
+        let mut views = Vec::with_capacity(config.projects.len());
+        for project in &config.projects {
+            let counts = self.hub.store.counts(Some(&project.name)).await?;
+            let count_of = |wanted: &dyn Fn(Phase) -> bool| -> u64 {
+                counts.iter().filter(|(phase, _)| wanted(*phase)).map(|(_, count)| count).sum()
+            };
+            let arena = |architecture: &String| self.arena_view(worlds, project, architecture);
+            views.push(ProjectView {
+                name: project.name.clone(),
+                recipes_url: project.recipes.clone(),
+                branch: project.branch.clone(),
+                channel: project.channel.clone(),
+                priority: project.priority,
+                rounds_max: project.rounds_max,
+                repositories: project.repositories.iter().map(|place| place.id.clone()).collect(),
+                open: count_of(&Phase::is_open),
+                blocked: count_of(&|phase| phase == Phase::Blocked),
+                failed: count_of(&|phase| phase == Phase::Failed),
+                architectures: project.architectures.iter().map(arena).collect(),
+            });
+        }
+        Ok(views)
+    }
+
+    fn arena_view(&self, worlds: &Worlds, project: &Project, architecture: &str) -> ArenaView {
+        let world = worlds.get(&Arena::new(&project.name, architecture));
+        ArenaView {
+            architecture: architecture.to_owned(),
+            commit: world.and_then(|world| world.commit.as_ref()).map(|commit| commit.id.clone()),
+            looked_ms: world.and_then(|world| world.looked).map(|moment| moment.0),
+            trouble: world.and_then(|world| world.trouble.clone()),
+            current: world.is_some_and(|world| self.hub.is_current(world)),
+            history: world.and_then(|world| world.repository.history.as_ref()).map(ToString::to_string),
+            published_packages: world.map_or(0, |world| world.repository.published.len()),
+            recipes: world.map_or(0, |world| world.catalogue.recipes().len()),
+            unreadable: world.map_or(0, |world| world.catalogue.unreadable().len()),
+        }
+    }
+
+    /// How many tasks stand where, in one project or in all.
+    pub(crate) async fn count_list(&self, project: Option<&str>) -> Result<Vec<CountView>, WebError> {
+        let counts = self.hub.store.counts(project).await?;
+        Ok(counts.into_iter().map(|(phase, tasks)| CountView { phase, tasks }).collect())
+    }
+
+    /// The recipes of one project, or of all of them one after the other.
+    pub(crate) async fn recipe_summary(&self, project: Option<&str>) -> Result<RecipeSummary, WebError> {
+        let config = self.hub.config();
+        let mut all: Option<RecipeSummary> = None;
+        for named in
+            config.projects.iter().filter(|named| project.is_none_or(|project| named.name == project))
+        {
+            let summary = self.hub.store.recipes(&named.name).await?;
+            match &mut all {
+                None => all = Some(summary),
+                Some(all) => {
+                    all.recipes.extend(summary.recipes);
+                    all.unreadable.extend(summary.unreadable);
+                }
+            }
+        }
+        all.ok_or_else(|| WebError::no_project(project.unwrap_or_default()))
+    }
+
+    /// The arena that is meant: the first architecture of the first project unless something else is said.
+    pub(crate) fn arena(&self, project: Option<&str>, architecture: Option<&str>) -> Result<Arena, WebError> {
+        let config = self.hub.config();
+        let project = match project {
+            Some(name) => config.project(name).ok_or_else(|| WebError::no_project(name))?,
+            None => config.projects.first().ok_or_else(|| WebError::no_project(""))?,
+        };
+        let architecture = match architecture {
+            Some(wanted) => project.architectures.iter().find(|known| *known == wanted),
+            None => project.architectures.first(),
+        };
+        let architecture = architecture.ok_or_else(|| WebError::BadRequest {
+            what: "the architecture",
+            why: format!("project {} is built for {}", project.name, project.architectures.join(", ")),
+        })?;
+        Ok(Arena::new(&project.name, architecture))
+    }
+
+    /// What the pages are headed with.
+    pub(crate) fn farm_name(&self) -> String {
+        let config = self.hub.config();
+        match &config.projects[..] {
+            [] => "Summit".into(),
+            [only] => only.name.clone(),
+            [first, others @ ..] => format!("{} and {} more", first.name, others.len()),
+        }
     }
 
     pub(crate) async fn task_list(
         &self,
         phase: Option<Phase>,
+        project: Option<&str>,
         page: u64,
         per_page: u64,
     ) -> Result<TaskListView, WebError> {
         let names = self.names().await?;
         let offset = page.saturating_sub(1).saturating_mul(per_page);
-        let (tasks, total) = self.hub.store.task_page(phase, offset, per_page).await?;
+        let (tasks, total) = self.hub.store.task_page(phase, project, offset, per_page).await?;
         let tasks = tasks.iter().map(|task| task_view(task, &names)).collect();
         Ok(TaskListView { tasks, total, page, per_page })
     }
@@ -332,10 +496,11 @@ impl Web {
     }
 
     async fn needed_by(&self, task: &TaskRow) -> Result<Vec<TaskLink>, WebError> {
-        let world = self.hub.world();
+        let worlds = self.hub.worlds();
+        let Some(world) = worlds.get(&Arena::of(task)) else { return Ok(Vec::new()) };
         let Some(recipe) = world.graph.by_source(&task.source) else { return Ok(Vec::new()) };
         let living = self.hub.store.tasks_in(&OPEN).await?;
-        let open = dispatcher::open_tasks(&world, &living);
+        let open = dispatcher::open_tasks(world, &living);
         let links = world.graph.needed_by(recipe).filter_map(|user| {
             Some(TaskLink { task: open.get(&user)?.id, source: world.graph.source(user).to_owned() })
         });
@@ -375,11 +540,19 @@ impl Web {
         Ok(rows.into_iter().map(view).collect())
     }
 
-    pub(crate) async fn queue_view(&self) -> Result<QueueView, WebError> {
-        let world = self.hub.world();
+    pub(crate) async fn queue_view(&self, arena: Arena) -> Result<QueueView, WebError> {
+        let worlds = self.hub.worlds();
+        let world = match worlds.get(&arena) {
+            Some(world) => Arc::clone(world),
+            None => {
+                let project = self.hub.config().project(&arena.project).cloned();
+                let project = project.ok_or_else(|| WebError::no_project(&arena.project))?;
+                Arc::new(World::new(Arc::new(project), &arena.architecture))
+            }
+        };
         let recipes = world.catalogue.recipes();
         let mut newest: HashMap<String, KnownTask> = HashMap::new();
-        for (task, _) in self.hub.store.known_tasks().await? {
+        for (task, _) in self.hub.store.known_tasks(&arena.project, &arena.architecture).await? {
             match newest.get(&task.recipe_path) {
                 Some(known) if known.id > task.id => {}
                 _ => {
@@ -428,8 +601,46 @@ impl Web {
             members.iter().map(|&member| graph.source(member).to_owned()).collect()
         };
         let knots = graph.knots().map(knot).collect();
-        Ok(QueueView { nodes, edges, knots, shortened })
+        Ok(QueueView {
+            project: arena.project,
+            architecture: arena.architecture,
+            nodes,
+            edges,
+            knots,
+            shortened,
+        })
     }
+}
+
+/// What went wrong where. The same for every architecture is said once.
+fn troubles(projects: &[ProjectView]) -> Vec<String> {
+    let mut all = Vec::new();
+    for project in projects {
+        let mut own: Vec<String> = Vec::new();
+        for trouble in project.architectures.iter().filter_map(|arena| arena.trouble.as_ref()) {
+            let text = match projects.len() {
+                1 => trouble.clone(),
+                _ => format!("project {}: {trouble}", project.name),
+            };
+            if !own.contains(&text) {
+                own.push(text);
+            }
+        }
+        all.extend(own);
+    }
+    all
+}
+
+/// Packages of all channels and architectures; those of a channel that several projects publish to count once.
+fn published_packages(worlds: &Worlds) -> usize {
+    let places: HashMap<(&str, &str), usize> = worlds
+        .values()
+        .map(|world| {
+            let place = (world.project.channel.as_str(), world.arena.architecture.as_str());
+            (place, world.repository.published.len())
+        })
+        .collect();
+    places.values().sum()
 }
 
 fn rest_of(row: &BuilderRow, now: Moment) -> Option<u64> {
@@ -444,12 +655,20 @@ fn rest_of(row: &BuilderRow, now: Moment) -> Option<u64> {
 
 fn failed_view(task: TaskRow) -> Option<FailedView> {
     let State::Failed { class, message, .. } = task.state else { return None };
-    Some(FailedView { task: task.id, source: task.source, class: class.to_string(), message })
+    Some(FailedView {
+        task: task.id,
+        project: task.project,
+        source: task.source,
+        class: class.to_string(),
+        message,
+    })
 }
 
 pub(crate) fn task_view(task: &TaskRow, names: &Names) -> TaskView {
     let mut view = TaskView {
         id: task.id,
+        project: task.project.clone(),
+        channel: task.channel.clone(),
         source: task.source.clone(),
         version: task.version.clone(),
         release: task.release,
@@ -484,7 +703,7 @@ fn describe(view: &mut TaskView, state: &State, names: &Names) {
     let builder = view.builder.clone().unwrap_or_default();
     view.detail = match state {
         State::Waiting { .. } => {
-            let on = names.waits.get(&view.id).map_or(&[][..], Vec::as_slice);
+            let on = names.waits_on.get(&view.id).map_or(&[][..], Vec::as_slice);
             let link = |task: &TaskId| {
                 let source = names.sources.get(task).cloned().unwrap_or_else(|| format!("task {task}"));
                 TaskLink { task: *task, source }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use summit::store::Store;
-use summit::{Clock, Config, Running};
+use summit::{Clock, ConfigFiles, Running};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wire::summit::Held;
@@ -30,6 +30,8 @@ pub struct Farm {
     pub grpc: String,
     http: String,
     builders: Vec<Identity>,
+    /// Further text of the configuration: projects and whatever else.
+    more: String,
     running: Option<Running>,
     program: Option<Child>,
 }
@@ -37,9 +39,16 @@ pub struct Farm {
 impl Farm {
     /// A farm in this process; none, after saying so, where there is no git.
     pub async fn start(recipes: &[(&str, &str)]) -> Option<Self> {
+        Self::start_with(recipes, |_| String::new()).await
+    }
+
+    /// A farm whose configuration goes on with `more`, which is told where folders for repositories can be.
+    pub async fn start_with(recipes: &[(&str, &str)], more: impl Fn(&Path) -> String) -> Option<Self> {
         let mut farm = Self::prepare(recipes).await?;
-        let config = Config::parse(Path::new("summit.toml"), &farm.config()).unwrap();
-        let running = summit::start(config, &farm.data(), farm.clock.clone()).await.unwrap();
+        farm.more = more(farm.folder.path());
+        fs_err::write(farm.config_file(), farm.config()).unwrap();
+        let files = ConfigFiles::new(&farm.config_file(), None);
+        let running = summit::start_from(files, &farm.data(), farm.clock.clone()).await.unwrap();
         farm.grpc = running.grpc_address().to_string();
         farm.http = running.http_address().to_string();
         farm.running = Some(running);
@@ -73,13 +82,28 @@ impl Farm {
             grpc: String::new(),
             http: String::new(),
             builders: BUILDERS.iter().map(|_| Identity::generate().unwrap()).collect(),
+            more: String::new(),
             running: None,
             program: None,
             folder,
         };
-        git(&farm.recipes(), &["init", "--quiet", "--initial-branch=main", "."]);
         farm.commit(recipes);
         Some(farm)
+    }
+
+    fn config_file(&self) -> std::path::PathBuf {
+        self.folder.path().join("summit.toml")
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Changes the configuration while Summit runs.
+    pub fn configure(&mut self, more: &str) {
+        self.more = more.to_owned();
+        fs_err::write(self.config_file(), self.config()).unwrap();
+        self.running.as_ref().unwrap().look_at_configuration();
     }
 
     fn data(&self) -> std::path::PathBuf {
@@ -102,12 +126,13 @@ impl Farm {
             .collect();
         format!(
             "http_address = \"127.0.0.1:0\"\ngrpc_address = \"127.0.0.1:0\"\npoll_seconds = 3600\nlease_seconds = 60\n\
-             [project]\nname = \"test\"\nrepository = \"{}\"\n\
-             [vessel]\naddress = \"{}\"\npublic_key = \"{}\"\npublic_url = \"file://{}\"\n{builders}",
+             [[project]]\nname = \"test\"\nrecipes = \"{}\"\n\
+             [vessel]\naddress = \"{}\"\npublic_key = \"{}\"\npublic_url = \"file://{}\"\n{builders}{}",
             self.recipes().display(),
             self.vessel.address,
             self.vessel.key,
             self.folder.path().join("public").display(),
+            self.more,
         )
     }
 
@@ -119,7 +144,7 @@ impl Farm {
     }
 
     pub async fn start_again(&mut self) {
-        let config = self.folder.path().join("summit.toml");
+        let config = self.config_file();
         fs_err::write(&config, self.config()).unwrap();
         let mut program = Command::new(env!("CARGO_BIN_EXE_summit"))
             .args(["serve", "--data"])
@@ -142,13 +167,7 @@ impl Farm {
 
     /// Commits these recipes, besides those that are there.
     pub fn commit(&self, recipes: &[(&str, &str)]) {
-        for (folder, text) in recipes {
-            let folder = self.recipes().join(folder);
-            fs_err::create_dir_all(&folder).unwrap();
-            fs_err::write(folder.join("stone.yaml"), text).unwrap();
-        }
-        git(&self.recipes(), &["add", "--all"]);
-        git(&self.recipes(), &["commit", "--quiet", "--message", "recipes"]);
+        commit_in(&self.recipes(), recipes);
     }
 
     pub fn remove(&self, folder: &str) {
@@ -229,6 +248,20 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, condition: impl Fn
         assert!(begin.elapsed() < PATIENCE, "never: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// Commits these recipes in the repository at `folder`, which is made when there is none.
+pub fn commit_in(folder: &Path, recipes: &[(&str, &str)]) {
+    if !folder.join(".git").is_dir() {
+        fs_err::create_dir_all(folder).unwrap();
+        git(folder, &["init", "--quiet", "--initial-branch=main", "."]);
+    }
+    for (name, text) in recipes {
+        fs_err::create_dir_all(folder.join(name)).unwrap();
+        fs_err::write(folder.join(name).join("stone.yaml"), text).unwrap();
+    }
+    git(folder, &["add", "--all"]);
+    git(folder, &["commit", "--quiet", "--message", "recipes"]);
 }
 
 fn git(folder: &Path, arguments: &[&str]) {

@@ -1,0 +1,79 @@
+//! What was understood of recipes and repositories: one world for each arena, a project on an architecture.
+//!
+//! Worlds are replaced whole and never changed. What one project or architecture does, or cannot do, touches no other
+//! world.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use farm::catalogue::Catalogue;
+use farm::graph::Graph;
+use farm::moment::Moment;
+
+use crate::config::Project;
+use crate::git::Commit;
+use crate::repository_state::RepositoryState;
+use crate::store::TaskRow;
+
+/// A project on an architecture.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Arena {
+    pub(crate) project: String,
+    pub(crate) architecture: String,
+}
+
+impl Arena {
+    pub(crate) fn new(project: &str, architecture: &str) -> Self {
+        Self { project: project.to_owned(), architecture: architecture.to_owned() }
+    }
+
+    /// The arena of a task.
+    pub(crate) fn of(task: &TaskRow) -> Self {
+        Self::new(&task.project, &task.architecture)
+    }
+}
+
+/// What was understood of an arena.
+#[derive(Debug, Clone)]
+pub(crate) struct World {
+    pub(crate) arena: Arena,
+    /// The project as it was when its recipes were read.
+    pub(crate) project: Arc<Project>,
+    pub(crate) commit: Option<Commit>,
+    pub(crate) catalogue: Arc<Catalogue>,
+    /// Base address that the channel was read below.
+    pub(crate) repository_url: String,
+    /// The channel that is published to.
+    pub(crate) repository: RepositoryState,
+    /// The repositories that are built against besides it, in the order of the configuration.
+    pub(crate) others: Vec<RepositoryState>,
+    pub(crate) graph: Arc<Graph>,
+    /// When everything was read last.
+    pub(crate) looked: Option<Moment>,
+    /// Landings that the repository was read after; see [`crate::hub::Hub::landings`].
+    pub(crate) landings: u64,
+    /// Why the last look came to nothing.
+    pub(crate) trouble: Option<String>,
+}
+
+/// Every world there is.
+pub(crate) type Worlds = BTreeMap<Arena, Arc<World>>;
+
+impl World {
+    /// The world of an arena that was never looked at.
+    pub(crate) fn new(project: Arc<Project>, architecture: &str) -> Self {
+        Self {
+            arena: Arena::new(&project.name, architecture),
+            project,
+            commit: None,
+            catalogue: Arc::default(),
+            repository_url: String::new(),
+            repository: RepositoryState::default(),
+            others: Vec::new(),
+            graph: Arc::default(),
+            looked: None,
+            landings: 0,
+            trouble: None,
+        }
+    }
+}
