@@ -6,13 +6,14 @@
 //! 2. [`missing`]: which recipes need a build, and why; [`plan`]: which tasks that makes, and which it ends.
 //! 3. [`graph`]: who needs whom, knots and levels; [`queue`]: what each task waits for.
 //! 4. [`schedule`]: which ready task goes to which builder, and why the others wait.
-//!    [`estimate`]: how long builds take, learned from what was built.
-//! 5. [`task`]: the life of one task, changed by one function.
+//!    [`estimate`]: how long builds take, learned from what was built; [`critical_path`]: how much waits behind each.
+//! 5. [`task`]: the life of one task, changed by one function; [`why`]: what people are told about it.
 //! 6. [`rebuild`]: what must be built again when a recipe is, and what that costs.
 //!
 //! Nothing here knows the time, a file, a socket or a database.
 
 pub mod catalogue;
+pub mod critical_path;
 pub mod estimate;
 pub mod failure;
 pub mod graph;
@@ -25,3 +26,4 @@ pub mod queue;
 pub mod rebuild;
 pub mod schedule;
 pub mod task;
+pub mod why;

@@ -31,8 +31,9 @@ mod place;
 mod stragglers;
 mod unplaced;
 
-pub(crate) use pass::{milliseconds, whole};
+pub(crate) use pass::{duration, milliseconds, whole};
 pub use unplaced::Unplaced;
+pub(crate) use unplaced::size;
 
 /// Faults of the machine in a row after which a builder gets no work for a while.
 const FAULTS_BEFORE_REST: u32 = 2;

@@ -111,6 +111,9 @@ impl std::fmt::Display for Unplaced {
                 write!(formatter, "waits for {builder}, where it is done sooner than on a free builder")
             }
             Unplaced::Busy { ahead: 0, .. } => formatter.write_str("every builder that could is busy"),
+            Unplaced::Busy { ahead: 1, .. } => {
+                formatter.write_str("every builder that could is busy; one task goes first")
+            }
             Unplaced::Busy { ahead, .. } => {
                 write!(formatter, "every builder that could is busy; {ahead} tasks go first")
             }

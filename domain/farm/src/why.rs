@@ -1,0 +1,604 @@
+//! Why a task stands where it stands, and what happens next.
+//!
+//! [`explain`] takes what is known about a task at one moment and answers for people: a headline, what is behind it, and
+//! always the next step, which is a command, a page, a person, or the moment when it goes on by itself. There is an answer
+//! for every state and every reason. It decides nothing: the reasons are those that made the decisions elsewhere.
+
+use serde::Serialize;
+
+use crate::failure::FailureClass;
+use crate::ids::{AttemptId, BuilderId, TaskId};
+use crate::moment::Moment;
+use crate::queue::Blocker;
+use crate::schedule::{Unplaced, duration, size};
+use crate::task::{FAULTS_MAX, Lease, Phase, State, Tries, Twin};
+
+/// How many of a list are named; the others are counted.
+const NAMED_MAX: usize = 5;
+
+/// What is known about a task.
+pub struct Snapshot<'a> {
+    /// Its number.
+    pub task: TaskId,
+    /// What it builds, as people call it: source, version and release.
+    pub title: &'a str,
+    /// Path of its recipe.
+    pub recipe_path: &'a str,
+    /// Why it was made, in a line.
+    pub made_because: &'a str,
+    /// Where it stands.
+    pub state: &'a State,
+    /// The nearest open tasks that have to be published before it; for a waiting one.
+    pub waits_on: &'a [Ahead],
+    /// Why no builder gets it; for a ready one, none when it is handed out next.
+    pub unplaced: Option<&'a Unplaced>,
+    /// Its attempts, the first one first.
+    pub attempts: &'a [Tried],
+    /// How many open tasks wait for it.
+    pub holds_up: usize,
+    /// When the build that runs will be done, by experience.
+    pub expected_end: Option<Moment>,
+    /// Names of builders, for people.
+    pub name_of: &'a dyn Fn(&BuilderId) -> String,
+    /// Now.
+    pub now: Moment,
+}
+
+/// A task that has to be published first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ahead {
+    /// Its number.
+    pub task: TaskId,
+    /// Its source name.
+    pub source: String,
+    /// Where it stands.
+    pub phase: Phase,
+    /// When its build will be done, by experience.
+    pub expected_end: Option<Moment>,
+}
+
+/// An attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tried {
+    /// Its number.
+    pub attempt: AttemptId,
+    /// Who had it.
+    pub builder: BuilderId,
+    /// Why that builder got it.
+    pub why: String,
+    /// What became of it; none while it runs.
+    pub outcome: Option<String>,
+}
+
+/// The answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Explanation {
+    /// Where the task stands, a sentence.
+    pub headline: String,
+    /// What is behind that, the most important first.
+    pub because: Vec<Because>,
+    /// What is to be done and by whom, or when it goes on by itself.
+    pub next_step: String,
+}
+
+/// Something that is behind it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Because {
+    /// A sentence.
+    pub text: String,
+    /// The task that it is about, if that is another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskId>,
+}
+
+impl Because {
+    fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), task: None }
+    }
+}
+
+/// Explains a task.
+#[must_use]
+pub fn explain(snapshot: &Snapshot<'_>) -> Explanation {
+    let mut answer = match snapshot.state {
+        State::Waiting { tries } => waiting(snapshot, tries),
+        State::Blocked { by, tries } => blocked(snapshot, by, tries),
+        State::Ready { since, tries } => ready(snapshot, *since, tries),
+        State::Leased { lease } => leased(snapshot, lease),
+        State::Building { lease, since, twin } => building(snapshot, lease, *since, twin.as_ref()),
+        State::Publishing { lease, artefacts, since } => publishing(snapshot, lease, artefacts.len(), *since),
+        State::Published { attempt, history } => published(snapshot, *attempt, history),
+        State::Failed { attempt, class, message, during } => {
+            failed(snapshot, *attempt, *class, message, during)
+        }
+        State::Cancelled { why } => cancelled(snapshot, why),
+        State::Superseded { by } => superseded(snapshot, *by),
+    };
+    if !matches!(snapshot.state, State::Published { .. } | State::Superseded { .. }) {
+        if !snapshot.made_because.is_empty() {
+            answer
+                .because
+                .push(Because::new(format!("It is to be built for this reason: {}.", snapshot.made_because)));
+        }
+        match snapshot.holds_up {
+            0 => {}
+            1 => answer.because.push(Because::new("One other task waits for it.")),
+            count => answer.because.push(Because::new(format!("{count} other tasks wait for it."))),
+        }
+    }
+    answer
+}
+
+fn waiting(snapshot: &Snapshot<'_>, tries: &Tries) -> Explanation {
+    let title = snapshot.title;
+    if snapshot.waits_on.is_empty() {
+        return Explanation {
+            headline: format!("{title} was just made, or what it waited for was just published."),
+            because: behind(snapshot, tries),
+            next_step: "Nothing to do: Summit looks at it within seconds.".into(),
+        };
+    }
+    let names: Vec<&str> = snapshot.waits_on.iter().map(|ahead| ahead.source.as_str()).collect();
+    let named = snapshot.waits_on.iter().take(NAMED_MAX);
+    let mut because: Vec<Because> = named.map(|ahead| where_it_is(snapshot, ahead)).collect();
+    if snapshot.waits_on.len() > NAMED_MAX {
+        because.push(Because::new(format!("And for {} more.", snapshot.waits_on.len() - NAMED_MAX)));
+    }
+    because.extend(behind(snapshot, tries));
+    // What has not even begun tells more about the rest of the wait than what is nearly done.
+    let slowest = snapshot
+        .waits_on
+        .iter()
+        .max_by_key(|ahead| (!ahead.phase.is_running(), ahead.expected_end, std::cmp::Reverse(ahead.task)));
+    let next_step = match slowest {
+        Some(ahead) if !ahead.phase.is_running() => format!(
+            "Nothing to do here: it goes on by itself when {} published. What {} waits for: `moraine why {}`.",
+            is_or_are(&names),
+            ahead.source,
+            ahead.task
+        ),
+        Some(Ahead { expected_end: Some(end), .. }) if *end > snapshot.now => format!(
+            "Nothing to do: it goes on by itself when {} published, in about {}.",
+            is_or_are(&names),
+            left(*end, snapshot.now)
+        ),
+        _ => format!("Nothing to do: it goes on by itself when {} published.", is_or_are(&names)),
+    };
+    Explanation {
+        headline: format!("{title} waits until {} published.", is_or_are(&names)),
+        because,
+        next_step,
+    }
+}
+
+fn where_it_is(snapshot: &Snapshot<'_>, ahead: &Ahead) -> Because {
+    let Ahead { task, source, phase, expected_end } = ahead;
+    let text = match (phase, expected_end) {
+        (Phase::Building, Some(end)) if *end > snapshot.now => {
+            format!("{source} is being built, for about {} more.", left(*end, snapshot.now))
+        }
+        (Phase::Building, _) => format!("{source} is being built."),
+        (Phase::Publishing, _) => format!("{source} is built and on its way into the repository."),
+        (Phase::Leased, _) => format!("{source} was just given to a builder."),
+        (Phase::Ready, _) => format!("{source} waits for a builder."),
+        (Phase::Waiting, _) => format!("{source} waits for others itself."),
+        (phase, _) => format!("{source} is {phase}."),
+    };
+    Because { text, task: Some(*task) }
+}
+
+fn blocked(snapshot: &Snapshot<'_>, by: &[Blocker], tries: &Tries) -> Explanation {
+    let mut because: Vec<Because> = by.iter().take(NAMED_MAX).map(reason).collect();
+    if by.len() > NAMED_MAX {
+        because.push(Because::new(format!("And {} more.", by.len() - NAMED_MAX)));
+    }
+    because.extend(behind(snapshot, tries));
+    let headline = format!("{} cannot be built until somebody does something.", snapshot.title);
+    let next_step = match by.first() {
+        Some(blocker) => mend(snapshot, blocker),
+        None => "Nothing to do: Summit looks at it again within seconds.".into(),
+    };
+    Explanation { headline, because, next_step }
+}
+
+fn reason(blocker: &Blocker) -> Because {
+    match blocker {
+        Blocker::Task { task, source } => {
+            let text = format!(
+                "It needs {source}, and task {task} for that failed, was cancelled, or cannot start."
+            );
+            Because { text, task: Some(*task) }
+        }
+        Blocker::Unresolved { dependency } => Because::new(format!(
+            "It needs {dependency} to be built, and neither a recipe nor a repository nor the host offers that."
+        )),
+        Blocker::Uninstallable { dependency, package, needs } => Because::new(format!(
+            "It needs {dependency} to be built, which cannot be installed: package {package} needs {needs}, and nobody offers that."
+        )),
+        Blocker::Knot { source, dependency } => {
+            let what = match dependency {
+                Some(dependency) => format!("{dependency} of {source}"),
+                None => source.clone(),
+            };
+            Because::new(format!(
+                "It needs {what}, which needs this one as well; such packages are built against their previous generation, and {source} has none."
+            ))
+        }
+        Blocker::Unreadable { path } => {
+            Because::new(format!("It needs what the recipe {path} makes, and that cannot be read."))
+        }
+    }
+}
+
+/// What removes a blocker.
+fn mend(snapshot: &Snapshot<'_>, blocker: &Blocker) -> String {
+    let recipe = snapshot.recipe_path;
+    match blocker {
+        Blocker::Task { task, source } => format!(
+            "`moraine why {task}` says what {source} needs. This task goes on by itself as soon as that one does."
+        ),
+        Blocker::Unresolved { dependency } => format!(
+            "The maintainer of {recipe}: correct the name {dependency}, or add a recipe that offers it. The farm's operator: or name a \
+             repository that has it under `repositories` of the project. It goes on by itself then."
+        ),
+        Blocker::Uninstallable { package, needs, .. } => format!(
+            "Whoever looks after {package}: add a recipe that offers {needs}, or rebuild {package} without it. It goes on by itself \
+             when that is published."
+        ),
+        Blocker::Knot { source, .. } => format!(
+            "The farm's operator: name a repository that has {source} under `repositories` of the project, to begin with; the first \
+             build of {source} here then replaces it. It goes on by itself then."
+        ),
+        Blocker::Unreadable { path } => format!(
+            "The maintainer of {path}: correct it and push; the dashboard's first page says what is wrong with it. It goes on by \
+             itself then."
+        ),
+    }
+}
+
+fn ready(snapshot: &Snapshot<'_>, since: Moment, tries: &Tries) -> Explanation {
+    let waits = duration(snapshot.now.0.saturating_sub(since.0));
+    let name = |builder: &BuilderId| (snapshot.name_of)(builder);
+    let mut because = Vec::new();
+    let (headline, next_step) = match snapshot.unplaced {
+        None => (
+            "is the next that a builder gets".to_owned(),
+            "Nothing to do: it begins within seconds.".to_owned(),
+        ),
+        Some(unplaced) => {
+            because.push(Because::new(format!("{}.", capital(&told(unplaced, &name)))));
+            let headline = match unplaced {
+                Unplaced::Resting { .. } => "rests after an attempt that came to nothing",
+                _ => "could be built, and waits for a builder",
+            };
+            (headline.to_owned(), placing(snapshot, unplaced, tries, &name))
+        }
+    };
+    because.push(Because::new(format!("Everything that it needs has been there for {waits}.")));
+    because.extend(behind(snapshot, tries));
+    Explanation { headline: format!("{} {headline}.", snapshot.title), because, next_step }
+}
+
+/// The reason with the builders' names instead of their keys.
+fn told(unplaced: &Unplaced, name: &dyn Fn(&BuilderId) -> String) -> String {
+    let named = |builder: &BuilderId| BuilderId(name(builder));
+    match unplaced {
+        Unplaced::ReservedFor { builder, until } => {
+            Unplaced::ReservedFor { builder: named(builder), until: *until }.to_string()
+        }
+        Unplaced::HeldFor { builder, until } => {
+            Unplaced::HeldFor { builder: named(builder), until: *until }.to_string()
+        }
+        other => other.to_string(),
+    }
+}
+
+/// What gives a ready task to a builder.
+fn placing(
+    snapshot: &Snapshot<'_>,
+    unplaced: &Unplaced,
+    tries: &Tries,
+    name: &dyn Fn(&BuilderId) -> String,
+) -> String {
+    let now = snapshot.now;
+    let add =
+        "on the new machine `avalanche key`, here `summit builder add NAME KEY`, then `avalanche run` there";
+    match unplaced {
+        Unplaced::Resting { until } => {
+            let elsewhere = match &tries.avoid {
+                Some(builder) => format!(", rather not on {}", name(builder)),
+                None => String::new(),
+            };
+            format!("Nothing to do: it is tried again in {}{elsewhere}.", left(*until, now))
+        }
+        Unplaced::NoBuilder => format!(
+            "The farm's operator: start a builder that was added (`summit builder list` shows them), or add one: {add}."
+        ),
+        Unplaced::NoArchitecture { architecture } => {
+            format!("The farm's operator: add a builder for {architecture}: {add}.")
+        }
+        Unplaced::NoFeature { features } => {
+            let names: Vec<&str> = features.iter().map(String::as_str).collect();
+            format!(
+                "The farm's operator: add a builder that has {}: {add}.",
+                names.join(" and ")
+            )
+        }
+        Unplaced::NotTrusted => format!("The farm's operator: start or add a machine of the distribution: {add}."),
+        Unplaced::NoMemory { needed_bytes, .. } => format!(
+            "The farm's operator: add a builder with at least {} of memory: {add}. Or its maintainer: let {} build with fewer jobs at once.",
+            size(*needed_bytes),
+            snapshot.recipe_path
+        ),
+        Unplaced::NoDisk { needed_bytes, .. } => {
+            format!("The farm's operator: make room for {} on the disk of a builder.", size(*needed_bytes))
+        }
+        Unplaced::SetAside { until: Some(until) } if *until > now => format!(
+            "Nothing to do: the first of them is tried again in {}. Its fault stands in `summit builder list`.",
+            left(*until, now)
+        ),
+        Unplaced::SetAside { .. } => {
+            "The farm's operator: `summit builder list` shows who is drained; `summit builder undrain NAME` gives it work again.".into()
+        }
+        Unplaced::ReservedFor { builder, until } | Unplaced::HeldFor { builder, until } => format!(
+            "Nothing to do: it begins when {} has room, in about {}.",
+            name(builder),
+            left(*until, now)
+        ),
+        Unplaced::Busy { ahead, until } => {
+            let turn = match ahead {
+                0 => "it is the next of its kind".to_owned(),
+                1 => "one more urgent task goes before it".to_owned(),
+                ahead => format!("{ahead} more urgent tasks go before it"),
+            };
+            let free = match until {
+                Some(until) => format!("; the next place is free in about {}", left(*until, now)),
+                None => String::new(),
+            };
+            format!("Nothing to do: {turn}{free}. More builders would make it sooner.")
+        }
+    }
+}
+
+fn leased(snapshot: &Snapshot<'_>, lease: &Lease) -> Explanation {
+    let builder = (snapshot.name_of)(&lease.claim.builder);
+    let mut because = assigned(snapshot, lease.claim.attempt);
+    because.extend(behind(snapshot, &lease.tries));
+    Explanation {
+        headline: format!("{} was given to {builder}, which has not begun yet.", snapshot.title),
+        because,
+        next_step: format!(
+            "Nothing to do: if {builder} does not begin or answer within {}, another attempt is made by itself.",
+            left(lease.until, snapshot.now)
+        ),
+    }
+}
+
+fn building(snapshot: &Snapshot<'_>, lease: &Lease, since: Moment, twin: Option<&Twin>) -> Explanation {
+    let builder = (snapshot.name_of)(&lease.claim.builder);
+    let lasted = duration(snapshot.now.0.saturating_sub(since.0));
+    let mut because = assigned(snapshot, lease.claim.attempt);
+    if let Some(twin) = twin {
+        let other = (snapshot.name_of)(&twin.claim.builder);
+        because.push(Because::new(format!(
+            "It took so long that {other} builds it as well; the first that is done is published, and the other is stopped."
+        )));
+        because.extend(assigned(snapshot, twin.claim.attempt));
+    }
+    because.extend(behind(snapshot, &lease.tries));
+    let page = log_page(snapshot, lease.claim.attempt);
+    let next_step = match snapshot.expected_end {
+        Some(end) if end > snapshot.now => {
+            format!(
+                "Nothing to do: it is done in about {}, by experience. Its log: {page}.",
+                left(end, snapshot.now)
+            )
+        }
+        Some(end) => format!(
+            "Nothing has to be done: it has taken {} longer than expected, and Summit ends it when it reaches a limit. Its log \
+             shows whether it still gets on: {page}.",
+            duration(snapshot.now.0.saturating_sub(end.0))
+        ),
+        None => format!(
+            "Nothing to do: it ends by itself. How long it takes is not known, for it was never built before. Its log: {page}."
+        ),
+    };
+    Explanation {
+        headline: format!("{builder} has been building {} for {lasted}.", snapshot.title),
+        because,
+        next_step,
+    }
+}
+
+fn publishing(snapshot: &Snapshot<'_>, lease: &Lease, files: usize, since: Moment) -> Explanation {
+    let builder = (snapshot.name_of)(&lease.claim.builder);
+    let lasted = duration(snapshot.now.0.saturating_sub(since.0));
+    let mut because = vec![Because::new(format!("{builder} has built it, and uploads {files} files."))];
+    because.extend(behind(snapshot, &lease.tries));
+    Explanation {
+        headline: format!(
+            "{} is built, and has been on its way into the repository for {lasted}.",
+            snapshot.title
+        ),
+        because,
+        next_step: format!(
+            "Nothing to do: it is published when all files are there, or tried again by itself. If {builder} and Vessel are both \
+             running and it stays so for an hour, the farm's operator should read Vessel's messages."
+        ),
+    }
+}
+
+fn published(snapshot: &Snapshot<'_>, attempt: AttemptId, history: &str) -> Explanation {
+    Explanation {
+        headline: format!("{} is published, in history {history}.", snapshot.title),
+        because: assigned(snapshot, attempt),
+        next_step: "Nothing to do: users get it with their next update.".into(),
+    }
+}
+
+fn failed(
+    snapshot: &Snapshot<'_>,
+    attempt: AttemptId,
+    class: FailureClass,
+    message: &str,
+    during: &str,
+) -> Explanation {
+    let task = snapshot.task;
+    let where_ = if during.is_empty() { String::new() } else { format!(", in the phase {during}") };
+    let mut because = vec![Because::new(format!("{}{where_}: {message}", capital(class_text(class))))];
+    because.extend(earlier(snapshot, Some(attempt)));
+    let again = try_again(task);
+    let recipe = snapshot.recipe_path;
+    let page = log_page(snapshot, attempt);
+    let limit = |key: &str| {
+        format!(
+            "Look at the end of the log ({page}). If the build is in order and needs more, the farm's operator raises `{key}` under \
+             `limits` of Summit's configuration; then {again}. Else its maintainer corrects {recipe} and pushes."
+        )
+    };
+    let next_step = match class {
+        FailureClass::Build => format!(
+            "The maintainer of {recipe}: read the end of the log ({page}), correct the recipe and push; the new commit makes a new \
+             task by itself. If it was bad luck: {again}."
+        ),
+        FailureClass::Dependency => format!(
+            "The maintainer of {recipe}: the message names what could not be had; correct the dependency and push. If it was missing \
+             only for a while: {again}."
+        ),
+        FailureClass::TimeLimit => limit("time_seconds"),
+        FailureClass::Silence => limit("silence_seconds"),
+        FailureClass::LogLimit => limit("log_bytes"),
+        FailureClass::SizeLimit => limit("output_bytes"),
+        FailureClass::OutOfMemory => limit("memory_bytes"),
+        FailureClass::HostFault | FailureClass::Lost => format!(
+            "The recipe is not to blame. The farm's operator: see what is wrong with the builders in `summit builder list`, drain or \
+             mend them, then {again}."
+        ),
+        FailureClass::StoreFault => format!(
+            "The recipe is not to blame. The farm's operator: see in Vessel's messages why it does not take the files, mend that, \
+             then {again}."
+        ),
+        FailureClass::Cancelled => format!("Somebody stopped it. When it is wanted after all: {again}."),
+        FailureClass::Unsupported => format!(
+            "The farm's operator: add a builder that can do it, then {again}. Or the maintainer of {recipe}: ask for less, and push."
+        ),
+    };
+    Explanation { headline: format!("{} could not be built.", snapshot.title), because, next_step }
+}
+
+/// A class as the beginning of a sentence.
+fn class_text(class: FailureClass) -> &'static str {
+    match class {
+        FailureClass::Build => "the build ended with an error",
+        FailureClass::Dependency => "a build dependency is not to be had",
+        FailureClass::TimeLimit => "it took longer than a build may",
+        FailureClass::Silence => "it said nothing for longer than a build may",
+        FailureClass::LogLimit => "it said more than a build may",
+        FailureClass::SizeLimit => "it wrote more than a build may",
+        FailureClass::OutOfMemory => "it needed more memory than it may have",
+        FailureClass::HostFault => "the building machines were not in order, several times",
+        FailureClass::StoreFault => "the repository did not take what was built, several times",
+        FailureClass::Lost => "builders were lost while they built it, several times",
+        FailureClass::Cancelled => "somebody stopped it",
+        FailureClass::Unsupported => "no builder can do what the recipe asks for",
+    }
+}
+
+fn cancelled(snapshot: &Snapshot<'_>, why: &str) -> Explanation {
+    let mut because = vec![Because::new(format!("The reason given: {why}"))];
+    because.extend(earlier(snapshot, None));
+    Explanation {
+        headline: format!("{} was stopped by somebody.", snapshot.title),
+        because,
+        next_step: format!(
+            "When it is wanted after all: {}. A commit that changes {} makes a new task as well.",
+            try_again(snapshot.task),
+            snapshot.recipe_path
+        ),
+    }
+}
+
+fn superseded(snapshot: &Snapshot<'_>, by: Option<TaskId>) -> Explanation {
+    match by {
+        Some(by) => Explanation {
+            headline: format!("{} is not built any more: task {by} took its place.", snapshot.title),
+            because: vec![Because { text: "A later commit changed the recipe.".into(), task: Some(by) }],
+            next_step: format!("Look at the task that took its place: `moraine why {by}`."),
+        },
+        None => Explanation {
+            headline: format!("{} is not built any more: nobody asks for it.", snapshot.title),
+            because: vec![Because::new("The recipe was removed, or the repository has what it asks for.")],
+            next_step: "Nothing to do. If it should be built, put the recipe back, or ask for a rebuild with `moraine plan rebuild`."
+                .into(),
+        },
+    }
+}
+
+/// Why the builder of an attempt got it.
+fn assigned(snapshot: &Snapshot<'_>, attempt: AttemptId) -> Vec<Because> {
+    let tried = snapshot.attempts.iter().find(|tried| tried.attempt == attempt);
+    let tried = tried.filter(|tried| !tried.why.is_empty());
+    tried
+        .map(|tried| {
+            let name = (snapshot.name_of)(&tried.builder);
+            Because::new(format!("Why {name} got it: {}.", tried.why))
+        })
+        .into_iter()
+        .collect()
+}
+
+/// What went wrong before, for a task that is still under way.
+fn behind(snapshot: &Snapshot<'_>, tries: &Tries) -> Vec<Because> {
+    let mut because = earlier(snapshot, None);
+    if tries.faults > 0 {
+        because.push(Because::new(format!(
+            "The farm lost {} in a row; after {FAULTS_MAX} a person has to look.",
+            if tries.faults == 1 { "one attempt".into() } else { format!("{} attempts", tries.faults) }
+        )));
+    }
+    because
+}
+
+/// The last attempts that came to something, but for the one that is told already.
+fn earlier(snapshot: &Snapshot<'_>, told: Option<AttemptId>) -> Vec<Because> {
+    let over = snapshot.attempts.iter().filter(|tried| Some(tried.attempt) != told);
+    let over: Vec<(&Tried, &String)> =
+        over.filter_map(|tried| Some((tried, tried.outcome.as_ref()?))).collect();
+    let last = over.len().saturating_sub(NAMED_MAX);
+    let text = |&(tried, outcome): &(&Tried, &String)| {
+        Because::new(format!("Earlier attempt on {}: {outcome}", (snapshot.name_of)(&tried.builder)))
+    };
+    over.get(last..).unwrap_or_default().iter().map(text).collect()
+}
+
+fn try_again(task: TaskId) -> String {
+    format!("press \"Try again\" on the page /tasks/{task} of the dashboard")
+}
+
+fn log_page(snapshot: &Snapshot<'_>, attempt: AttemptId) -> String {
+    format!("/tasks/{}/log/{attempt} in the dashboard", snapshot.task)
+}
+
+fn left(until: Moment, now: Moment) -> String {
+    duration(until.0.saturating_sub(now.0).max(1))
+}
+
+fn is_or_are(names: &[&str]) -> String {
+    let more = names.len().saturating_sub(NAMED_MAX);
+    match (names, more) {
+        ([one], _) => format!("{one} is"),
+        (names, 0) => match names.split_last() {
+            Some((last, others)) => format!("{} and {last} are", others.join(", ")),
+            None => "everything is".into(),
+        },
+        (names, more) => format!("{} and {more} more are", names[..NAMED_MAX].join(", ")),
+    }
+}
+
+fn capital(text: &str) -> String {
+    let mut characters = text.chars();
+    characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
+}
+
+#[cfg(test)]
+mod tests;
