@@ -5,7 +5,7 @@
 //! published. A look that fails changes nothing: what was known stays, the trouble is shown, and the next look tries
 //! again.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -428,7 +428,7 @@ impl Watcher {
                 _ => task,
             })
             .collect();
-        let missing = missing(&world.catalogue, &world.repository.published);
+        let missing = missing(&world.catalogue, &world.repository.published, &HashMap::new());
         let mut new = Vec::new();
         let mut withdrawn = Vec::new();
         for change in plan(&world.catalogue, &missing, &known) {

@@ -1,4 +1,8 @@
 //! Which tasks a commit makes, and which it ends.
+//!
+//! Tasks are those of one project for one architecture, and belong to recipes by source name: neither another project with
+//! the same paths nor a folder that was renamed changes anything. What is being published is never touched; what is being
+//! built is stopped when nobody asks for it any more.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,7 +16,9 @@ use crate::task::Phase;
 pub struct KnownTask {
     /// Its number.
     pub id: TaskId,
-    /// Path of its recipe.
+    /// Source name of its recipe.
+    pub source: String,
+    /// Path of its recipe when it was made.
     pub recipe_path: String,
     /// Content of its recipe, as [`crate::catalogue::RecipeEntry::content`].
     pub content: String,
@@ -49,30 +55,33 @@ pub enum Change {
 
 /// Compares what is missing with the tasks that exist.
 ///
-/// A recipe has one living task. The same content at the same release makes no second one, in whatever state the
-/// first is: a failed one waits for a person, or for a commit that changes the recipe.
+/// A recipe has one living task. The same content at the same release and build release makes no second one, in whatever
+/// state the first is: a failed one waits for a person, for a commit that changes the recipe, or for the wish of a rebuild.
 #[must_use]
 pub fn plan(catalogue: &Catalogue, missing: &[Missing], tasks: &[KnownTask]) -> Vec<Change> {
     let mut tasks_of: HashMap<&str, Vec<&KnownTask>> = HashMap::new();
     for task in tasks {
-        tasks_of.entry(&task.recipe_path).or_default().push(task);
+        tasks_of.entry(&task.source).or_default().push(task);
     }
     let mut changes = Vec::new();
-    let mut wanted: HashSet<TaskId> = HashSet::new();
+    // Those that are asked for, and those that were superseded just now.
+    let mut settled: HashSet<TaskId> = HashSet::new();
     for found in missing {
         let Some(entry) = catalogue.recipes().get(found.recipe) else { continue };
-        let of_recipe = tasks_of.get(entry.path.as_str()).map_or(&[][..], Vec::as_slice);
-        let same = of_recipe.iter().find(|task| {
+        let of_source = tasks_of.get(entry.source.as_str()).map_or(&[][..], Vec::as_slice);
+        let same = of_source.iter().find(|task| {
             (&task.content, task.release, task.build_release)
                 == (&entry.content, entry.release, found.build_release)
                 && !matches!(task.phase, Phase::Superseded | Phase::Published)
         });
+        // Older ones next to it are withdrawn below: nobody asks for them.
         if let Some(task) = same {
-            wanted.insert(task.id);
+            settled.insert(task.id);
             continue;
         }
-        let supersedes =
-            of_recipe.iter().filter(|task| is_replaced(task.phase)).map(|task| task.id).collect();
+        let supersedes: Vec<TaskId> =
+            of_source.iter().filter(|task| is_replaced(task.phase)).map(|task| task.id).collect();
+        settled.extend(&supersedes);
         changes.push(Change::Create {
             recipe: found.recipe,
             reason: found.reason.clone(),
@@ -81,24 +90,18 @@ pub fn plan(catalogue: &Catalogue, missing: &[Missing], tasks: &[KnownTask]) -> 
         });
     }
     let unreadable: HashSet<&str> = catalogue.unreadable().iter().map(|file| file.path.as_str()).collect();
-    let readable: HashMap<&str, usize> =
-        catalogue.recipes().iter().enumerate().map(|(index, entry)| (entry.path.as_str(), index)).collect();
-    let needed: HashSet<usize> = missing.iter().map(|found| found.recipe).collect();
-    for task in tasks {
-        // A failed task that nobody asks for any more must not block its dependents for ever.
-        let idle = task.phase.is_queued() || matches!(task.phase, Phase::Failed | Phase::Cancelled);
-        // A recipe that cannot be read now may be corrected in a minute: its tasks stay.
-        if !idle || wanted.contains(&task.id) || unreadable.contains(task.recipe_path.as_str()) {
+    let sources: HashSet<&str> = catalogue.recipes().iter().map(|entry| entry.source.as_str()).collect();
+    // A failed task that nobody asks for any more must not block its dependents for ever.
+    for task in tasks.iter().filter(|task| is_replaced(task.phase) && !settled.contains(&task.id)) {
+        let why = if sources.contains(task.source.as_str()) {
+            "the recipe does not ask for it any more"
+        } else if unreadable.contains(task.recipe_path.as_str()) {
+            // It may be corrected in a minute.
             continue;
-        }
-        match readable.get(task.recipe_path.as_str()) {
-            None => changes.push(Change::Withdraw { task: task.id, why: "the recipe was removed".into() }),
-            Some(recipe) if !needed.contains(recipe) => {
-                changes.push(Change::Withdraw { task: task.id, why: "the repository has it already".into() });
-            }
-            // Superseded by the task created above.
-            Some(_) => {}
-        }
+        } else {
+            "the recipe was removed"
+        };
+        changes.push(Change::Withdraw { task: task.id, why: why.into() });
     }
     changes
 }
@@ -115,13 +118,19 @@ fn is_replaced(phase: Phase) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalogue::Unreadable;
     use crate::catalogue::tests::recipe;
+    use crate::catalogue::{RecipeEntry, Unreadable};
+    use crate::graph::tests::graph_of;
+    use crate::missing::{Wanted, Wish, missing};
+    use crate::published::Published;
+    use crate::published::tests::package;
+    use crate::queue::{OpenTask, Queue, Readiness};
 
     fn known(id: u64, source: &str, content: &str, phase: Phase) -> KnownTask {
         let entry = recipe(source, &[]);
         KnownTask {
             id: TaskId(id),
+            source: entry.source,
             recipe_path: entry.path,
             content: content.into(),
             release: 1,
@@ -130,8 +139,12 @@ mod tests {
         }
     }
 
-    fn missing_first() -> Vec<Missing> {
-        vec![Missing { recipe: 0, reason: Reason::New, build_release: 1 }]
+    /// What a commit with these recipes changes over what is published (as source and release).
+    fn changes(recipes: &[RecipeEntry], published: &[(&str, u64)], tasks: &[KnownTask]) -> Vec<Change> {
+        let catalogue = Catalogue::new(recipes.to_vec(), Vec::new());
+        let published =
+            Published::new(published.iter().map(|(source, release)| package(source, source, *release, &[])));
+        plan(&catalogue, &missing(&catalogue, &published, &HashMap::new()), tasks)
     }
 
     fn created(changes: &[Change]) -> Option<Vec<u64>> {
@@ -141,49 +154,189 @@ mod tests {
         })
     }
 
+    fn withdrawn(changes: &[Change]) -> Vec<u64> {
+        let withdrawn = changes.iter().filter_map(|change| match change {
+            Change::Withdraw { task, .. } => Some(task.0),
+            Change::Create { .. } => None,
+        });
+        withdrawn.collect()
+    }
+
+    /// The content that [`recipe`] gives to zlib.
+    const SAME: &str = "tree-of-zlib";
+
     #[test]
     fn one_living_task_for_a_recipe() {
-        let catalogue = Catalogue::new(vec![recipe("zlib", &[])], Vec::new());
-        let same = "tree-of-zlib";
         for (content, phase, expect) in [
-            (same, Phase::Waiting, None),
-            (same, Phase::Building, None),
-            (same, Phase::Failed, None),
-            (same, Phase::Cancelled, None),
+            (SAME, Phase::Waiting, None),
+            (SAME, Phase::Building, None),
+            (SAME, Phase::Failed, None),
+            (SAME, Phase::Cancelled, None),
             // Published, and yet missing: somebody removed it from the repository.
-            (same, Phase::Published, Some(vec![])),
-            (same, Phase::Superseded, Some(vec![])),
+            (SAME, Phase::Published, Some(vec![])),
+            (SAME, Phase::Superseded, Some(vec![])),
             ("other", Phase::Waiting, Some(vec![7])),
+            ("other", Phase::Leased, Some(vec![7])),
             ("other", Phase::Building, Some(vec![7])),
             ("other", Phase::Failed, Some(vec![7])),
             ("other", Phase::Publishing, Some(vec![])),
         ] {
-            let tasks = [known(7, "zlib", content, phase)];
-            let changes = plan(&catalogue, &missing_first(), &tasks);
+            let changes = changes(&[recipe("zlib", &[])], &[], &[known(7, "zlib", content, phase)]);
             assert_eq!(created(&changes), expect, "{content} {phase:?}");
-            assert!(!changes.iter().any(|change| matches!(change, Change::Withdraw { .. })));
+            assert_eq!(withdrawn(&changes), [0; 0], "{content} {phase:?}");
+        }
+    }
+
+    // A build that was superseded while it ran once left its repository without any new task for ever.
+    #[test]
+    fn a_recipe_that_changes_while_it_is_built_or_published_gets_its_next_task() {
+        let newer = RecipeEntry { release: 2, content: "newer".into(), ..recipe("zlib", &[]) };
+        for (phase, supersedes) in [(Phase::Building, vec![7]), (Phase::Publishing, vec![])] {
+            let recipes = [newer.clone(), recipe("xz", &[])];
+            let changes = changes(&recipes, &[], &[known(7, "zlib", SAME, phase)]);
+            let made = changes.iter().filter(|change| matches!(change, Change::Create { .. })).count();
+            assert_eq!((made, withdrawn(&changes)), (2, vec![]), "{phase:?}: zlib and xz");
+            assert!(changes.iter().any(|change| matches!(change, Change::Create { supersedes: found, .. }
+                if found.iter().map(|task| task.0).eq(supersedes.clone()))));
         }
     }
 
     #[test]
-    fn tasks_of_removed_and_of_satisfied_recipes_are_withdrawn_unless_they_run() {
-        for (phase, withdrawn) in [
+    fn a_removed_recipe_ends_its_task_also_while_it_is_built_but_not_while_it_is_published() {
+        for (phase, expect) in [
             (Phase::Waiting, true),
             (Phase::Blocked, true),
             (Phase::Ready, true),
-            (Phase::Building, false),
+            (Phase::Leased, true),
+            (Phase::Building, true),
             (Phase::Publishing, false),
             (Phase::Failed, true),
             (Phase::Cancelled, true),
             (Phase::Published, false),
             (Phase::Superseded, false),
         ] {
-            let tasks = [known(7, "gone", "x", phase)];
-            let changes = plan(&Catalogue::default(), &[], &tasks);
-            assert_eq!(!changes.is_empty(), withdrawn, "{phase:?}");
-            let catalogue = Catalogue::new(vec![recipe("gone", &[])], Vec::new());
-            assert_eq!(!plan(&catalogue, &[], &tasks).is_empty(), withdrawn, "{phase:?}");
+            let tasks = [known(7, "zlib", SAME, phase)];
+            assert_eq!(!withdrawn(&changes(&[], &[], &tasks)).is_empty(), expect, "removed {phase:?}");
+            let reverted = changes(&[recipe("zlib", &[])], &[("zlib", 1)], &tasks);
+            assert_eq!(!withdrawn(&reverted).is_empty(), expect, "taken back {phase:?}");
+            assert_eq!(created(&reverted), None);
         }
+    }
+
+    #[test]
+    fn a_renamed_folder_keeps_its_running_build() {
+        let renamed = RecipeEntry { path: "libs/zlib/stone.yaml".into(), ..recipe("zlib", &[]) };
+        for phase in [Phase::Waiting, Phase::Building, Phase::Failed] {
+            assert_eq!(changes(&[renamed.clone()], &[], &[known(7, "zlib", SAME, phase)]), [], "{phase:?}");
+        }
+    }
+
+    #[test]
+    fn a_recipe_with_a_new_name_ends_the_task_of_the_old_name() {
+        let renamed = RecipeEntry { source: "zlib-ng".into(), ..recipe("zlib", &[]) };
+        let changes = changes(&[renamed], &[], &[known(7, "zlib", SAME, Phase::Building)]);
+        assert_eq!((created(&changes), withdrawn(&changes)), (Some(vec![]), vec![7]));
+    }
+
+    // Tasks of all projects were once compared with the recipes of one, and what had the same path was ended.
+    #[test]
+    fn projects_with_the_same_paths_leave_each_others_tasks_alone() {
+        let first = changes(&[recipe("zlib", &[])], &[], &[]);
+        assert_eq!(created(&first), Some(vec![]));
+        let of_second = [known(7, "zlib", "other branch", Phase::Building)];
+        let branch = RecipeEntry { content: "other branch".into(), ..recipe("zlib", &[]) };
+        assert_eq!(
+            changes(&[branch], &[], &of_second),
+            [],
+            "each is planned with its own recipes and its own tasks"
+        );
+        let same_path =
+            KnownTask { recipe_path: recipe("zlib", &[]).path, ..known(8, "xz", "x", Phase::Waiting) };
+        let changes = changes(&[recipe("zlib", &[])], &[], &[same_path]);
+        assert_eq!(created(&changes), Some(vec![]), "a path alone supersedes nothing");
+    }
+
+    // A failed release that was taken back once blocked its dependents for ever.
+    #[test]
+    fn taking_back_a_failed_recipe_releases_its_dependents() {
+        let recipes = [recipe("nano", &["zlib"]), recipe("zlib", &[])];
+        let failed = KnownTask { release: 2, ..known(7, "zlib", "broken", Phase::Failed) };
+        let changes =
+            changes(&recipes, &[("zlib", 1)], &[failed, known(8, "nano", "tree-of-nano", Phase::Blocked)]);
+        assert_eq!(withdrawn(&changes), [7]);
+
+        let graph = graph_of(&recipes);
+        let [nano, zlib] = ["nano", "zlib"].map(|source| graph.by_source(source).unwrap());
+        let open = [(nano, TaskId(8), Phase::Blocked), (zlib, TaskId(7), Phase::Failed)];
+        let mut queue = Queue::new(&graph, open.map(|(recipe, id, phase)| (recipe, OpenTask { id, phase })));
+        assert!(matches!(queue.readiness(&graph, nano), Some(Readiness::Blocked { .. })));
+        queue.set(&graph, zlib, None);
+        assert_eq!(queue.readiness(&graph, nano), Some(Readiness::Ready));
+    }
+
+    // Blockers were once inherited by the next release, also where it had dropped the dependency.
+    #[test]
+    fn a_recipe_that_drops_a_failed_dependency_is_not_blocked_by_it() {
+        let graph = graph_of(&[recipe("nano", &[]), recipe("zlib", &[])]);
+        let [nano, zlib] = ["nano", "zlib"].map(|source| graph.by_source(source).unwrap());
+        let open = [(nano, TaskId(9), Phase::Waiting), (zlib, TaskId(7), Phase::Failed)];
+        let queue = Queue::new(&graph, open.map(|(recipe, id, phase)| (recipe, OpenTask { id, phase })));
+        assert_eq!(queue.readiness(&graph, nano), Some(Readiness::Ready));
+    }
+
+    // One release could once be a task only once: after a failure nothing but a retry by hand was left.
+    #[test]
+    fn a_failed_release_is_built_again_when_its_recipe_changes_or_a_rebuild_is_asked_for() {
+        let failed = known(7, "zlib", SAME, Phase::Failed);
+        let corrected = RecipeEntry { content: "corrected".into(), ..recipe("zlib", &[]) };
+        assert_eq!(created(&changes(&[corrected], &[], std::slice::from_ref(&failed))), Some(vec![7]));
+
+        let catalogue = Catalogue::new(vec![recipe("zlib", &[])], Vec::new());
+        let published = Published::new([package("zlib", "zlib", 1, &[])]);
+        let failed = KnownTask { build_release: 2, ..failed };
+        for (build_release, expect) in [(2, None), (3, Some(vec![7]))] {
+            let wanted = Wanted { release: 1, build_release, why: Wish::Rebuild { why: "again".into() } };
+            let wanted = HashMap::from([("zlib".to_owned(), wanted)]);
+            let missing = missing(&catalogue, &published, &wanted);
+            let changes = plan(&catalogue, &missing, std::slice::from_ref(&failed));
+            assert_eq!((created(&changes), withdrawn(&changes)), (expect, vec![]), "{build_release}");
+        }
+    }
+
+    // A build release could once never cause or replace anything.
+    #[test]
+    fn a_rebuild_replaces_what_is_published_with_the_next_build_release() {
+        let catalogue = Catalogue::new(vec![recipe("zlib", &[])], Vec::new());
+        let published = Published::new([package("zlib", "zlib", 1, &[])]);
+        let why = Wish::Round { round: 2, because: vec!["gcc".into()] };
+        let wanted = HashMap::from([("zlib".to_owned(), Wanted { release: 1, build_release: 2, why })]);
+        let changes = plan(&catalogue, &missing(&catalogue, &published, &wanted), &[]);
+        let reason = Reason::Round { round: 2, because: vec!["gcc".into()] };
+        assert_eq!(changes, [Change::Create { recipe: 0, reason, build_release: 2, supersedes: Vec::new() }]);
+    }
+
+    #[test]
+    fn a_wish_that_was_taken_back_ends_its_task() {
+        let recipes = [recipe("zlib", &[])];
+        let rebuild = KnownTask { build_release: 2, ..known(7, "zlib", SAME, Phase::Building) };
+        assert_eq!(withdrawn(&changes(&recipes, &[("zlib", 1)], &[rebuild])), [7]);
+    }
+
+    // A retry could once bring an old release back next to its successor.
+    #[test]
+    fn a_superseded_task_never_comes_back() {
+        let old = known(6, "zlib", "old", Phase::Superseded);
+        let new = known(7, "zlib", SAME, Phase::Building);
+        assert_eq!(changes(&[recipe("zlib", &[])], &[], &[old.clone(), new.clone()]), []);
+        // Also where the recipe returns to what it was, there is a new task.
+        let back = RecipeEntry { content: "old".into(), ..recipe("zlib", &[]) };
+        assert_eq!(created(&changes(&[back], &[], &[old, new])), Some(vec![7]));
+    }
+
+    #[test]
+    fn an_older_task_next_to_the_one_that_is_asked_for_ends() {
+        let tasks = [known(6, "zlib", "old", Phase::Failed), known(7, "zlib", SAME, Phase::Waiting)];
+        assert_eq!(withdrawn(&changes(&[recipe("zlib", &[])], &[], &tasks)), [6]);
     }
 
     #[test]
@@ -191,6 +344,8 @@ mod tests {
         let path = recipe("zlib", &[]).path;
         let broken = Unreadable { path, line: 3, column: 1, message: "broken".into() };
         let catalogue = Catalogue::new(Vec::new(), vec![broken]);
-        assert_eq!(plan(&catalogue, &[], &[known(7, "zlib", "x", Phase::Waiting)]), []);
+        for phase in [Phase::Waiting, Phase::Building, Phase::Failed] {
+            assert_eq!(plan(&catalogue, &[], &[known(7, "zlib", "x", phase)]), [], "{phase:?}");
+        }
     }
 }

@@ -337,10 +337,10 @@ impl Store {
         architecture: &str,
     ) -> Result<Vec<(KnownTask, Moment)>, StoreError> {
         let rows = sqlx::query(
-            "SELECT id, recipe_path, content, release, build_release, phase, updated FROM task
+            "SELECT id, source, recipe_path, content, release, build_release, phase, updated FROM task
              WHERE project = ?1 AND architecture = ?2 AND (phase NOT IN ('published', 'superseded')
                 OR id IN (SELECT max(id) FROM task WHERE project = ?1 AND architecture = ?2 AND phase = 'published'
-                          GROUP BY recipe_path))",
+                          GROUP BY source))",
         )
         .bind(project)
         .bind(architecture)
@@ -351,6 +351,7 @@ impl Store {
             .map(|row| {
                 let known = KnownTask {
                     id: TaskId(number(row, "id")?),
+                    source: text(row, "source")?,
                     recipe_path: text(row, "recipe_path")?,
                     content: text(row, "content")?,
                     release: number(row, "release")?,

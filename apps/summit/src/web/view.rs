@@ -553,10 +553,10 @@ impl Web {
         let recipes = world.catalogue.recipes();
         let mut newest: HashMap<String, KnownTask> = HashMap::new();
         for (task, _) in self.hub.store.known_tasks(&arena.project, &arena.architecture).await? {
-            match newest.get(&task.recipe_path) {
+            match newest.get(&task.source) {
                 Some(known) if known.id > task.id => {}
                 _ => {
-                    newest.insert(task.recipe_path.clone(), task);
+                    newest.insert(task.source.clone(), task);
                 }
             }
         }
@@ -570,7 +570,7 @@ impl Web {
         let mut nodes = Vec::new();
         for recipe in recipes {
             let Some(id) = graph.by_source(&recipe.source) else { continue };
-            let task = newest.get(&recipe.path);
+            let task = newest.get(&recipe.source);
             let is_done = task.is_none_or(|task| task.phase == Phase::Published);
             if shortened && is_done {
                 continue;
