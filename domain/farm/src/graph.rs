@@ -300,6 +300,16 @@ impl Graph {
         self.ends(id, |node| &node.needed_by).map(|edge| RecipeId(edge.recipe()))
     }
 
+    /// Those of [`Graph::ordered_after`] that a build of this one waits for: all but the deferred ones.
+    pub fn waits_for(&self, id: RecipeId) -> impl Iterator<Item = RecipeId> {
+        self.ordered_after(id).filter(move |&needed| self.is_in_order(needed, id))
+    }
+
+    /// Those whose builds wait for this one: the reverse of [`Graph::waits_for`].
+    pub fn waited_for_by(&self, id: RecipeId) -> impl Iterator<Item = RecipeId> {
+        self.ordered_before(id).filter(move |&user| self.is_in_order(id, user))
+    }
+
     /// Recipes whose packages the packages of this one need at run time, by number.
     pub fn run_needs(&self, id: RecipeId) -> impl Iterator<Item = RecipeId> {
         self.through(id, |node| &node.run, |thing| &thing.providers).into_iter()

@@ -2,18 +2,18 @@
 //!
 //! A task may start when no task below it is open, near or far: the way down may lead through recipes that are published
 //! already, for these would change too. A task below that failed blocks by name, for as long as it stays failed; so does one
-//! that can never start because of an obstacle. A recipe outside a knot waits for the whole knot; one inside waits along the
-//! edges that are not deferred.
+//! that can never start because of an obstacle. "Below" is along the edges that are not deferred, for members of a knot and
+//! for recipes above it alike: whoever waited for a whole knot would be stopped by any member that fails, although the others
+//! have built against its previous generation.
 //!
-//! Every recipe, and every knot as a whole, counts how many of those directly before it are not clear. When a task changes,
-//! counts change upwards for as far as anything turns from clear to not clear or back, so that a change costs what it
-//! touches. [`Queue::take_changed`] then tells whose verdict may be another.
+//! Every recipe counts how many of those directly below it are not clear. When a task changes, counts change upwards for as
+//! far as anything turns from clear to not clear or back, so that a change costs what it touches. [`Queue::take_changed`]
+//! then tells whose verdict may be another.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use package::Dependency;
 use serde::{Deserialize, Serialize};
-use smallvec::SmallVec;
 
 use crate::graph::{Graph, Obstacle, Touched};
 use crate::ids::{RecipeId, TaskId};
@@ -108,26 +108,16 @@ pub struct OpenTask {
     pub phase: Phase,
 }
 
-/// A recipe, or a knot as a whole by the index of its component.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Place {
-    Recipe(u32),
-    Knot(u32),
-}
-
-/// Places side by side.
-type Places = SmallVec<[Place; 8]>;
-
-/// What is not clear directly before a place.
+/// What is not clear directly below a recipe.
 #[derive(Debug, Clone, Copy, Default)]
 struct Count {
-    /// How many directly before it have something open, at or below themselves.
+    /// How many directly below it have something open, at or below themselves.
     open: u32,
-    /// How many directly before it have something stuck, at or below themselves.
+    /// How many directly below it have something stuck, at or below themselves.
     stuck: u32,
 }
 
-/// Whether something at or below a place is open, or stuck.
+/// Whether something at or below a recipe is open, or stuck.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Trouble {
     open: bool,
@@ -141,8 +131,6 @@ pub struct Queue {
     tasks: Vec<Option<OpenTask>>,
     /// By recipe.
     counts: Vec<Count>,
-    /// By component; only those of knots are used.
-    knots: Vec<Count>,
     changed: BTreeSet<RecipeId>,
 }
 
@@ -168,7 +156,7 @@ impl Queue {
         if *place == task {
             return;
         }
-        let before = self.trouble(graph, Place::Recipe(recipe.0));
+        let before = self.trouble(graph, recipe);
         let was_root = self.is_root(graph, recipe);
         self.tasks[recipe.index()] = task;
         self.changed.insert(recipe);
@@ -176,7 +164,7 @@ impl Queue {
             // Those above are blocked by other names, even where they are blocked as before.
             self.change_above(graph, recipe);
         }
-        self.carry_up(graph, Place::Recipe(recipe.0), before);
+        self.carry_up(graph, recipe, before);
     }
 
     /// Follows the graph to what [`Graph::update`] made of it. Tasks of recipes that are gone are forgotten.
@@ -241,19 +229,16 @@ impl Queue {
     #[must_use]
     pub fn waits_on(&self, graph: &Graph, recipe: RecipeId, max: usize) -> Vec<TaskId> {
         let mut found = Vec::new();
-        let mut seen = HashSet::from([Place::Recipe(recipe.0)]);
-        let mut path = VecDeque::from([Place::Recipe(recipe.0)]);
-        while let Some(place) = path.pop_front() {
-            for before in before(graph, place) {
-                if found.len() == max || !seen.insert(before) || !self.trouble(graph, before).is_any() {
+        let mut seen = HashSet::from([recipe]);
+        let mut path = VecDeque::from([recipe]);
+        while let Some(recipe) = path.pop_front() {
+            for below in graph.waits_for(recipe) {
+                if found.len() == max || !seen.insert(below) || !self.trouble(graph, below).is_any() {
                     continue;
                 }
-                match before {
-                    Place::Recipe(at) => match self.task(RecipeId(at)) {
-                        Some(task) => found.push(task.id),
-                        None => path.push_back(before),
-                    },
-                    Place::Knot(_) => path.push_back(before),
+                match self.task(below) {
+                    Some(task) => found.push(task.id),
+                    None => path.push_back(below),
                 }
             }
         }
@@ -285,68 +270,44 @@ impl Queue {
         })
     }
 
-    fn trouble(&self, graph: &Graph, place: Place) -> Trouble {
-        match place {
-            Place::Knot(component) => trouble_of(self.knots.get(component as usize)),
-            Place::Recipe(recipe) => {
-                let below = trouble_of(self.counts.get(recipe as usize));
-                let is_root = self.is_root(graph, RecipeId(recipe));
-                let has_task = self.task(RecipeId(recipe)).is_some();
-                Trouble { open: below.open || (has_task && !is_root), stuck: below.stuck || is_root }
-            }
-        }
+    fn trouble(&self, graph: &Graph, recipe: RecipeId) -> Trouble {
+        let count = self.counts.get(recipe.index()).copied().unwrap_or_default();
+        let is_root = self.is_root(graph, recipe);
+        let has_task = self.task(recipe).is_some();
+        Trouble { open: count.open > 0 || (has_task && !is_root), stuck: count.stuck > 0 || is_root }
     }
 
     /// Counts everything anew.
     fn count(&mut self, graph: &Graph) {
         self.counts.clear();
         self.counts.resize(graph.slots(), Count::default());
-        self.knots.clear();
-        self.knots.resize(graph.component_count(), Count::default());
         // What comes first is counted before it is looked at by what comes later.
-        for component in 0..graph.component_count() {
-            let members = graph.component_members(component);
-            for &recipe in members {
-                self.counts[recipe.index()] = self.count_before(graph, Place::Recipe(recipe.0));
+        for &recipe in graph.build_order() {
+            let mut count = Count::default();
+            for below in graph.waits_for(recipe) {
+                let trouble = self.trouble(graph, below);
+                count.open += u32::from(trouble.open);
+                count.stuck += u32::from(trouble.stuck);
             }
-            if members.len() > 1 {
-                let place = Place::Knot(u32::try_from(component).unwrap_or(u32::MAX));
-                self.knots[component] = self.count_before(graph, place);
-            }
+            self.counts[recipe.index()] = count;
         }
     }
 
-    fn count_before(&self, graph: &Graph, place: Place) -> Count {
-        let mut count = Count::default();
-        for before in before(graph, place) {
-            let trouble = self.trouble(graph, before);
-            count.open += u32::from(trouble.open);
-            count.stuck += u32::from(trouble.stuck);
-        }
-        count
-    }
-
-    /// Tells those after a place that it is not as it was, and those after these, as far as it goes.
-    fn carry_up(&mut self, graph: &Graph, place: Place, before: Trouble) {
-        // In the order in which they happened: a place may change twice.
-        let mut turns = VecDeque::from([(place, before, self.trouble(graph, place))]);
-        while let Some((place, before, now)) = turns.pop_front() {
+    /// Tells those directly above a recipe that it is not as it was, and those above these, as far as it goes.
+    fn carry_up(&mut self, graph: &Graph, recipe: RecipeId, before: Trouble) {
+        // In the order in which they happened: a recipe may change twice.
+        let mut turns = VecDeque::from([(recipe, before, self.trouble(graph, recipe))]);
+        while let Some((recipe, before, now)) = turns.pop_front() {
             if now == before {
                 continue;
             }
-            for after in after(graph, place) {
-                let had = self.trouble(graph, after);
-                let count = match after {
-                    Place::Recipe(recipe) => {
-                        self.changed.insert(RecipeId(recipe));
-                        self.counts.get_mut(recipe as usize)
-                    }
-                    Place::Knot(component) => self.knots.get_mut(component as usize),
-                };
-                let Some(count) = count else { continue };
+            for user in graph.waited_for_by(recipe) {
+                let had = self.trouble(graph, user);
+                self.changed.insert(user);
+                let Some(count) = self.counts.get_mut(user.index()) else { continue };
                 count.open = (count.open + u32::from(now.open)).saturating_sub(u32::from(before.open));
                 count.stuck = (count.stuck + u32::from(now.stuck)).saturating_sub(u32::from(before.stuck));
-                turns.push_back((after, had, self.trouble(graph, after)));
+                turns.push_back((user, had, self.trouble(graph, user)));
             }
         }
     }
@@ -361,15 +322,13 @@ impl Queue {
 
     /// Calls `visit` for every recipe above one.
     fn above(&self, graph: &Graph, recipe: RecipeId, mut visit: impl FnMut(RecipeId)) {
-        let mut seen = HashSet::from([Place::Recipe(recipe.0)]);
-        let mut path = vec![Place::Recipe(recipe.0)];
-        while let Some(place) = path.pop() {
-            for after in after(graph, place) {
-                if seen.insert(after) {
-                    path.push(after);
-                    if let Place::Recipe(at) = after {
-                        visit(RecipeId(at));
-                    }
+        let mut seen = HashSet::from([recipe]);
+        let mut path = vec![recipe];
+        while let Some(recipe) = path.pop() {
+            for user in graph.waited_for_by(recipe) {
+                if seen.insert(user) {
+                    path.push(user);
+                    visit(user);
                 }
             }
         }
@@ -385,19 +344,17 @@ impl Queue {
         wanted: impl Fn(&Self, RecipeId) -> Option<T>,
     ) -> Vec<(RecipeId, T)> {
         let mut found = Vec::new();
-        let mut seen = HashSet::from([Place::Recipe(recipe.0)]);
-        let mut path = VecDeque::from([Place::Recipe(recipe.0)]);
-        while let Some(place) = path.pop_front() {
-            for before in before(graph, place) {
-                if found.len() == max || !self.trouble(graph, before).stuck || !seen.insert(before) {
+        let mut seen = HashSet::from([recipe]);
+        let mut path = VecDeque::from([recipe]);
+        while let Some(recipe) = path.pop_front() {
+            for below in graph.waits_for(recipe) {
+                if found.len() == max || !self.trouble(graph, below).stuck || !seen.insert(below) {
                     continue;
                 }
-                if let Place::Recipe(at) = before
-                    && let Some(answer) = wanted(self, RecipeId(at))
-                {
-                    found.push((RecipeId(at), answer));
+                if let Some(answer) = wanted(self, below) {
+                    found.push((below, answer));
                 }
-                path.push_back(before);
+                path.push_back(below);
             }
         }
         found
@@ -407,58 +364,6 @@ impl Queue {
 impl Trouble {
     fn is_any(self) -> bool {
         self.open || self.stuck
-    }
-}
-
-fn trouble_of(count: Option<&Count>) -> Trouble {
-    let count = count.copied().unwrap_or_default();
-    Trouble { open: count.open > 0, stuck: count.stuck > 0 }
-}
-
-/// What has to be clear directly before a place. One that is before it in several ways comes several times.
-fn before(graph: &Graph, place: Place) -> Places {
-    match place {
-        Place::Knot(component) => {
-            graph.component_members(component as usize).iter().map(|member| Place::Recipe(member.0)).collect()
-        }
-        Place::Recipe(recipe) => {
-            let recipe = RecipeId(recipe);
-            let needs = graph.ordered_after(recipe).filter(|&needed| !graph.is_deferred(recipe, needed));
-            needs.map(|needed| seen_from(graph, needed, recipe)).collect()
-        }
-    }
-}
-
-/// Those that a place is directly before, as often as it is.
-fn after(graph: &Graph, place: Place) -> Places {
-    let users_of = |recipe: RecipeId| graph.ordered_before(recipe);
-    match place {
-        Place::Knot(component) => {
-            let members = graph.component_members(component as usize).iter();
-            let users = members.flat_map(|&member| users_of(member));
-            let outside = users.filter(|&user| graph.component(user) != component as usize);
-            outside.map(|user| Place::Recipe(user.0)).collect()
-        }
-        Place::Recipe(recipe) => {
-            let recipe = RecipeId(recipe);
-            let Some(component) = graph.knot_of(recipe) else {
-                return users_of(recipe).map(|user| Place::Recipe(user.0)).collect();
-            };
-            let inside = users_of(recipe)
-                .filter(|&user| graph.knot_of(user) == Some(component) && graph.is_in_order(recipe, user));
-            let whole = Place::Knot(u32::try_from(component).unwrap_or(u32::MAX));
-            inside.map(|user| Place::Recipe(user.0)).chain([whole]).collect()
-        }
-    }
-}
-
-/// What `user` sees of a recipe: itself from inside its knot, the whole knot from outside.
-fn seen_from(graph: &Graph, needed: RecipeId, user: RecipeId) -> Place {
-    match graph.knot_of(needed) {
-        Some(component) if graph.component(user) != component => {
-            Place::Knot(u32::try_from(component).unwrap_or(u32::MAX))
-        }
-        _ => Place::Recipe(needed.0),
     }
 }
 
