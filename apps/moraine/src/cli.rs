@@ -13,6 +13,7 @@ use crate::bootstrap;
 use crate::demo::{self, DemoOptions};
 use crate::doctor::doctor;
 use crate::farm::{self, FarmOptions};
+use crate::plan::{self, PlanCommand};
 
 /// A main function that takes the whole command line, the program's own name first.
 type Program = fn(Vec<OsString>) -> ExitCode;
@@ -46,6 +47,9 @@ enum Command {
     Up(UpArguments),
     /// Check what this machine can do, and say how to get what it lacks.
     Doctor(DoctorArguments),
+    /// Show what would be built in which order, and what a rebuild costs.
+    #[command(subcommand)]
+    Plan(PlanCommand),
     /// Make the first packages of a distribution.
     #[command(subcommand)]
     Bootstrap(BootstrapCommand),
@@ -174,6 +178,7 @@ fn run(command: Command) -> Result<(), Box<dyn Fault>> {
             };
             farm::up(&options, arguments.json)?;
         }
+        Command::Plan(command) => plan::plan(&command)?,
         Command::Doctor(arguments) => doctor(&arguments.data, arguments.json)?,
         Command::Bootstrap(BootstrapCommand::Host { output, programs, json }) => {
             let artefacts = bootstrap::host(&output, &programs, std::env::consts::ARCH)?;

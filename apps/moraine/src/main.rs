@@ -6,6 +6,7 @@ mod demo;
 mod doctor;
 mod examples;
 mod farm;
+mod plan;
 mod signals;
 mod summit_api;
 mod supervisor;

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use farm::rebuild::{RebuildPlan, RebuildRequest};
 use fault::{Fault, Kind};
 use fetch::{Body, Client, HttpError, Validators};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::watch::{Row, RowState};
 
@@ -31,6 +32,31 @@ pub(crate) enum ApiError {
         #[source]
         source: serde_json::Error,
     },
+    /// It says no.
+    #[error("Summit refuses: {message}")]
+    Refused {
+        /// What it says.
+        message: String,
+        /// What it says to do.
+        hints: Vec<String>,
+        /// The HTTP status.
+        status: u16,
+    },
+}
+
+/// `{"error":{"message","causes":[…],"hints":[…]}}`
+#[derive(Deserialize)]
+struct Refusal {
+    error: RefusalText,
+}
+
+#[derive(Deserialize)]
+struct RefusalText {
+    message: String,
+    #[serde(default)]
+    causes: Vec<String>,
+    #[serde(default)]
+    hints: Vec<String>,
 }
 
 impl Fault for ApiError {
@@ -38,6 +64,24 @@ impl Fault for ApiError {
         match self {
             ApiError::Fetch(error) => error.kind(),
             ApiError::Answer { .. } => Kind::Bug,
+            ApiError::Refused { status, .. } => match status {
+                401 | 403 => Kind::Denied,
+                404 => Kind::NotFound,
+                409 => Kind::Conflict,
+                400..=499 => Kind::Input,
+                _ => Kind::Unavailable,
+            },
+        }
+    }
+
+    fn hints(&self) -> Vec<String> {
+        match self {
+            ApiError::Fetch(error) if error.kind() == Kind::Unavailable => {
+                vec!["name the address of Summit with --summit or in MORAINE_SUMMIT".into()]
+            }
+            ApiError::Fetch(error) => error.hints(),
+            ApiError::Refused { hints, .. } => hints.clone(),
+            ApiError::Answer { .. } => Vec::new(),
         }
     }
 }
@@ -118,6 +162,29 @@ struct Recipes {
     unreadable: Vec<Unreadable>,
 }
 
+#[derive(Deserialize)]
+struct ProjectList {
+    projects: Vec<ProjectName>,
+}
+
+#[derive(Deserialize)]
+struct ProjectName {
+    name: String,
+}
+
+/// A text as one segment of a path (RFC 3986, 3.3).
+fn path_segment(text: &str) -> String {
+    let mut segment = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
+            segment.push(char::from(byte));
+        } else {
+            segment.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    segment
+}
+
 impl SummitApi {
     /// Summit at this address.
     #[must_use]
@@ -171,6 +238,47 @@ impl SummitApi {
         let text = String::from_utf8_lossy(&bytes);
         let lines: Vec<&str> = text.lines().collect();
         Ok(lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n"))
+    }
+
+    /// Names of the projects.
+    ///
+    /// # Errors
+    /// When Summit does not answer as it should.
+    pub(crate) fn projects(&self) -> Result<Vec<String>, ApiError> {
+        let list: ProjectList = self.ask("/api/projects")?;
+        Ok(list.projects.into_iter().map(|project| project.name).collect())
+    }
+
+    /// What must be built again in a project, and with `apply` the order to do it.
+    ///
+    /// # Errors
+    /// When Summit refuses, or does not answer as it should.
+    pub(crate) fn rebuild(&self, project: &str, request: &RebuildRequest) -> Result<RebuildPlan, ApiError> {
+        self.tell(&format!("/api/projects/{}/rebuild", path_segment(project)), request)
+    }
+
+    /// Asks for a change.
+    fn tell<B: Serialize, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T, ApiError> {
+        let url = format!("{}{path}", self.base);
+        let answer_error = |source| ApiError::Answer { url: url.clone(), source };
+        let body = serde_json::to_vec(body).map_err(answer_error)?;
+        let headers = [("X-Moraine", "1"), ("Content-Type", "application/json")];
+        let answer = self.client.post(&url, &headers, &body, ANSWER_BYTES_MAX).map_err(ApiError::Fetch)?;
+        if (200..300).contains(&answer.status) {
+            return serde_json::from_slice(&answer.bytes).map_err(answer_error);
+        }
+        let status = answer.status;
+        Err(match serde_json::from_slice::<Refusal>(&answer.bytes) {
+            Ok(Refusal { error }) => {
+                let message = [vec![error.message], error.causes].concat().join(": ");
+                ApiError::Refused { message, hints: error.hints, status }
+            }
+            Err(_) => ApiError::Refused {
+                message: format!("it answers {status} to {url}"),
+                hints: Vec::new(),
+                status,
+            },
+        })
     }
 
     fn ask<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {

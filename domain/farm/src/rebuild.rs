@@ -29,6 +29,12 @@ use crate::published::{Published, PublishedPackage};
 /// cores, where half of all end within a minute.
 const UNKNOWN_SECONDS: f64 = 240.0;
 
+/// Characters in which a suggested name differs at most.
+const SLIPS_MAX: usize = 2;
+
+/// Characters of names that are compared: more than any name of a recipe has.
+const NAME_CHARACTERS_MAX: usize = 64;
+
 /// Names that an error suggests instead of an unknown one.
 const SUGGESTIONS_MAX: usize = 3;
 
@@ -57,6 +63,9 @@ pub struct RebuildRequest {
     /// Every recipe there is.
     #[serde(default)]
     pub all: bool,
+    /// For which architecture; the first one of the project when this is not given.
+    #[serde(default)]
+    pub architecture: Option<String>,
     /// Whether to carry the plan out.
     #[serde(default)]
     pub apply: bool,
@@ -335,14 +344,14 @@ pub fn rebuild_plan(
     let forecast = forecast::forecast(situation, &set);
     if forecast.assumed > 0 {
         notes.push(format!(
-            "nobody knows how long {} of the builds take: each is taken for {:.0} seconds",
+            "the time of {} of the builds is not known: each is taken for {:.0} seconds",
             forecast.assumed, forecast.assumed_seconds
         ));
     }
     let download = download(situation.published, members.iter().map(|member| member.source.as_str()));
     if download.packages_of_unknown_size > 0 {
         notes.push(format!(
-            "nobody knows how large {} of the {} packages are",
+            "the size of {} of the {} packages is not known",
             download.packages_of_unknown_size, download.packages
         ));
     }
@@ -430,13 +439,35 @@ fn named(
     if named.is_empty() && !request.all { Err(RebuildError::Nothing) } else { Ok(named) }
 }
 
-/// Names that contain the wanted one or are contained in it, the most alike in length first.
+/// Names that contain the wanted one, are contained in it or differ by a slip of the finger, the most alike first.
 fn similar(name: &str, recipes: &Recipes<'_>) -> Vec<String> {
-    let is_like = |source: &&str| !name.is_empty() && (source.contains(name) || name.contains(source));
-    let mut found: Vec<&str> =
-        recipes.entries.values().map(|entry| entry.source.as_str()).filter(is_like).collect();
-    found.sort_by_key(|source| (source.len().abs_diff(name.len()), *source));
-    found.into_iter().take(SUGGESTIONS_MAX).map(str::to_owned).collect()
+    let likeness = |entry: &&RecipeEntry| {
+        let source = entry.source.as_str();
+        let slips = slips(name, source);
+        let contains = !name.is_empty() && (source.contains(name) || name.contains(source));
+        let distance = if contains { slips.min(SLIPS_MAX) } else { slips };
+        (distance <= SLIPS_MAX).then(|| (slips, source.to_owned()))
+    };
+    let mut found: Vec<(usize, String)> = recipes.entries.values().filter_map(likeness).collect();
+    found.sort_unstable();
+    found.into_iter().take(SUGGESTIONS_MAX).map(|(_, source)| source).collect()
+}
+
+/// How many characters must be added, dropped or replaced to make `right` of `left` (Levenshtein). Beyond
+/// [`NAME_CHARACTERS_MAX`] characters nothing is compared.
+fn slips(left: &str, right: &str) -> usize {
+    let right: Vec<char> = right.chars().take(NAME_CHARACTERS_MAX).collect();
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (number, character) in left.chars().take(NAME_CHARACTERS_MAX).enumerate() {
+        let mut diagonal = row[0];
+        row[0] = number + 1;
+        for (place, other) in right.iter().enumerate() {
+            let replaced = diagonal + usize::from(character != *other);
+            diagonal = row[place + 1];
+            row[place + 1] = replaced.min(diagonal + 1).min(row[place] + 1);
+        }
+    }
+    row.last().copied().unwrap_or(0)
 }
 
 /// The build release that a rebuild of the recipe gets.

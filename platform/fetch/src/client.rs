@@ -86,6 +86,15 @@ pub enum Body {
     },
 }
 
+/// What a server answered to a request that changes something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// What it said.
+    pub bytes: Vec<u8>,
+}
+
 /// How far a transfer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
@@ -145,6 +154,45 @@ impl Client {
         } else {
             Body::NotModified
         })
+    }
+
+    /// Sends `body` to `url`, once: what changes something is not asked for again. Whatever the server answers is an
+    /// answer, also a refusal; redirects are not followed.
+    ///
+    /// # Errors
+    /// When there is no answer, it is larger than `size_bytes_max`, or `url` is no address of a server.
+    pub fn post(
+        &self,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+        size_bytes_max: u64,
+    ) -> Result<Answer, HttpError> {
+        let transfer = Transfer {
+            url: redacted(url),
+            known: &Validators::default(),
+            size_bytes_max,
+            progress: &|_| (),
+            settings: &self.settings,
+        };
+        let Address::Http(address) = Address::parse(url)? else {
+            return Err(transfer.protocol("a file cannot be asked to do anything"));
+        };
+        let mut request =
+            self.agent.post(address).config().max_redirects(0).max_redirects_will_error(false).build();
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = request.send(body).map_err(|source| transfer.connection(source))?;
+        refuse_encoding(response.headers()).map_err(|why| transfer.protocol(why))?;
+        let status = response.status().as_u16();
+        let total_bytes = response.body().content_length();
+        if total_bytes.is_some_and(|total| total > size_bytes_max) {
+            return Err(transfer.too_large());
+        }
+        let mut sink = Memory::default();
+        transfer.receive(&mut response.into_body().into_reader(), &mut sink, total_bytes)?;
+        Ok(Answer { status, bytes: sink.bytes })
     }
 
     /// Receives what is at `url` into `part`, going on after the bytes the part already holds where the server

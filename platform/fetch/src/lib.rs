@@ -23,7 +23,7 @@ mod part;
 
 pub use address::{AddressError, redacted};
 pub use cache::{FailedAttempt, FetchError, Mirror, Order, PrefixLayout, Source, SourceCache};
-pub use client::{Body, Client, ClientSettings, HttpError, Progress, Validators};
+pub use client::{Answer, Body, Client, ClientSettings, HttpError, Progress, Validators};
 pub use command::CommandError;
 pub use debian::{DebianError, DebianSources, DebianTarball};
 pub use digest::{Digest, DigestError};

@@ -267,7 +267,7 @@ fn unknown_times_are_taken_for_the_usual_one_and_said() {
     world.times = [("lib", 1)].into();
     let plan = world.plan(&request("zlib", Some(Dependents::Direct))).unwrap();
     assert_eq!((plan.forecast.assumed, plan.forecast.assumed_seconds), (2, 3600.0));
-    assert!(plan.notes.iter().any(|note| note.contains("how long 2 of the builds take")), "{:?}", plan.notes);
+    assert!(plan.notes.iter().any(|note| note.contains("the time of 2 of the builds")), "{:?}", plan.notes);
 }
 
 #[test]
@@ -290,10 +290,14 @@ fn names_of_packages_stand_for_their_source_and_unknown_ones_are_errors() {
     let mut world = World::new(distribution());
     world.published = Published::new([package("zlib-devel", "zlib", 1, &[])]);
     assert_eq!(world.plan(&request("zlib-devel", None)).unwrap().names, ["zlib"]);
-    let RebuildError::Unknown { similar, .. } = world.plan(&request("zli", None)).unwrap_err() else {
-        panic!("not unknown")
-    };
-    assert_eq!(similar, ["zlib"]);
+    for (name, expect) in
+        [("zli", vec!["zlib"]), ("gkt", vec!["gtk", "app"]), ("libzlib", vec!["zlib"]), ("", vec![])]
+    {
+        let RebuildError::Unknown { similar, .. } = world.plan(&request(name, None)).unwrap_err() else {
+            panic!("{name} is not unknown")
+        };
+        assert_eq!(similar.first(), expect.first().map(ToString::to_string).as_ref(), "{name}");
+    }
     assert_eq!(world.plan(&RebuildRequest::default()).unwrap_err(), RebuildError::Nothing);
 }
 

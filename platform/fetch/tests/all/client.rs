@@ -41,6 +41,25 @@ fn a_file_is_read_and_then_known() {
 }
 
 #[test]
+fn what_changes_something_is_asked_once_and_every_answer_is_one() {
+    for status in ["200 OK", "409 Conflict", "503 Busy", "302 Found"] {
+        let server = Server::start(move |_, stream| {
+            answer(stream, status, &[("Location", "/elsewhere")], b"said");
+        });
+        let url = format!("{}/a", server.url);
+        let said = patient().post(&url, &[("X-Moraine", "1")], b"{}", LIMIT).unwrap();
+        assert_eq!((said.status.to_string().as_str(), said.bytes.as_slice()), (&status[..3], &b"said"[..]));
+        let requests = server.requests();
+        assert_eq!(requests.len(), 1, "{status}");
+        assert_eq!((requests[0].method.as_str(), requests[0].body.as_slice()), ("POST", &b"{}"[..]));
+        assert_eq!(requests[0].headers["x-moraine"], "1");
+        let error = patient().post(&url, &[], b"{}", 3).unwrap_err();
+        assert!(matches!(error, HttpError::TooLarge { .. }), "{error}");
+    }
+    assert!(patient().post("file:///a", &[], b"", LIMIT).is_err());
+}
+
+#[test]
 fn a_local_file_is_an_address_too() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a b");
