@@ -14,6 +14,7 @@ use crate::demo::{self, DemoOptions};
 use crate::doctor::doctor;
 use crate::farm::{self, FarmOptions};
 use crate::plan::{self, PlanCommand};
+use crate::sim::{SimArguments, sim};
 
 /// A main function that takes the whole command line, the program's own name first.
 type Program = fn(Vec<OsString>) -> ExitCode;
@@ -50,6 +51,8 @@ enum Command {
     /// Show what would be built in which order, and what a rebuild costs.
     #[command(subcommand)]
     Plan(PlanCommand),
+    /// Simulate how long builders would take for all recipes of a folder.
+    Sim(SimArguments),
     /// Make the first packages of a distribution.
     #[command(subcommand)]
     Bootstrap(BootstrapCommand),
@@ -180,6 +183,7 @@ fn run(command: Command) -> Result<(), Box<dyn Fault>> {
         }
         Command::Plan(command) => plan::plan(&command)?,
         Command::Doctor(arguments) => doctor(&arguments.data, arguments.json)?,
+        Command::Sim(arguments) => sim(&arguments)?,
         Command::Bootstrap(BootstrapCommand::Host { output, programs, json }) => {
             let artefacts = bootstrap::host(&output, &programs, std::env::consts::ARCH)?;
             let files: Vec<String> =

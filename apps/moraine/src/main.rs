@@ -8,6 +8,7 @@ mod examples;
 mod farm;
 mod plan;
 mod signals;
+mod sim;
 mod summit_api;
 mod supervisor;
 mod watch;

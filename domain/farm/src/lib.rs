@@ -9,6 +9,7 @@
 //!    [`estimate`]: how long builds take, learned from what was built; [`critical_path`]: how much waits behind each.
 //! 5. [`task`]: the life of one task, changed by one function; [`why`]: what people are told about it.
 //! 6. [`rebuild`]: what must be built again when a recipe is, and what that costs.
+//! 7. [`sim`]: all of it with a virtual clock, to see what a plan or a policy is worth.
 //!
 //! Nothing here knows the time, a file, a socket or a database.
 
@@ -25,5 +26,6 @@ pub mod published;
 pub mod queue;
 pub mod rebuild;
 pub mod schedule;
+pub mod sim;
 pub mod task;
 pub mod why;
