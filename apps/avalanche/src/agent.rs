@@ -332,7 +332,8 @@ impl Agent {
             }
             Word::Built(artefacts) => {
                 let artefacts = artefacts.iter().map(Into::into).collect();
-                let outcome = Some(wire::summit::finished::Outcome::Built(Built { artefacts }));
+                let outcome =
+                    Some(wire::summit::finished::Outcome::Built(Built { artefacts, peak_memory_bytes: 0 }));
                 from_agent::Message::Finished(Finished { attempt_id, lease_token, outcome })
             }
             Word::Failed(failure) => {
@@ -352,7 +353,8 @@ impl Agent {
         self.handle(Event::Beat);
         if self.session.is_some() {
             let held = self.held();
-            self.send(from_agent::Message::Heartbeat(Heartbeat { held }));
+            let (disk_free_bytes, load_percent) = (self.disk_free_bytes().unwrap_or(0), load_percent());
+            self.send(from_agent::Message::Heartbeat(Heartbeat { held, disk_free_bytes, load_percent }));
         }
     }
 
@@ -380,6 +382,8 @@ impl Agent {
             memory_bytes: memory_bytes(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             held: self.held(),
+            disk_free_bytes: self.disk_free_bytes().unwrap_or(0),
+            load_percent: load_percent(),
         }
     }
 
@@ -403,17 +407,16 @@ impl Agent {
 
     fn host_can_build(&self) -> Result<(), String> {
         let needed = self.settings.free_bytes_min;
-        match rustix::fs::statvfs(self.store.data()) {
-            Ok(space) => {
-                let free = space.f_bavail.saturating_mul(space.f_frsize);
-                if free >= needed {
-                    Ok(())
-                } else {
-                    Err(format!("host fault: {free} bytes are free on this builder, it needs {needed}"))
-                }
-            }
+        match self.disk_free_bytes() {
+            Ok(free) if free >= needed => Ok(()),
+            Ok(free) => Err(format!("host fault: {free} bytes are free on this builder, it needs {needed}")),
             Err(error) => Err(format!("host fault: the space on this builder cannot be measured: {error}")),
         }
+    }
+
+    fn disk_free_bytes(&self) -> Result<u64, rustix::io::Errno> {
+        let space = rustix::fs::statvfs(self.store.data())?;
+        Ok(space.f_bavail.saturating_mul(space.f_frsize))
     }
 }
 
@@ -434,6 +437,22 @@ fn ticks(period: Duration) -> Interval {
     ticks
 }
 
+/// How busy all processors together were over the last minute, in percent; 0 where the system does not say.
+fn load_percent() -> u32 {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    percent_of(&text, cores())
+}
+
+/// `text` begins with the mean number of processes that ran or wanted to, with two digits after the point.
+fn percent_of(text: &str, cores: usize) -> u32 {
+    let word = text.split(' ').next().unwrap_or_default();
+    let hundredths: Option<u32> = word.split_once('.').and_then(|(whole, part)| {
+        let (whole, part): (u32, u32) = (whole.parse().ok()?, part.get(..2)?.parse().ok()?);
+        whole.checked_mul(100)?.checked_add(part)
+    });
+    hundredths.unwrap_or(0) / u32::try_from(cores).unwrap_or(u32::MAX).max(1)
+}
+
 /// Processors that this process may use.
 pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
@@ -442,4 +461,23 @@ pub(crate) fn cores() -> usize {
 fn memory_bytes() -> u64 {
     let system = rustix::system::sysinfo();
     system.totalram.saturating_mul(system.mem_unit.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_load_is_that_of_all_cores_together() {
+        for (text, cores, expect) in [
+            ("0.82 0.56 1.00 1/300 4711\n", 2, 41),
+            ("8.00 0 0", 2, 400),
+            ("16.50 0 0", 16, 103),
+            ("", 2, 0),
+            ("nonsense.xx", 2, 0),
+            ("4294967295.00", 1, 0),
+        ] {
+            assert_eq!(percent_of(text, cores), expect, "{text}");
+        }
+    }
 }

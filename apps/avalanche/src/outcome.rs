@@ -110,6 +110,7 @@ impl From<&Failure> for summit::Failed {
             class: wire_class(failure.class).into(),
             message: failure.message.clone(),
             phase: failure.phase.clone(),
+            peak_memory_bytes: 0,
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::doctor::doctor;
 use crate::farm::{self, FarmOptions};
 use crate::plan::{self, PlanCommand};
 use crate::sim::{SimArguments, sim};
+use crate::why;
 
 /// A main function that takes the whole command line, the program's own name first.
 type Program = fn(Vec<OsString>) -> ExitCode;
@@ -53,6 +54,8 @@ enum Command {
     Plan(PlanCommand),
     /// Simulate how long builders would take for all recipes of a folder.
     Sim(SimArguments),
+    /// Say why a task stands where it stands, and what the next step is.
+    Why(WhyArguments),
     /// Make the first packages of a distribution.
     #[command(subcommand)]
     Bootstrap(BootstrapCommand),
@@ -113,6 +116,18 @@ struct DoctorArguments {
     /// Where builds will need room.
     #[arg(long, default_value = ".")]
     data: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct WhyArguments {
+    /// Number of the task.
+    task: u64,
+    /// Address of Summit's dashboard.
+    #[arg(long, value_name = "URL", env = "MORAINE_SUMMIT", default_value = "http://127.0.0.1:5000")]
+    summit: String,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -182,6 +197,7 @@ fn run(command: Command) -> Result<(), Box<dyn Fault>> {
             farm::up(&options, arguments.json)?;
         }
         Command::Plan(command) => plan::plan(&command)?,
+        Command::Why(arguments) => why::why(arguments.task, &arguments.summit, arguments.json)?,
         Command::Doctor(arguments) => doctor(&arguments.data, arguments.json)?,
         Command::Sim(arguments) => sim(&arguments)?,
         Command::Bootstrap(BootstrapCommand::Host { output, programs, json }) => {

@@ -12,6 +12,7 @@ mod sim;
 mod summit_api;
 mod supervisor;
 mod watch;
+mod why;
 
 use std::process::ExitCode;
 

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::watch::{Row, RowState};
+use crate::why::Why;
 
 /// An answer of the API; a page of 500 tasks has some 500 KB.
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
@@ -219,6 +220,14 @@ impl SummitApi {
         let mut attempts = page.attempts;
         attempts.sort_by_key(|attempt| attempt.assigned_ms);
         Ok(attempts)
+    }
+
+    /// Why a task stands where it stands.
+    ///
+    /// # Errors
+    /// When Summit does not answer as it should, or knows no such task.
+    pub(crate) fn why(&self, task: u64) -> Result<Why, ApiError> {
+        self.ask(&format!("/api/tasks/{task}/why"))
     }
 
     /// Recipes that cannot be read.

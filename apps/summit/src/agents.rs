@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use farm::estimate::Sample;
 use farm::ids::{AttemptId, BuilderId, LeaseToken};
 use farm::task::{Artefact, Claim, Event, Phase, Refusal};
 use tokio::sync::{Notify, mpsc};
@@ -13,7 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use wire::convert::failure_class;
 use wire::summit::summit_server::{Summit, SummitServer};
 use wire::summit::{
-    Finished, FromAgent, Held, Hello, LogAcknowledged, LogChunk, ToAgent, Verdict, WakeUpReply,
+    Finished, FromAgent, Heartbeat, Held, Hello, LogAcknowledged, LogChunk, ToAgent, Verdict, WakeUpReply,
     WakeUpRequest, Welcome, finished, from_agent, to_agent,
 };
 use wire::tonic::service::Routes;
@@ -21,7 +22,7 @@ use wire::tonic::{self, Request, Response, Status, Streaming};
 use wire::{PublicKey, peer_key, to_status};
 
 use crate::hub::{Hub, News};
-use crate::sessions::{MESSAGES_MAX, Sender};
+use crate::sessions::{Load, MESSAGES_MAX, Sender};
 use crate::store::{About, AttemptRow, StoreError, TaskRow};
 use crate::watcher::look_everywhere;
 
@@ -121,6 +122,8 @@ async fn converse(
     let welcome = ToAgent { message: Some(to_agent::Message::Welcome(welcome)) };
     sender.send(Ok(welcome)).await.map_err(|_| Status::cancelled("the agent is gone"))?;
     let (number, close) = hub.sessions.begin(id, sender.clone(), about, hub.clock.now());
+    let load = Load { disk_free_bytes: hello.disk_free_bytes, load_percent: hello.load_percent };
+    hub.sessions.set_load(id, load);
     tracing::info!(builder.id = %id, name = hello.name, held = hello.held.len(), "an agent attached");
     let result = match lose_what_is_gone(hub, id, &hello.held).await {
         Ok(()) => {
@@ -163,6 +166,8 @@ async fn handle(hub: &Arc<Hub>, id: &BuilderId, message: from_agent::Message) ->
         from_agent::Message::Hello(_) => Ok(()),
         from_agent::Message::Heartbeat(heartbeat) => {
             hub.store.builder_seen(id, hub.clock.now()).await?;
+            let Heartbeat { disk_free_bytes, load_percent, .. } = heartbeat;
+            hub.sessions.set_load(id, Load { disk_free_bytes, load_percent });
             for held in heartbeat.held.iter().take(HELD_MAX) {
                 if renew(hub, id, held).await?.is_none() {
                     hub.release(id, AttemptId(held.attempt_id));
@@ -327,6 +332,11 @@ async fn finish(hub: &Hub, id: &BuilderId, finished: Finished) -> Result<(), Sto
         message: shortened(message, MESSAGE_SIZE_BYTES_MAX),
         during: shortened(during, WORD_SIZE_BYTES_MAX),
     };
+    let peak_memory_bytes = match &finished.outcome {
+        Some(finished::Outcome::Built(built)) => built.peak_memory_bytes,
+        Some(finished::Outcome::Failed(failed)) => failed.peak_memory_bytes,
+        None => 0,
+    };
     let event = match finished.outcome {
         Some(finished::Outcome::Built(built)) => match artefacts(built.artefacts) {
             Ok(artefacts) => {
@@ -352,8 +362,28 @@ async fn finish(hub: &Hub, id: &BuilderId, finished: Finished) -> Result<(), Sto
             hub.store.builder_failed(id, message, hub.clock.now()).await
         }
         Event::Broke { .. } if was_held => hub.store.builder_fared_well(id).await,
+        Event::Built { .. } if was_held => learn(hub, &claim, peak_memory_bytes).await,
         _ => Ok(()),
     }
+}
+
+/// A build that reached its end teaches how long such builds take.
+async fn learn(hub: &Hub, claim: &Claim, peak_memory_bytes: u64) -> Result<(), StoreError> {
+    let attempt = hub.store.attempt(claim.attempt).await?;
+    let (Some(started), Some(built)) = (attempt.started, attempt.built) else { return Ok(()) };
+    let task = hub.store.task(attempt.task).await?;
+    let sample = Sample {
+        source: task.source,
+        architecture: task.architecture,
+        builder: claim.builder.clone(),
+        seconds: built.since(started).as_secs_f64(),
+        peak_memory_bytes,
+        at: built,
+    };
+    hub.store.attempt_needed(claim.attempt, peak_memory_bytes).await?;
+    hub.store.learn(&sample).await?;
+    hub.with_board(|board| board.learn(&sample));
+    Ok(())
 }
 
 /// Names and digests are checked before anything is made of them.

@@ -1,21 +1,20 @@
 //! Judges what waits, hands out what is ready, and notices who is gone.
 //!
-//! Everything is found by looking at the store; being woken only makes it sooner.
+//! Everything is found by looking at the store; being woken only makes it sooner. What is kept in mind between two
+//! looks is the [`crate::board::Board`], and only what changed is taken in.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::time::Duration;
 
-use farm::ids::{BuilderId, RecipeId, TaskId};
-use farm::queue::{OpenTask, Queue};
-use farm::schedule::{
-    ASSUMED_MS, Assignment, Builder, Candidate, Needs, Policy, Running, Scheduler, Unplaced,
-};
-use farm::task::{Claim, Event, Phase, State};
+use farm::ids::{BuilderId, TaskId};
+use farm::moment::Moment;
+use farm::schedule::{Assignment, Builder};
+use farm::task::{Claim, Event, Phase};
 use wire::PublicKey;
 use wire::summit::{Limits, Order, Repository, RootIndex, repository, to_agent};
 
-use crate::config::{BuilderSize, Config, RepositoryConfig, Wishes};
+use crate::board::LIVING;
+use crate::config::RepositoryConfig;
 use crate::hub::{Hub, News};
 use crate::repository_state::PUBLISHED_VERSION;
 use crate::store::{Mark, StoreError, TaskRow};
@@ -25,42 +24,30 @@ use crate::world::{Arena, World, Worlds};
 /// not matter to anything that is found only here.
 const SWEEP: Duration = Duration::from_secs(2);
 
+/// Shortest time between two sweeps that nobody asked for.
+const SWEEP_MIN: Duration = Duration::from_millis(20);
+
 /// Priority of our own channel among the repositories of a build.
 const OWN_PRIORITY: i32 = 100;
 
-/// Phases of tasks that still matter to others.
-pub(crate) const LIVING: [Phase; 8] = [
-    Phase::Waiting,
-    Phase::Blocked,
-    Phase::Ready,
-    Phase::Leased,
-    Phase::Building,
-    Phase::Publishing,
-    Phase::Failed,
-    Phase::Cancelled,
-];
-
-/// What was judged last: nothing that matters to a judgement has changed while both are the same.
-#[derive(Debug, Default)]
-pub(crate) struct Judged {
-    worlds: Option<Arc<Worlds>>,
-    mark: Option<Mark>,
-}
-
 /// Dispatches for ever.
-pub(crate) async fn run(hub: Arc<Hub>) {
-    let mut judged = Judged::default();
+pub(crate) async fn run(hub: std::sync::Arc<Hub>) {
     loop {
-        if let Err(error) = sweep(&hub, &mut judged).await {
-            tracing::error!(error = fault::chain(&error).join(": "), "cannot dispatch; trying again");
-        }
+        let wait = match sweep(&hub).await {
+            Ok(Some(wake_at)) => wake_at.since(hub.clock.now()).clamp(SWEEP_MIN, SWEEP),
+            Ok(None) => SWEEP,
+            Err(error) => {
+                tracing::error!(error = fault::chain(&error).join(": "), "cannot dispatch; trying again");
+                SWEEP
+            }
+        };
         // Being woken early or late makes no difference to what is found.
-        drop(tokio::time::timeout(SWEEP, hub.dispatch.notified()).await);
+        drop(tokio::time::timeout(wait, hub.dispatch.notified()).await);
     }
 }
 
-/// One look at everything.
-pub(crate) async fn sweep(hub: &Hub, judged: &mut Judged) -> Result<(), StoreError> {
+/// One look at everything. Returns when there may be more to do although nothing happened.
+pub(crate) async fn sweep(hub: &Hub) -> Result<Option<Moment>, StoreError> {
     load_builders(hub).await?;
     expire(hub).await?;
     let worlds = hub.worlds();
@@ -68,9 +55,14 @@ pub(crate) async fn sweep(hub: &Hub, judged: &mut Judged) -> Result<(), StoreErr
         // Also when the first look after a landing failed, and nobody else asks for another.
         hub.channel_moved(&world.project.channel);
     }
-    judge_if_changed(hub, &worlds, judged).await?;
-    hand_out(hub, &worlds).await?;
-    send_orders(hub, &worlds).await
+    take_in(hub, &worlds).await?;
+    judge(hub, &worlds).await?;
+    // With what has just become ready.
+    let builders = take_in(hub, &worlds).await?;
+    let wake_at = hand_out(hub, &builders).await?;
+    take_in(hub, &worlds).await?;
+    send_orders(hub, &worlds).await?;
+    Ok(wake_at)
 }
 
 /// Who may speak with us. Builders are added and removed by other processes too.
@@ -99,201 +91,85 @@ async fn expire(hub: &Hub) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Judging looks at every open task and its way through the graph; most sweeps find nothing changed.
-async fn judge_if_changed(hub: &Hub, worlds: &Arc<Worlds>, judged: &mut Judged) -> Result<(), StoreError> {
-    // Taken before: what changes meanwhile is judged again.
-    let mark = hub.store.mark().await?;
-    let same_worlds = judged.worlds.as_ref().is_some_and(|before| Arc::ptr_eq(before, worlds));
-    if same_worlds && judged.mark == Some(mark) {
-        return Ok(());
-    }
-    judge_waiting(hub, worlds).await?;
-    *judged = Judged { worlds: Some(Arc::clone(worlds)), mark: Some(mark) };
-    Ok(())
-}
-
-async fn judge_waiting(hub: &Hub, worlds: &Worlds) -> Result<(), StoreError> {
-    let tasks = hub.store.tasks_in(&LIVING).await?;
-    let states: HashMap<TaskId, &State> = tasks.iter().map(|task| (task.id, &task.state)).collect();
-    let now = hub.clock.now();
-    let mut events = Vec::new();
-    for world in worlds.values().filter(|world| hub.is_current(world)) {
-        let mut queue = Queue::new(&world.graph, open_tasks(world, &tasks));
-        for recipe in queue.take_changed() {
-            let Some(task) = queue.task(recipe).map(|task| task.id) else { continue };
-            let Some(readiness) = queue.readiness(&world.graph, recipe) else { continue };
-            let event = Event::Judged { readiness };
-            // Most judgements say what was said before: only the others are written.
-            if states.get(&task).is_some_and(|state| farm::task::step(state, &event, now).is_ok()) {
-                events.push((task, event));
-            }
+/// Takes in what changed in the store since the last time, and returns the builders that are there.
+async fn take_in(hub: &Hub, worlds: &Worlds) -> Result<Vec<Builder>, StoreError> {
+    let (rows, mark) = match hub.with_board(|board| board.mark()) {
+        Some(mark) => hub.store.changed_since(mark).await?,
+        None => {
+            // Before the tasks: what happens in between is told once more the next time.
+            let mark: Mark = hub.store.mark().await?;
+            (hub.store.tasks_in(&LIVING).await?, mark)
         }
-    }
-    hub.apply_many(&events).await
-}
-
-/// The newest living task of each recipe of a world.
-pub(crate) fn open_tasks(world: &World, tasks: &[TaskRow]) -> HashMap<RecipeId, OpenTask> {
-    let mut open: HashMap<RecipeId, OpenTask> = HashMap::new();
-    for task in tasks {
-        let is_here = task.project == world.arena.project && task.architecture == world.arena.architecture;
-        let Some(recipe) = is_here.then(|| world.graph.by_source(&task.source)).flatten() else { continue };
-        let found = OpenTask { id: task.id, phase: task.state.phase() };
-        let entry = open.entry(recipe).or_insert(found);
-        if entry.id < found.id {
-            *entry = found;
-        }
-    }
-    open
-}
-
-async fn hand_out(hub: &Hub, worlds: &Worlds) -> Result<(), StoreError> {
-    let ready = hub.store.tasks_in(&[Phase::Ready]).await?;
-    // Before the first look it is not known what to build against.
-    let is_known = |task: &TaskRow| worlds.get(&Arena::of(task)).is_some_and(|world| world.looked.is_some());
-    let ready: Vec<TaskRow> = ready.into_iter().filter(is_known).collect();
-    if ready.is_empty() {
-        return Ok(());
-    }
-    let now = hub.clock.now();
-    for given in plan_assignments(hub, worlds, &ready).await?.0 {
-        let until = now.after(hub.config().lease());
-        let result = hub.store.assign(given.task, &given.builder, until, &given.why, now).await;
-        match result {
-            Ok(applied) => {
-                tracing::info!(task.id = %given.task, builder.id = %given.builder, source = applied.task.source,
-                    why = given.why, "handed out");
-                hub.tell(News::Task(given.task));
-            }
-            Err(StoreError::Refused { source, .. }) => {
-                tracing::debug!(task.id = %given.task, reason = %source, "the task moved on meanwhile");
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-/// Who would get what now, and why the others get nothing.
-pub(crate) async fn plan_assignments(
-    hub: &Hub,
-    worlds: &Worlds,
-    ready: &[TaskRow],
-) -> Result<(Vec<Assignment>, Vec<(TaskId, Unplaced)>), StoreError> {
-    let config = hub.config();
+    };
+    hub.with_board(|board| board.take_in(rows, mark));
     let builders = builders(hub).await?;
-    let largest = largest_attached(&config, &builders);
-    let mut scheduler = Scheduler::new(Policy::CriticalPath);
-    let heights: HashMap<&Arena, Vec<usize>> =
-        worlds.iter().map(|(arena, world)| (arena, world.graph.heights())).collect();
-    for task in ready {
-        let State::Ready { since, tries } = &task.state else { continue };
-        let arena = Arena::of(task);
-        let recipe = worlds.get(&arena).and_then(|world| world.graph.by_source(&task.source));
-        let height = recipe.and_then(|recipe| heights.get(&arena)?.get(recipe.index()).copied()).unwrap_or(1);
-        let height = u64::try_from(height).unwrap_or(u64::MAX);
-        let wishes =
-            config.project(&task.project).map(|project| project.wishes(&task.source)).unwrap_or_default();
-        scheduler.offer(Candidate {
-            task: task.id,
-            priority: wishes.priority,
-            needs: Arc::new(needs(wishes, &task.architecture, largest)),
-            path_ms: height.saturating_mul(ASSUMED_MS),
-            expected_ms: None,
-            since: *since,
-            not_before: tries.not_before,
-            avoid: tries.avoid.clone(),
-        });
-    }
-    let now = hub.clock.now();
-    let assignments = scheduler.preview(&builders, now).assignments;
-    Ok((assignments, scheduler.unplaced_all(&builders, now)))
-}
-
-/// The size of the largest builder that is there.
-fn largest_attached(config: &Config, builders: &[Builder]) -> BuilderSize {
-    builders.iter().map(|builder| size_of(config, &builder.id)).max().unwrap_or_default()
-}
-
-fn size_of(config: &Config, builder: &BuilderId) -> BuilderSize {
-    config.builder(&builder.0).map(|known| known.size).unwrap_or_default()
-}
-
-/// What a recipe cannot do without. A size is a wish: where nobody is so large, the largest will do.
-fn needs(wishes: Wishes, architecture: &str, largest: BuilderSize) -> Needs {
-    let mut features = wishes.features;
-    features.extend(wishes.size.min(largest).feature());
-    Needs {
-        architecture: architecture.to_owned(),
-        features,
-        memory_bytes: wishes.memory_bytes,
-        disk_bytes: wishes.disk_bytes,
-        trust: wishes.trust,
-    }
+    let config = hub.config();
+    hub.with_board(|board| board.follow(worlds, &config, &builders));
+    Ok(builders)
 }
 
 /// The connected builders, and what they build.
-async fn builders(hub: &Hub) -> Result<Vec<Builder>, StoreError> {
-    let mut running: HashMap<BuilderId, Vec<Running>> = HashMap::new();
-    // An upload takes no place: the machine can build meanwhile.
-    for task in hub.store.tasks_in(&[Phase::Leased, Phase::Building]).await? {
-        let since = match &task.state {
-            State::Building { since, .. } => *since,
-            _ => task.updated,
-        };
-        for (claim, _) in task.state.claims() {
-            running.entry(claim.builder.clone()).or_default().push(Running {
-                task: task.id,
-                since,
-                expected_end: since.after(Duration::from_millis(ASSUMED_MS)),
-                tail_ms: 0,
-                memory_bytes: 0,
-                twin: task.state.twin().is_some(),
-            });
-        }
+pub(crate) async fn builders(hub: &Hub) -> Result<Vec<Builder>, StoreError> {
+    let rows = hub.store.builders().await?;
+    let (attached, config) = (hub.sessions.attached(), hub.config());
+    Ok(hub.with_board(|board| board.builders(&rows, attached, &config)))
+}
+
+async fn judge(hub: &Hub, worlds: &Worlds) -> Result<(), StoreError> {
+    let is_current = |arena: &Arena| worlds.get(arena).is_some_and(|world| hub.is_current(world));
+    let events = hub.with_board(|board| board.verdicts(is_current, hub.clock.now()));
+    let written = hub.apply_many(&events).await;
+    if written.is_err() {
+        hub.with_board(|board| board.judge_again());
     }
-    let rows: HashMap<BuilderId, _> =
-        hub.store.builders().await?.into_iter().map(|row| (row.id.clone(), row)).collect();
-    let config = hub.config();
-    let attached = hub.sessions.attached().into_iter();
-    let builders = attached.filter_map(|session| {
-        let row = rows.get(&session.id)?;
-        let said = config.builder(&session.id.0);
-        let mut features = said.map(|said| said.features.clone()).unwrap_or_default();
-        features.extend(size_of(&config, &session.id).and_smaller());
-        Some(Builder {
-            features,
-            trust: said.map(|said| said.trust).unwrap_or_default(),
-            running: running.remove(&session.id).unwrap_or_default(),
-            id: session.id,
-            architectures: session.about.architectures,
-            slots: session.about.slots,
-            cores: session.about.cores,
-            memory_bytes: session.about.memory_bytes,
-            speed: 1.0,
-            drained: row.drained,
-            faults_in_row: row.faults_in_row,
-            last_fault: row.last_fault,
-            ..Builder::default()
-        })
-    });
-    Ok(builders.collect())
+    written
+}
+
+async fn hand_out(hub: &Hub, builders: &[Builder]) -> Result<Option<Moment>, StoreError> {
+    let now = hub.clock.now();
+    let (schedule, second) = hub.with_board(|board| board.plan(builders, now));
+    for given in &schedule.assignments {
+        assign(hub, given, false).await?;
+    }
+    for given in &second {
+        assign(hub, given, true).await?;
+    }
+    Ok(schedule.wake_at)
+}
+
+async fn assign(hub: &Hub, given: &Assignment, is_second: bool) -> Result<(), StoreError> {
+    let now = hub.clock.now();
+    let until = now.after(hub.config().lease());
+    match hub.store.assign(given.task, &given.builder, until, &given.why, is_second, now).await {
+        Ok(applied) => {
+            tracing::info!(task.id = %given.task, builder.id = %given.builder, source = applied.task.source,
+                why = given.why, is_second, "handed out");
+            hub.tell(News::Task(given.task));
+            Ok(())
+        }
+        Err(StoreError::Refused { source, .. }) => {
+            tracing::debug!(task.id = %given.task, reason = %source, "the task moved on meanwhile");
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Orders that were not sent on the connection that their builder has now.
 async fn send_orders(hub: &Hub, worlds: &Worlds) -> Result<(), StoreError> {
-    for task in hub.store.tasks_in(&[Phase::Leased, Phase::Building]).await? {
-        let ordered = match &task.state {
-            State::Leased { lease } => Some(&lease.claim),
-            state => state.twin().filter(|twin| twin.since.is_none()).map(|twin| &twin.claim),
-        };
-        let Some(claim) = ordered else { continue };
+    let ordered: Vec<(TaskId, Claim)> = hub.with_board(|board| board.ordered());
+    for (task, claim) in ordered {
+        if !hub.sessions.lacks_order(&claim.builder, claim.attempt) {
+            continue;
+        }
+        let task = hub.store.task(task).await?;
         // Before the first look after a start it is not known what to build against.
         let Some(world) = worlds.get(&Arena::of(&task)).filter(|world| world.looked.is_some()) else {
             continue;
         };
-        if hub.sessions.take_order(&claim.builder, claim.attempt) {
-            hub.send(&claim.builder, to_agent::Message::Order(order(hub, world, &task, claim)));
+        let still_holds = task.state.claims().any(|(holder, _)| *holder == claim);
+        if still_holds && hub.sessions.take_order(&claim.builder, claim.attempt) {
+            hub.send(&claim.builder, to_agent::Message::Order(order(hub, world, &task, &claim)));
         }
     }
     Ok(())

@@ -11,6 +11,7 @@ use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 use wire::summit::{Cancel, Release, to_agent};
 use wire::{Identity, PublicKey};
 
+use crate::board::Board;
 use crate::clock::Clock;
 use crate::config::{Config, Project};
 use crate::logs::Logs;
@@ -76,6 +77,7 @@ pub(crate) struct Hub {
     /// them: a dependent must not start with the repository as it was before what it needs was there.
     landings: Mutex<HashMap<(String, String), u64>>,
     worlds: RwLock<Arc<Worlds>>,
+    board: Mutex<Board>,
     watchers: RwLock<BTreeMap<String, WatcherHandle>>,
     /// Keys that may speak with us.
     known_keys: RwLock<HashSet<PublicKey>>,
@@ -102,6 +104,7 @@ impl Hub {
             config_state: RwLock::default(),
             landings: Mutex::default(),
             worlds: RwLock::default(),
+            board: Mutex::default(),
             watchers: RwLock::default(),
             known_keys: RwLock::default(),
             identity,
@@ -138,6 +141,11 @@ impl Hub {
             self.tell(News::Recipes);
         }
         is_new
+    }
+
+    /// What the dispatcher keeps in mind. Others only look.
+    pub(crate) fn with_board<T>(&self, look: impl FnOnce(&mut Board) -> T) -> T {
+        look(&mut self.board.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) fn worlds(&self) -> Arc<Worlds> {

@@ -11,6 +11,7 @@
 //! themselves with what they hold.
 
 mod agents;
+mod board;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -200,7 +201,9 @@ async fn start_with(
         inherit(&hub, first, data, &mirrors).await?;
     }
     // Known keys are there before the first connection is, and watchers before the first call.
-    dispatcher::sweep(&hub, &mut dispatcher::Judged::default()).await?;
+    let samples = hub.store.samples().await?;
+    hub.with_board(|board| *board = board::Board::new(&samples));
+    dispatcher::sweep(&hub).await?;
     let mut watchers = projects::Watchers::new(Arc::clone(&hub), &mirrors);
     watchers.follow(&config).await?;
 

@@ -31,6 +31,7 @@ struct Session {
     sender: Sender,
     close: Arc<Notify>,
     about: About,
+    load: Load,
     since: Moment,
     /// Attempts whose order was sent on this connection.
     ordered: HashSet<AttemptId>,
@@ -43,7 +44,17 @@ struct Session {
 pub(crate) struct Attached {
     pub(crate) id: BuilderId,
     pub(crate) about: About,
+    pub(crate) load: Load,
     pub(crate) since: Moment,
+}
+
+/// How much of its machine a builder has left, as it said last.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Load {
+    /// Free room for builds; 0 when nobody knows.
+    pub(crate) disk_free_bytes: u64,
+    /// Of all its cores together, over the last minute.
+    pub(crate) load_percent: u32,
 }
 
 #[derive(Debug, Default)]
@@ -81,6 +92,7 @@ impl Sessions {
             sender,
             close: Arc::clone(&close),
             about,
+            load: Load::default(),
             since: now,
             ordered: HashSet::new(),
             upload_asked: HashSet::new(),
@@ -89,6 +101,13 @@ impl Sessions {
             old.close.notify_one();
         }
         (number, close)
+    }
+
+    /// Notes how much of its machine a builder has left.
+    pub(crate) fn set_load(&self, id: &BuilderId, load: Load) {
+        if let Some(session) = self.lock().sessions.get_mut(id) {
+            session.load = load;
+        }
     }
 
     /// Ends the session of this number; whether it was still there.
@@ -118,6 +137,7 @@ impl Sessions {
         let attached = inner.sessions.iter().map(|(id, session)| Attached {
             id: id.clone(),
             about: session.about.clone(),
+            load: session.load,
             since: session.since,
         });
         attached.collect()
@@ -135,6 +155,11 @@ impl Sessions {
                 Err(Clogged)
             }
         }
+    }
+
+    /// Whether the order for `attempt` is still to be sent on this connection.
+    pub(crate) fn lacks_order(&self, id: &BuilderId, attempt: AttemptId) -> bool {
+        self.lock().sessions.get(id).is_some_and(|session| !session.ordered.contains(&attempt))
     }
 
     /// Whether the order for `attempt` is still to be sent on this connection; it counts as sent afterwards.

@@ -6,6 +6,7 @@
 
 mod builders;
 mod changes;
+mod learned;
 mod recipes;
 mod schema;
 mod tasks;

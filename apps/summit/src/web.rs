@@ -14,6 +14,7 @@ mod live;
 mod pages;
 mod picture;
 mod view;
+mod why;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -83,6 +84,7 @@ fn router(hub: Arc<Hub>) -> Router {
         .route("/api/builders", get(api::builders))
         .route("/api/queue", get(api::queue))
         .route("/api/recipes", get(api::recipes))
+        .route("/api/tasks/{id}/why", get(why::why))
         .route("/api/tasks/{id}/retry", post(api::retry))
         .route("/api/tasks/{id}/cancel", post(api::cancel))
         .route("/api/wake-up", post(api::wake_up))

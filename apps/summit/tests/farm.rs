@@ -65,6 +65,14 @@ async fn recipes_become_packages_in_order_and_bad_ones_are_named() {
     assert_eq!(phases(&farm.get("/api/tasks").await), pairs(&[("less", "waiting"), ("ncurses", "leased")]));
     let less = &farm.get("/api/tasks?phase=waiting").await["tasks"][0];
     assert_eq!(less["waits_for"][0]["source"], "ncurses");
+    let why = farm.get(&format!("/api/tasks/{}/why", less["id"])).await;
+    assert_eq!(
+        (&why["phase"], &why["because"][0]["task"]),
+        (&json!("waiting"), &json!(first.task_id)),
+        "{why}"
+    );
+    assert!(why["headline"].as_str().unwrap().contains("waits until ncurses is published"), "{why}");
+    assert!(!why["next_step"].as_str().unwrap().is_empty(), "{why}");
 
     agent.started(&first).await;
     assert_eq!(agent.log(&first, 0, b"hello <b>world</b>\n").await, 19);
@@ -80,6 +88,16 @@ async fn recipes_become_packages_in_order_and_bad_ones_are_named() {
     assert_eq!((&status["published_packages"], &status["unreadable"]), (&json!(2), &json!(1)));
     assert_eq!(status["history"], "2-test");
 
+    let samples = farm.store().await.samples().await.unwrap();
+    let learned: Vec<_> =
+        samples.iter().map(|sample| (sample.source.as_str(), sample.peak_memory_bytes)).collect();
+    assert_eq!(
+        learned,
+        [("ncurses", 1 << 30), ("less", 1 << 30)],
+        "finished builds teach how long they take"
+    );
+    let why = farm.get(&format!("/api/tasks/{}/why", first.task_id)).await;
+    assert_eq!((&why["phase"], &why["project"]), (&json!("published"), &json!("test")));
     let recipes = farm.get("/api/recipes").await;
     assert_eq!(recipes["unreadable"][0]["path"], "b/broken/stone.yaml");
     assert_eq!(recipes["unreadable"][0]["line"], 3);

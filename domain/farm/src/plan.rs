@@ -227,7 +227,11 @@ mod tests {
     fn a_renamed_folder_keeps_its_running_build() {
         let renamed = RecipeEntry { path: "libs/zlib/stone.yaml".into(), ..recipe("zlib", &[]) };
         for phase in [Phase::Waiting, Phase::Building, Phase::Failed] {
-            assert_eq!(changes(std::slice::from_ref(&renamed), &[], &[known(7, "zlib", SAME, phase)]), [], "{phase:?}");
+            assert_eq!(
+                changes(std::slice::from_ref(&renamed), &[], &[known(7, "zlib", SAME, phase)]),
+                [],
+                "{phase:?}"
+            );
         }
     }
 

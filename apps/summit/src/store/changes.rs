@@ -88,7 +88,7 @@ impl Store {
         Ok(all)
     }
 
-    /// Hands `task` out: a new attempt with a new token, and the lease.
+    /// Hands `task` out: a new attempt with a new token, and the lease; `is_second` beside the attempt that runs.
     ///
     /// # Errors
     /// As [`Store::apply`].
@@ -98,6 +98,7 @@ impl Store {
         builder: &BuilderId,
         until: Moment,
         why: &str,
+        is_second: bool,
         now: Moment,
     ) -> Result<Applied, StoreError> {
         let mut transaction = self.database.write().await?;
@@ -121,7 +122,11 @@ impl Store {
             attempt: AttemptId(number(&row, "id")?),
             token: LeaseToken(number(&row, "token")?),
         };
-        let applied = apply(&mut transaction, task, &Event::Assigned { claim, until }, now).await?;
+        let event = match is_second {
+            false => Event::Assigned { claim, until },
+            true => Event::TwinAssigned { claim, until },
+        };
+        let applied = apply(&mut transaction, task, &event, now).await?;
         transaction.commit().await.during("commit an assignment")?;
         Ok(applied)
     }

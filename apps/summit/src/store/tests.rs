@@ -54,7 +54,7 @@ impl Fixture {
     }
 
     async fn assign(&self, task: TaskId) -> Result<Claim, StoreError> {
-        let applied = self.store.assign(task, &builder(), UNTIL, "why", NOW).await?;
+        let applied = self.store.assign(task, &builder(), UNTIL, "why", false, NOW).await?;
         Ok(applied.task.state.lease().unwrap().claim.clone())
     }
 }
@@ -95,7 +95,8 @@ async fn tokens_rise_and_a_task_is_never_handed_out_twice() {
     );
     fixture.store.apply(task, &Event::Expired { claim: first.clone() }, UNTIL).await.unwrap();
     let later = Moment(UNTIL.0 + 60_000);
-    let second = fixture.store.assign(task, &builder(), Moment(u64::MAX >> 2), "why", later).await.unwrap();
+    let second =
+        fixture.store.assign(task, &builder(), Moment(u64::MAX >> 2), "why", false, later).await.unwrap();
     let second = second.task.state.lease().unwrap().claim.clone();
     assert!(second.token > first.token && second.attempt > first.attempt);
     assert!(first.attempt.0 >= NOW.0, "a store that begins anew gives no number a second time");

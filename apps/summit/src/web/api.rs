@@ -2,6 +2,7 @@
 //!
 //! * `GET /api/status`
 //! * `GET /api/tasks?phase=PHASE&project=NAME&page=N&per_page=N`, `GET /api/tasks/ID`
+//! * `GET /api/tasks/ID/why`: `{"task","project","architecture","source","phase","headline","because":[{"text","task"?}],"next_step"}`
 //! * `GET /api/projects`, `GET /api/builders`
 //! * `GET /api/queue?project=NAME&arch=ARCH`: the first of them unless named; `GET /api/recipes?project=NAME`: all of them
 //! * `POST /api/tasks/ID/retry`, `POST /api/tasks/ID/cancel`: the task afterwards; 409 with the reason on refusal

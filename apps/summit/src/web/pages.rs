@@ -125,6 +125,15 @@ pub(crate) async fn task(State(web): State<Web>, id: MaybeId) -> Page {
             p.lead { (detail(task)) }
             (actions(task))
         }
+        div #why data-live {
+            p { (view.why.headline) }
+            ul {
+                @for because in &view.why.because {
+                    li { a href=[because.task.map(|task| format!("/tasks/{task}"))] { (because.text) } }
+                }
+            }
+            p.hint { "Next: " (view.why.next_step) }
+        }
         div #facts data-live { (facts(&view, now)) }
         div #attempts data-live {
             h2 { "Attempts" }

@@ -6,24 +6,20 @@ use std::sync::Arc;
 use farm::ids::{BuilderId, TaskId};
 use farm::moment::Moment;
 use farm::plan::KnownTask;
-use farm::queue::Queue;
 use farm::schedule::{self, Unplaced};
 use farm::task::{Phase, State};
+use farm::why::Explanation;
 use serde::Serialize;
 
 use super::Web;
 use super::error::WebError;
 use crate::config::{Priority, Project};
-use crate::dispatcher;
+use crate::hub::Hub;
 use crate::store::{AttemptRow, BuilderRow, Outcome, RecipeSummary, TaskRow};
 use crate::world::{Arena, World, Worlds};
 
 /// Failed tasks that the status names; the rest is counted.
 const FAILED_NAMED_MAX: usize = 100;
-
-/// Phases of tasks in which something happens, or will.
-const OPEN: [Phase; 6] =
-    [Phase::Waiting, Phase::Blocked, Phase::Ready, Phase::Leased, Phase::Building, Phase::Publishing];
 
 /// Events that a task page shows.
 const EVENTS_SHOWN_MAX: u64 = 200;
@@ -171,6 +167,8 @@ pub(crate) struct FailureView {
 pub(crate) struct TaskPageView {
     #[serde(flatten)]
     pub(crate) task: TaskView,
+    /// Where it stands, what is behind it, and what the next step is.
+    pub(crate) why: Explanation,
     pub(crate) attempts: Vec<AttemptView>,
     pub(crate) events: Vec<EventView>,
     /// Open tasks that need this one directly.
@@ -274,41 +272,47 @@ const WHOLE_PICTURE_MAX: usize = 120;
 
 /// Names and reasons that views need, read once for each request.
 pub(crate) struct Names {
+    hub: Arc<Hub>,
     builders: HashMap<BuilderId, String>,
-    sources: HashMap<TaskId, String>,
     unplaced: HashMap<TaskId, Unplaced>,
-    /// What waiting tasks wait for, directly.
-    waits_on: HashMap<TaskId, Vec<TaskId>>,
 }
 
 /// Tasks that one waits for up to which they are named.
 const WAITS_NAMED_MAX: usize = 20;
 
+impl Names {
+    pub(crate) fn builder(&self, id: &BuilderId) -> String {
+        self.builders.get(id).cloned().unwrap_or_else(|| id.0.clone())
+    }
+
+    /// What a waiting task waits for, directly.
+    fn waits_on(&self, task: TaskId) -> Vec<TaskLink> {
+        self.hub.with_board(|board| {
+            let link = |task: TaskId| {
+                let source =
+                    board.living(task).map_or_else(|| format!("task {task}"), |living| living.source.clone());
+                TaskLink { task, source }
+            };
+            board.waits_on(task, WAITS_NAMED_MAX).into_iter().map(link).collect()
+        })
+    }
+
+    pub(crate) fn unplaced(&self, task: TaskId) -> Option<&Unplaced> {
+        self.unplaced.get(&task)
+    }
+}
+
 impl Web {
     pub(crate) async fn names(&self) -> Result<Names, WebError> {
-        let builders = self.hub.store.builders().await?.into_iter().map(|row| (row.id, row.name)).collect();
-        let living = self.hub.store.tasks_in(&OPEN).await?;
-        let ready: Vec<TaskRow> =
-            living.iter().filter(|task| task.state.phase() == Phase::Ready).cloned().collect();
-        let worlds = self.hub.worlds();
-        let tasks = self.hub.store.tasks_in(&dispatcher::LIVING).await?;
-        let mut waits_on = HashMap::new();
-        for world in worlds.values() {
-            let open = dispatcher::open_tasks(world, &tasks);
-            let queue = Queue::new(&world.graph, open);
-            let waiting = queue.open().filter(|(_, task)| task.phase == Phase::Waiting);
-            waits_on.extend(
-                waiting
-                    .map(|(recipe, task)| (task.id, queue.waits_on(&world.graph, recipe, WAITS_NAMED_MAX))),
-            );
-        }
-        let (_, unplaced) = dispatcher::plan_assignments(&self.hub, &worlds, &ready).await?;
-        Ok(Names {
-            builders,
-            sources: living.into_iter().map(|task| (task.id, task.source)).collect(),
-            unplaced: unplaced.into_iter().collect(),
-            waits_on,
-        })
+        let hub = &self.hub;
+        let rows = hub.store.builders().await?;
+        let (attached, config) = (hub.sessions.attached(), hub.config());
+        let unplaced = hub.with_board(|board| {
+            let builders = board.builders(&rows, attached, &config);
+            board.unplaced(&builders, hub.clock.now())
+        });
+        let builders = rows.into_iter().map(|row| (row.id, row.name)).collect();
+        Ok(Names { hub: Arc::clone(hub), builders, unplaced })
     }
 
     pub(crate) async fn status(&self) -> Result<StatusView, WebError> {
@@ -477,7 +481,9 @@ impl Web {
         let names = self.names().await?;
         let task = self.hub.store.task(id).await?;
         let mut attempts = Vec::new();
-        for attempt in self.hub.store.attempts(id).await? {
+        let rows = self.hub.store.attempts(id).await?;
+        let why = self.explanation(&task, &rows, &names);
+        for attempt in rows {
             let log_size_bytes = self.hub.logs.size_bytes(id, attempt.id).await;
             attempts.push(attempt_view(attempts.len() + 1, &attempt, &names, log_size_bytes));
         }
@@ -488,23 +494,17 @@ impl Web {
             phase: event.phase,
         });
         Ok(TaskPageView {
-            needed_by: self.needed_by(&task).await?,
+            needed_by: self
+                .hub
+                .with_board(|board| board.needed_by(id))
+                .into_iter()
+                .map(|(task, source)| TaskLink { task, source })
+                .collect(),
             task: task_view(&task, &names),
+            why,
             attempts,
             events: events.collect(),
         })
-    }
-
-    async fn needed_by(&self, task: &TaskRow) -> Result<Vec<TaskLink>, WebError> {
-        let worlds = self.hub.worlds();
-        let Some(world) = worlds.get(&Arena::of(task)) else { return Ok(Vec::new()) };
-        let Some(recipe) = world.graph.by_source(&task.source) else { return Ok(Vec::new()) };
-        let living = self.hub.store.tasks_in(&OPEN).await?;
-        let open = dispatcher::open_tasks(world, &living);
-        let links = world.graph.needed_by(recipe).filter_map(|user| {
-            Some(TaskLink { task: open.get(&user)?.id, source: world.graph.source(user).to_owned() })
-        });
-        Ok(links.collect())
     }
 
     pub(crate) async fn builder_list(&self) -> Result<Vec<BuilderView>, WebError> {
@@ -697,19 +697,14 @@ pub(crate) fn task_view(task: &TaskRow, names: &Names) -> TaskView {
 fn describe(view: &mut TaskView, state: &State, names: &Names) {
     if let Some(lease) = state.lease() {
         let id = &lease.claim.builder;
-        view.builder = Some(names.builders.get(id).cloned().unwrap_or_else(|| id.0.clone()));
+        view.builder = Some(names.builder(id));
         view.attempt = Some(lease.claim.attempt.0);
     }
     let builder = view.builder.clone().unwrap_or_default();
     view.detail = match state {
         State::Waiting { .. } => {
-            let on = names.waits_on.get(&view.id).map_or(&[][..], Vec::as_slice);
-            let link = |task: &TaskId| {
-                let source = names.sources.get(task).cloned().unwrap_or_else(|| format!("task {task}"));
-                TaskLink { task: *task, source }
-            };
-            view.waits_for = on.iter().map(link).collect();
-            match on.is_empty() {
+            view.waits_for = names.waits_on(view.id);
+            match view.waits_for.is_empty() {
                 true => "is looked at in a moment".into(),
                 false => {
                     let sources: Vec<&str> = view.waits_for.iter().map(|link| link.source.as_str()).collect();
@@ -733,7 +728,7 @@ fn describe(view: &mut TaskView, state: &State, names: &Names) {
         }
         State::Ready { tries, .. } => {
             let why =
-                names.unplaced.get(&view.id).map_or_else(|| "is handed out next".into(), Unplaced::to_string);
+                names.unplaced(view.id).map_or_else(|| "is handed out next".into(), Unplaced::to_string);
             match tries.faults {
                 0 => why,
                 1 => format!("{why}; one attempt was lost by the farm"),
@@ -777,7 +772,7 @@ fn attempt_view(number: usize, attempt: &AttemptRow, names: &Names, log_size_byt
     AttemptView {
         id: attempt.id.0,
         number,
-        builder: names.builders.get(&attempt.builder).cloned().unwrap_or_else(|| attempt.builder.0.clone()),
+        builder: names.builder(&attempt.builder),
         why: attempt.why.clone(),
         assigned_ms: attempt.assigned.0,
         started_ms: attempt.started.map(|moment| moment.0),

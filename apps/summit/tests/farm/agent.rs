@@ -47,6 +47,7 @@ impl Agent {
             memory_bytes: 8 << 30,
             version: "test".into(),
             held: held.to_vec(),
+            ..Hello::default()
         };
         sender.send(FromAgent { message: Some(from_agent::Message::Hello(hello)) }).await.unwrap();
         let stream = SummitClient::new(channel).attach(ReceiverStream::new(receiver)).await;
@@ -163,12 +164,16 @@ pub fn built(order: &Order) -> from_agent::Message {
     from_agent::Message::Finished(Finished {
         attempt_id: order.attempt_id,
         lease_token: order.lease_token,
-        outcome: Some(finished::Outcome::Built(Built { artefacts: vec![artefact] })),
+        outcome: Some(finished::Outcome::Built(Built {
+            artefacts: vec![artefact],
+            peak_memory_bytes: 1 << 30,
+        })),
     })
 }
 
 pub fn failed(order: &Order, class: FailureClass, message: &str, phase: &str) -> from_agent::Message {
-    let failed = Failed { class: class.into(), message: message.into(), phase: phase.into() };
+    let failed =
+        Failed { class: class.into(), message: message.into(), phase: phase.into(), peak_memory_bytes: 0 };
     from_agent::Message::Finished(Finished {
         attempt_id: order.attempt_id,
         lease_token: order.lease_token,

@@ -40,7 +40,8 @@ pub(super) fn lower_bound(graph: &Graph, cost_ms: &[u64], fleet: &Fleet, width: 
     let mut last: (u64, Option<RecipeId>) = (0, None);
     for &recipe in graph.build_order() {
         let waited_for = graph.ordered_after(recipe).filter(|&needed| !graph.is_deferred(recipe, needed));
-        let begin = waited_for.map(|needed| (done_ms[needed.index()], Some(needed))).max().unwrap_or_default();
+        let begin =
+            waited_for.map(|needed| (done_ms[needed.index()], Some(needed))).max().unwrap_or_default();
         done_ms[recipe.index()] = begin.0 + cost(recipe);
         before[recipe.index()] = begin.1;
         last = last.max((done_ms[recipe.index()], Some(recipe)));

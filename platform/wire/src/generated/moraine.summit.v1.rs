@@ -63,6 +63,12 @@ pub struct Hello {
     /// Every attempt of which it still keeps anything.
     #[prost(message, repeated, tag = "7")]
     pub held: ::prost::alloc::vec::Vec<Held>,
+    /// Room that is left for builds; 0 when it does not know.
+    #[prost(uint64, tag = "8")]
+    pub disk_free_bytes: u64,
+    /// How busy all its cores together were over the last minute; may be above 100.
+    #[prost(uint32, tag = "9")]
+    pub load_percent: u32,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Held {
@@ -81,6 +87,11 @@ pub struct Held {
 pub struct Heartbeat {
     #[prost(message, repeated, tag = "1")]
     pub held: ::prost::alloc::vec::Vec<Held>,
+    /// As in Hello.
+    #[prost(uint64, tag = "2")]
+    pub disk_free_bytes: u64,
+    #[prost(uint32, tag = "3")]
+    pub load_percent: u32,
 }
 /// The order was taken on; time limits begin now.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -139,6 +150,9 @@ pub mod finished {
 pub struct Built {
     #[prost(message, repeated, tag = "1")]
     pub artefacts: ::prost::alloc::vec::Vec<Artefact>,
+    /// Most memory that the build needed at once; 0 when nobody knows.
+    #[prost(uint64, tag = "2")]
+    pub peak_memory_bytes: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Failed {
@@ -150,6 +164,9 @@ pub struct Failed {
     /// The phase in which it ended: "build", "check", …; empty when none began.
     #[prost(string, tag = "3")]
     pub phase: ::prost::alloc::string::String,
+    /// As in Built.
+    #[prost(uint64, tag = "4")]
+    pub peak_memory_bytes: u64,
 }
 /// Vessel has published what this attempt built. Answered by Release.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

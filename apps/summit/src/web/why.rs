@@ -1,0 +1,99 @@
+//! `/api/tasks/ID/why`: where a task stands, what is behind it, and what the next step is.
+
+use axum::Json;
+use axum::extract::State;
+use farm::task::Phase;
+use farm::why::{Ahead, Explanation, Snapshot, Tried, explain};
+use serde::Serialize;
+
+use super::Web;
+use super::api::{self, MaybeId};
+use super::error::WebError;
+use super::view::Names;
+use crate::store::{AttemptRow, Outcome, TaskRow};
+
+/// Tasks before this one that are looked at; the explanation names fewer.
+const AHEAD_MAX: usize = 50;
+
+/// The answer.
+#[derive(Debug, Serialize)]
+pub(crate) struct WhyView {
+    pub(crate) task: u64,
+    pub(crate) project: String,
+    pub(crate) architecture: String,
+    pub(crate) source: String,
+    pub(crate) phase: Phase,
+    #[serde(flatten)]
+    pub(crate) explanation: Explanation,
+}
+
+pub(crate) async fn why(State(web): State<Web>, id: MaybeId) -> Result<Json<WhyView>, WebError> {
+    let id = api::task_id(id)?;
+    let names = web.names().await?;
+    let task = web.hub.store.task(id).await?;
+    let attempts = web.hub.store.attempts(id).await?;
+    let explanation = web.explanation(&task, &attempts, &names);
+    Ok(Json(WhyView {
+        task: id.0,
+        project: task.project.clone(),
+        architecture: task.architecture.clone(),
+        source: task.source.clone(),
+        phase: task.state.phase(),
+        explanation,
+    }))
+}
+
+impl Web {
+    /// Explains a task with what is in mind now.
+    pub(crate) fn explanation(&self, task: &TaskRow, attempts: &[AttemptRow], names: &Names) -> Explanation {
+        let (waits_on, holds_up, expected_end) = self.hub.with_board(|board| {
+            let ahead = |id| {
+                let living = board.living(id)?;
+                Some(Ahead {
+                    task: id,
+                    source: living.source.clone(),
+                    phase: living.state.phase(),
+                    expected_end: board.expected_end_of(id),
+                })
+            };
+            let waits_on: Vec<Ahead> = match task.state.phase() {
+                Phase::Waiting => board.waits_on(task.id, AHEAD_MAX).into_iter().filter_map(ahead).collect(),
+                _ => Vec::new(),
+            };
+            (waits_on, board.holds_up(task.id), board.expected_end_of(task.id))
+        });
+        let tried: Vec<Tried> = attempts
+            .iter()
+            .map(|attempt| Tried {
+                attempt: attempt.id,
+                builder: attempt.builder.clone(),
+                why: attempt.why.clone(),
+                outcome: attempt.outcome.as_ref().map(told),
+            })
+            .collect();
+        explain(&Snapshot {
+            task: task.id,
+            title: &format!("{} {}-{}", task.source, task.version, task.release),
+            recipe_path: &task.recipe_path,
+            made_because: &task.reason.to_string(),
+            state: &task.state,
+            waits_on: &waits_on,
+            unplaced: names.unplaced(task.id),
+            attempts: &tried,
+            holds_up,
+            expected_end,
+            name_of: &|builder| names.builder(builder),
+            now: self.hub.clock.now(),
+        })
+    }
+}
+
+/// How an attempt ended, in a line.
+fn told(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Published { history } => format!("published in history {history}"),
+        Outcome::Failed { class, message, during } if during.is_empty() => format!("{class}: {message}"),
+        Outcome::Failed { class, message, during } => format!("{class} in {during}: {message}"),
+        Outcome::Stopped { why } => why.clone(),
+    }
+}
