@@ -211,6 +211,10 @@ pub struct Graph {
     obstacles: BTreeMap<u32, Vec<Obstacle>>,
     /// Paths of recipes that cannot be read.
     unreadable: Vec<String>,
+    /// The recipe of each entry of the catalogue that was followed last.
+    catalogue_order: Vec<u32>,
+    /// What our own repository has, as a fingerprint.
+    own: u64,
     /// What the further repositories and the host have, as a fingerprint.
     supply: u64,
     /// Whether anybody published anything: before, there are no generations to tell apart.

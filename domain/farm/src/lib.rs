@@ -8,7 +8,8 @@
 //! 4. [`schedule`]: which ready task goes to which builder, and why the others wait.
 //!    [`estimate`]: how long builds take, learned from what was built; [`critical_path`]: how much waits behind each.
 //! 5. [`task`]: the life of one task, changed by one function; [`why`]: what people are told about it.
-//! 6. [`rebuild`]: what must be built again when a recipe is, and what that costs.
+//! 6. [`rounds`]: when a knot that was built has to be built again; [`rebuild`]: what must be built again when a recipe
+//!    is, and what that costs.
 //! 7. [`sim`]: all of it with a virtual clock, to see what a plan or a policy is worth.
 //!
 //! Nothing here knows the time, a file, a socket or a database.
@@ -25,6 +26,7 @@ pub mod plan;
 pub mod published;
 pub mod queue;
 pub mod rebuild;
+pub mod rounds;
 pub mod schedule;
 pub mod sim;
 pub mod task;

@@ -3,11 +3,11 @@
 //! A change goes through four stages, each of which touches only what the one before changed: recipes and published
 //! sources; things (who offers them, who has them); edges; components, levels and obstacles.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 use package::{Dependency, DependencyKind};
 
-use super::names::{self, Had, List, fingerprint, number};
+use super::names::{self, Had, List, Set, fingerprint, number};
 use super::{Edge, Ends, Graph, Node, Stray, Supply, Touched};
 use crate::catalogue::{Catalogue, RecipeEntry, TEMPLATE_SUFFIXES};
 use crate::ids::RecipeId;
@@ -20,6 +20,8 @@ const NEW_THINGS_EACH_MAX: usize = 12;
 /// What an update has to look at again.
 #[derive(Debug, Default)]
 pub(super) struct Work {
+    /// The recipe of each entry of the catalogue.
+    slots: Vec<u32>,
     /// Recipes that are new or say something else, with their index in the catalogue.
     changed: Vec<(u32, usize)>,
     /// Recipes that are gone.
@@ -79,14 +81,27 @@ impl Graph {
     /// Finds which recipes are new, changed and gone.
     fn compare_recipes(&mut self, catalogue: &Catalogue, own: &Published, work: &mut Work) {
         let mut is_seen = vec![false; self.nodes.len()];
+        work.slots.reserve(catalogue.recipes().len());
+        // The catalogue is most likely the one before, in the same order.
+        let before = std::mem::take(&mut self.catalogue_order);
         for (index, entry) in catalogue.recipes().iter().enumerate() {
             let content = content_of(entry);
-            let source = self.names.intern(&entry.source);
+            let likely = before.get(index).copied().filter(|&slot| {
+                self.nodes
+                    .get(slot as usize)
+                    .is_some_and(|node| node.exists && self.names.text(node.source) == entry.source)
+            });
+            let source = match likely {
+                Some(slot) => self.nodes[slot as usize].source,
+                None => self.names.intern(&entry.source),
+            };
             if let Some(slot) = self.names.recipe(source) {
                 is_seen[slot as usize] = true;
+                work.slots.push(slot);
                 let node = &self.nodes[slot as usize];
                 // Without a manifest, what was published says what it needs at run time.
                 let is_guessed = entry.manifest.is_none()
+                    && self.own != own.fingerprint()
                     && own.fingerprint_of_source(&entry.source).unwrap_or(0) != node.published;
                 if is_guessed || node.content != content || self.names.text(node.path) != entry.path {
                     work.changed.push((slot, index));
@@ -123,9 +138,11 @@ impl Graph {
                 }
             };
             self.names.set_recipe(source, slot);
+            work.slots.push(slot);
             work.changed.push((slot, index));
             work.structure = true;
         }
+        self.catalogue_order = work.slots.clone();
         let gone = (0..).zip(&self.nodes).zip(&is_seen).filter(|((_, node), seen)| node.exists && !**seen);
         work.removed = gone.map(|((slot, _), _)| slot).collect();
     }
@@ -224,7 +241,9 @@ impl Graph {
 
     /// Reads what changed recipes and changed published sources offer, and what of the new things the others offer.
     fn read_offers(&mut self, catalogue: &Catalogue, supply: &Supply<'_>, work: &mut Work) {
-        let changed: HashSet<u32> = work.changed.iter().map(|&(slot, _)| slot).collect();
+        let changed: Set<u32> = work.changed.iter().map(|&(slot, _)| slot).collect();
+        let is_own_same =
+            std::mem::replace(&mut self.own, supply.own.fingerprint()) == supply.own.fingerprint();
         let has_generations = !supply.own.is_empty() || supply.others.iter().any(|other| !other.is_empty());
         let all_due = std::mem::replace(&mut self.has_generations, has_generations) != has_generations;
         let look_at_all = work.new_things.len() > NEW_THINGS_EACH_MAX;
@@ -232,8 +251,14 @@ impl Graph {
             true => Vec::new(),
             false => self.dependencies(work.new_things.iter().copied()).collect(),
         };
-        for entry in catalogue.recipes() {
-            let Some(slot) = self.slot(&entry.source) else { continue };
+        let is_quiet = is_own_same && changed.is_empty() && new_things.is_empty() && !look_at_all && !all_due;
+        let slots = std::mem::take(&mut work.slots);
+        for (entry, &slot) in catalogue.recipes().iter().zip(if is_quiet { &[][..] } else { &slots }) {
+            let is_changed = changed.contains(&slot);
+            if is_own_same && !is_changed && !look_at_all && !all_due {
+                self.offer_new_things(entry, slot, &new_things);
+                continue;
+            }
             let published = supply.own.fingerprint_of_source(&entry.source).unwrap_or(0);
             let known = supply.own.source(&entry.source);
             let node = &mut self.nodes[slot as usize];
@@ -243,14 +268,11 @@ impl Graph {
             if due_changed || all_due || is_published_anew {
                 work.things.extend(node.offers.iter().copied());
             }
-            if is_published_anew || look_at_all || changed.contains(&slot) {
+            if is_published_anew || look_at_all || is_changed {
                 let offers = self.offers_of(entry, supply.own);
                 self.set_offers(slot, offers, work);
             } else {
-                let offered = new_things.iter().filter(|(_, dependency)| entry.may_offer(dependency));
-                for &(thing, _) in offered {
-                    self.add_offer(slot, thing);
-                }
+                self.offer_new_things(entry, slot, &new_things);
             }
         }
         for (thing, dependency) in &new_things {
@@ -264,7 +286,15 @@ impl Graph {
                 }
             }
         }
-        self.read_strays(supply.own, work);
+        if !is_own_same || work.structure {
+            self.read_strays(supply.own, work);
+        }
+    }
+
+    fn offer_new_things(&mut self, entry: &RecipeEntry, slot: u32, new_things: &[(u32, Dependency)]) {
+        for (thing, _) in new_things.iter().filter(|(_, dependency)| entry.may_offer(dependency)) {
+            self.add_offer(slot, *thing);
+        }
     }
 
     fn slot(&self, source: &str) -> Option<u32> {
@@ -363,7 +393,9 @@ impl Graph {
         };
         for thing in wanted {
             let Some(dependency) = self.things.dependency(&self.names, thing) else { continue };
-            let has = |published: &Published| published.providers(&dependency).next().is_some();
+            let has = |published: &Published| {
+                !published.is_empty() && published.providers(&dependency).next().is_some()
+            };
             let had = Had {
                 own: has(supply.own),
                 others: supply.others.iter().any(|other| has(other)),

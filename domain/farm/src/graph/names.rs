@@ -2,8 +2,10 @@
 //!
 //! Numbers are never given back: the memory that a name once took is free again when the graph is drawn afresh.
 
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::collections::{HashMap, HashSet};
+use std::hash::BuildHasher;
 
+use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use package::{Dependency, DependencyKind};
 use smallvec::SmallVec;
@@ -24,8 +26,14 @@ pub(super) fn number(position: usize) -> u32 {
     u32::try_from(position).unwrap_or(NONE)
 }
 
+/// Maps and sets of the graph. Names come from reviewed recipes, so that a hash that is fast and always the same will do.
+pub(super) type Map<K, V> = HashMap<K, V, FixedState>;
+
+/// See [`Map`].
+pub(super) type Set<K> = HashSet<K, FixedState>;
+
 pub(super) fn fingerprint<T: std::hash::Hash + ?Sized>(value: &T) -> u64 {
-    BuildHasherDefault::<DefaultHasher>::default().hash_one(value)
+    FixedState::default().hash_one(value)
 }
 
 /// What is known of one text.

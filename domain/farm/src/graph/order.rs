@@ -10,7 +10,7 @@ use std::collections::BinaryHeap;
 use super::names::number;
 
 /// Rounds of moving members. The knots of AerynOS come to rest after four to six.
-const ROUNDS_MAX: u32 = 12;
+const ROUNDS_MAX: u32 = 20;
 
 /// Places that all moves together may shift members by, and neighbours they may look at: about a tenth of a second. A
 /// knot that is so large that this does not suffice gets a worse order, not a wrong one.
@@ -21,14 +21,14 @@ const WORK_MAX: u64 = 100_000_000;
 pub(super) struct Need {
     pub(super) user: u32,
     pub(super) needed: u32,
-    pub(super) weight: u64,
+    pub(super) weight: i64,
 }
 
 /// An edge as seen from one of its ends.
 #[derive(Debug, Clone, Copy)]
 struct Neighbour {
     node: u32,
-    weight: u64,
+    weight: i64,
     /// Whether the neighbour is needed, and not the one that needs.
     is_needed: bool,
 }
@@ -54,15 +54,15 @@ fn greedy(neighbours: &[Vec<Neighbour>]) -> Vec<u32> {
             .iter()
             .filter(|neighbour| neighbour.is_needed == is_needed)
             .map(|neighbour| neighbour.weight)
-            .sum::<u64>()
+            .sum::<i64>()
     };
-    let mut needs_left: Vec<u64> = (0..count).map(|node| total(node, true)).collect();
-    let mut users_left: Vec<u64> = (0..count).map(|node| total(node, false)).collect();
-    let gain = |needs_left: u64, users_left: u64| i128::from(users_left) - i128::from(needs_left);
+    let mut needs_left: Vec<i64> = (0..count).map(|node| total(node, true)).collect();
+    let mut users_left: Vec<i64> = (0..count).map(|node| total(node, false)).collect();
+    let gain = |needs_left: i64, users_left: i64| users_left - needs_left;
     // The smallest number first among equals; entries that are no longer true are passed over.
     let mut free: BinaryHeap<Reverse<u32>> = BinaryHeap::new();
     let mut last: BinaryHeap<Reverse<u32>> = BinaryHeap::new();
-    let mut rest: BinaryHeap<(i128, Reverse<u32>)> = BinaryHeap::new();
+    let mut rest: BinaryHeap<(i64, Reverse<u32>)> = BinaryHeap::new();
     for node in 0..count {
         match (needs_left[node], users_left[node]) {
             (0, _) => free.push(Reverse(number(node))),
@@ -103,7 +103,7 @@ fn greedy(neighbours: &[Vec<Neighbour>]) -> Vec<u32> {
                 continue;
             }
             let left = if neighbour.is_needed { &mut users_left } else { &mut needs_left };
-            left[other] = left[other].saturating_sub(neighbour.weight);
+            left[other] -= neighbour.weight;
             match (needs_left[other], users_left[other]) {
                 (0, _) => free.push(Reverse(neighbour.node)),
                 (_, 0) => last.push(Reverse(neighbour.node)),
@@ -122,15 +122,19 @@ fn sift(neighbours: &[Vec<Neighbour>], order: &mut [u32]) {
         place[node as usize] = number(position);
     }
     let mut work = 0;
-    let mut near: Vec<(u32, i128)> = Vec::new();
+    let mut near: Vec<(u32, i64)> = Vec::new();
+    // Only a member that moves can change what is best for its neighbours.
+    let mut is_wanted = vec![true; order.len()];
     for _ in 0..ROUNDS_MAX {
         let mut has_moved = false;
         for node in 0..neighbours.len() {
+            if !std::mem::replace(&mut is_wanted[node], false) {
+                continue;
+            }
             near.clear();
             // What it costs to pass a neighbour on the way to the back: less when it is needed, more when it needs.
             near.extend(neighbours[node].iter().map(|neighbour| {
-                let weight = i128::from(neighbour.weight);
-                let step = if neighbour.is_needed { -weight } else { weight };
+                let step = if neighbour.is_needed { -neighbour.weight } else { neighbour.weight };
                 (place[neighbour.node as usize], step)
             }));
             near.sort_unstable();
@@ -146,6 +150,9 @@ fn sift(neighbours: &[Vec<Neighbour>], order: &mut [u32]) {
                 work += u64::from(here.abs_diff(target));
                 shift(order, &mut place, here, target);
                 has_moved = true;
+                for neighbour in &neighbours[node] {
+                    is_wanted[neighbour.node as usize] = true;
+                }
             }
         }
         if !has_moved || work > WORK_MAX {
@@ -156,8 +163,8 @@ fn sift(neighbours: &[Vec<Neighbour>], order: &mut [u32]) {
 
 /// Where a member at `here` should go, given its neighbours' places with the cost of passing them; none when no place is
 /// better than the one that it has.
-fn best_place(here: u32, near: &[(u32, i128)]) -> Option<u32> {
-    let cost_here: i128 = near.iter().take_while(|(place, _)| *place < here).map(|(_, step)| step).sum();
+fn best_place(here: u32, near: &[(u32, i64)]) -> Option<u32> {
+    let cost_here: i64 = near.iter().take_while(|(place, _)| *place < here).map(|(_, step)| step).sum();
     let (mut cost, mut best_cost, mut best) = (0, cost_here, None);
     if cost < best_cost {
         (best_cost, best) = (cost, near.first().map(|(place, _)| *place));
@@ -192,11 +199,11 @@ mod tests {
 
     use super::*;
 
-    fn need(user: u32, needed: u32, weight: u64) -> Need {
+    fn need(user: u32, needed: u32, weight: i64) -> Need {
         Need { user, needed, weight }
     }
 
-    fn cost(order: &[u32], needs: &[Need]) -> u64 {
+    fn cost(order: &[u32], needs: &[Need]) -> i64 {
         let place = |node: u32| order.iter().position(|&member| member == node).unwrap();
         needs.iter().filter(|need| place(need.needed) > place(need.user)).map(|need| need.weight).sum()
     }
@@ -220,7 +227,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_member_has_one_place_and_no_other_place_is_better(
-            edges in proptest::collection::btree_map((0u32..8, 0u32..8), 1u64..20, 0..40)
+            edges in proptest::collection::btree_map((0u32..8, 0u32..8), 1i64..20, 0..40)
         ) {
             let needs: Vec<Need> = edges
                 .iter()

@@ -4,24 +4,24 @@
 //! may close a circle, but only among the components between its ends: only these are looked at again. The same holds for
 //! a component that lost an edge.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::components::{Edges, components};
 use super::draw::Work;
-use super::names::{NONE, number};
+use super::names::{Map, NONE, Set, number};
 use super::order::{Need, order};
 use super::{Edge, Graph};
 use crate::ids::RecipeId;
 
 /// Weight of an edge along which there is a previous generation: a circle is broken where it costs the fewest of these.
-const PREVIOUS_GENERATION: u64 = 1;
+const PREVIOUS_GENERATION: i64 = 1;
 
 /// Weight of a first-generation edge: what is published before it cannot be installed for a while.
-const FIRST_GENERATION: u64 = 20;
+const FIRST_GENERATION: i64 = 20;
 
 /// Weight of an edge that cannot be deferred, because what is needed is nowhere yet: more than any knot has others.
-const UNBREAKABLE: u64 = 1_000_000;
+const UNBREAKABLE: i64 = 1_000_000;
 
 impl Graph {
     /// For each recipe, by number, the recipes on the longest way that ends there from one that nobody needs, itself and
@@ -105,7 +105,7 @@ impl Graph {
 
     /// Finds the components of each region anew, and numbers everything from the first region on.
     fn rearrange(&mut self, regions: &[Range<u32>], work: &mut Work) {
-        let dirty: HashSet<u32> = work.nodes.iter().copied().collect();
+        let dirty: Set<u32> = work.nodes.iter().copied().collect();
         let Some(first) = regions.first().map(|region| region.start) else { return };
         let mut starts = self.starts.clone();
         starts.truncate(first as usize + 1);
@@ -175,12 +175,7 @@ impl Graph {
     }
 
     /// The order inside a knot: the one that it had, where nothing changed inside.
-    fn order_of_knot(
-        &self,
-        mut members: Vec<RecipeId>,
-        dirty: &HashSet<u32>,
-        work: &mut Work,
-    ) -> Vec<RecipeId> {
+    fn order_of_knot(&self, mut members: Vec<RecipeId>, dirty: &Set<u32>, work: &mut Work) -> Vec<RecipeId> {
         let component = members.first().map_or(usize::MAX, |&member| self.component(member));
         let known = self.component_members(component);
         let is_same = known.len() == members.len()
@@ -194,8 +189,7 @@ impl Graph {
         work.nodes.extend(members.iter().map(|member| member.0));
         // Names do not depend on how the graph came to be what it is.
         members.sort_unstable_by_key(|&member| self.source(member));
-        let local: HashMap<u32, u32> =
-            members.iter().zip(0..).map(|(member, local)| (member.0, local)).collect();
+        let local: Map<u32, u32> = members.iter().zip(0..).map(|(member, local)| (member.0, local)).collect();
         let mut needs = Vec::new();
         for (member, user) in members.iter().zip(0..) {
             let nowhere = self.nowhere(member.0);
@@ -209,7 +203,7 @@ impl Graph {
     }
 
     /// Recipes of which something is needed for the build of `slot` that nobody has yet.
-    fn nowhere(&self, slot: u32) -> BTreeSet<u32> {
+    fn nowhere(&self, slot: u32) -> Vec<u32> {
         let things = self.nodes[slot as usize].build.iter().filter_map(|&thing| self.things.get(thing));
         let nowhere = things.filter(|thing| !thing.had.at_all());
         nowhere.flat_map(|thing| thing.providers.iter().copied()).collect()
@@ -242,7 +236,7 @@ impl Graph {
     }
 }
 
-fn weight(edge: Edge, nowhere: &BTreeSet<u32>) -> u64 {
+fn weight(edge: Edge, nowhere: &[u32]) -> i64 {
     if !edge.is_build() {
         FIRST_GENERATION
     } else if nowhere.contains(&edge.recipe()) {
