@@ -522,7 +522,7 @@ fn warn_of_unbumped(world: &World) {
                 recipe.path = entry.path,
                 version = entry.version,
                 published = found.published_version,
-                "the version changed and the release did not: nothing is built"
+                "the version changed and the release did not: it is built as another build of the same release"
             );
         }
     }

@@ -24,6 +24,13 @@ pub enum Reason {
         /// The release of the recipe.
         to: u64,
     },
+    /// Its release has been published in another version: somebody forgot to raise the release.
+    NewVersion {
+        /// The published version.
+        from: String,
+        /// The version of the recipe.
+        to: String,
+    },
     /// Its release has been published without a package that its manifest promises.
     NewSubPackage {
         /// The package that is not there.
@@ -108,6 +115,7 @@ impl std::fmt::Display for Reason {
         match self {
             Reason::New => formatter.write_str("first build"),
             Reason::NewerRelease { from, to } => write!(formatter, "release {to} replaces release {from}"),
+            Reason::NewVersion { from, to } => write!(formatter, "version {to} replaces version {from}"),
             Reason::NewSubPackage { package } => {
                 write!(formatter, "package {package} has not been published yet")
             }
@@ -130,7 +138,7 @@ pub struct Missing {
     pub build_release: u64,
 }
 
-/// A recipe whose version changed while its release did not: nothing will be built, and that may be a mistake.
+/// A recipe whose version changed while its release did not. It is built, and the release may have been forgotten.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unbumped {
     /// Index of the recipe in the catalogue.
@@ -170,6 +178,11 @@ fn lacking(entry: &RecipeEntry, published: &Published, wanted: Option<&Wanted>) 
         published.package(name).is_none_or(|package| package.source != entry.source)
     });
     let next = known.build_release.saturating_add(1);
+    if is_another_version(&entry.version, &known.version) {
+        let build_release = wanted.map_or(next, |wanted| wanted.build_release.max(next));
+        let (from, to) = (known.version.clone(), entry.version.clone());
+        return Some((Reason::NewVersion { from, to }, build_release));
+    }
     match (absent, wanted) {
         (Some(package), wanted) if entry.manifest.is_some() => {
             let build_release = wanted.map_or(next, |wanted| wanted.build_release.max(next));
@@ -180,6 +193,13 @@ fn lacking(entry: &RecipeEntry, published: &Published, wanted: Option<&Wanted>) 
     }
 }
 
+/// Whether a version of a recipe is another than the published one. Other tools read a version without quotes as a
+/// number, and publish 1.1 for the 1.10 that is written: that is the same.
+fn is_another_version(written: &str, published: &str) -> bool {
+    let as_number = || written.parse::<f64>().ok().map(|number| number.to_string());
+    written != published && as_number().as_deref() != Some(published)
+}
+
 /// Recipes whose version differs from the published one at the same release.
 #[must_use]
 pub fn unbumped(catalogue: &Catalogue, published: &Published) -> Vec<Unbumped> {
@@ -187,7 +207,7 @@ pub fn unbumped(catalogue: &Catalogue, published: &Published) -> Vec<Unbumped> {
     for (recipe, entry) in catalogue.recipes().iter().enumerate() {
         if let Some(known) = published.source(&entry.source)
             && known.release == entry.release
-            && known.version != entry.version
+            && is_another_version(&entry.version, &known.version)
         {
             all.push(Unbumped { recipe, published_version: known.version.clone() });
         }
@@ -239,12 +259,27 @@ mod tests {
     }
 
     #[test]
-    fn a_new_version_without_a_new_release_is_pointed_out() {
-        let entry = RecipeEntry { version: "1.1".into(), ..recipe("zlib", &[]) };
-        let catalogue = Catalogue::new(vec![entry], Vec::new());
-        let published = Published::new([package("zlib", "zlib", 1, &[])]);
-        assert!(missing(&catalogue, &published, &HashMap::new()).is_empty());
-        assert_eq!(unbumped(&catalogue, &published)[0].published_version, "1.0");
+    fn a_new_version_without_a_new_release_is_built_and_pointed_out() {
+        for (written, published, is_new) in [
+            ("1.1", "1.0", true),
+            ("1.0", "1.0", false),
+            ("1.10", "1.1", false),
+            ("1.1", "1.10", true),
+            ("1.0a", "1", true),
+        ] {
+            let entry = RecipeEntry { version: written.into(), ..recipe("zlib", &[]) };
+            let catalogue = Catalogue::new(vec![entry], Vec::new());
+            let packages =
+                [PublishedPackage { version: published.into(), ..package("zlib", "zlib", 1, &[]) }];
+            let published = Published::new(packages);
+            let found = missing(&catalogue, &published, &HashMap::new());
+            assert_eq!(found.len(), usize::from(is_new), "{written} over {published:?}");
+            assert_eq!(unbumped(&catalogue, &published).len(), usize::from(is_new));
+            for found in found {
+                assert_eq!(found.build_release, 2);
+                assert!(found.reason.to_string().starts_with("version "), "{}", found.reason);
+            }
+        }
     }
 
     fn wish(release: u64, build_release: u64) -> Wanted {

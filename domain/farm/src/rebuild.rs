@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::catalogue::{Catalogue, RecipeEntry};
 use crate::graph::{Graph, Obstacle};
 use crate::ids::RecipeId;
+use crate::missing::next_build_release;
 use crate::published::{Published, PublishedPackage};
 
 /// Seconds that a build is taken for when nobody knows how long any takes: the mean of a distribution's builds on four
@@ -315,7 +316,7 @@ pub fn rebuild_plan(
     let mut build_releases = BTreeMap::new();
     for &id in why.keys() {
         let Some(entry) = recipes.entries.get(&id) else { continue };
-        match next_build_release(entry, situation.published) {
+        match build_release_of(entry, situation.published) {
             Ok(build_release) => drop(build_releases.insert(id, build_release)),
             Err(why) => left_out.push(LeftOut { source: entry.source.clone(), why }),
         }
@@ -471,15 +472,13 @@ fn slips(left: &str, right: &str) -> usize {
 }
 
 /// The build release that a rebuild of the recipe gets.
-fn next_build_release(entry: &RecipeEntry, published: &Published) -> Result<u64, String> {
+fn build_release_of(entry: &RecipeEntry, published: &Published) -> Result<u64, String> {
     match published.source(&entry.source) {
-        None => Ok(1),
-        Some(known) if known.release < entry.release => Ok(1),
-        Some(known) if known.release == entry.release => Ok(known.build_release.saturating_add(1)),
-        Some(known) => Err(format!(
+        Some(known) if known.release > entry.release => Err(format!(
             "release {} is published and the recipe has {}: a build of it would be older than what is there",
             known.release, entry.release
         )),
+        known => Ok(next_build_release(entry.release, known, None)),
     }
 }
 

@@ -29,6 +29,13 @@ pub fn skip(what: &str) {
     eprintln!("skipped: no {what}");
 }
 
+/// Whether tests that take long do all they can: with `MORAINE_LONG` set, as the continuous integration does. Without it
+/// they do a part that is worth having.
+#[must_use]
+pub fn long() -> bool {
+    std::env::var_os("MORAINE_LONG").is_some()
+}
+
 /// The folder of real recipes, manifests and packages: `MORAINE_DATA`, or `../shared/data` beside the workspace.
 /// `None`, after saying so, where there is none.
 #[must_use]
