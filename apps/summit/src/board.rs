@@ -189,12 +189,6 @@ impl Board {
             board.is_stale = false;
             measured = true;
         }
-        if measured {
-            let queued = self.living.values().filter(|living| living.state.phase().is_queued());
-            let times = queued.map(|living| self.expected_ms(living).unwrap_or(ASSUMED_MS));
-            let backlog_ms = times.fold(0, u64::saturating_add);
-            self.scheduler.set_backlog_ms(backlog_ms);
-        }
         measured
     }
 

@@ -4,7 +4,8 @@
 //! builder, and both are learned at once in logarithms: what a sample shows beyond what was expected is shared between
 //! the two by how little is known about each. So a new recipe teaches nothing about its builder, a recipe known from
 //! other builders teaches the speed of a new one, and both go on following slow changes. A single odd sample moves
-//! neither far.
+//! neither far. A recipe that only one builder has built is known relative to that builder: what is learned of the
+//! builder later corrects the recipe as well.
 //!
 //! Only builds that were finished belong here. A sample costs the same however much was learned before. Equal samples
 //! in equal order give equal estimates.
@@ -87,9 +88,13 @@ struct Learned {
 
 #[derive(Debug, Clone, Copy)]
 struct Recipe {
+    /// On the reference machine; on its only builder, while there is only one.
     time: Learned,
+    only_builder: Option<usize>,
     memory_bytes: u64,
     at: Moment,
+    /// What it adds to the sum of all.
+    counted: f64,
 }
 
 /// Everything that was learned.
@@ -97,7 +102,9 @@ struct Recipe {
 pub struct Estimates {
     /// By architecture, then by source.
     recipes: BTreeMap<String, HashMap<String, Recipe>>,
-    builders: HashMap<BuilderId, Learned>,
+    builders: HashMap<BuilderId, usize>,
+    /// By the numbers that `builders` gives.
+    speeds: Vec<Learned>,
     sum_of_times: f64,
     known: u32,
 }
@@ -109,31 +116,31 @@ impl Estimates {
             return;
         }
         let measured = sample.seconds.max(SECONDS_MIN).ln();
-        let mut speed = self.builders.get(&sample.builder).copied().unwrap_or(NEW_BUILDER);
+        let builder = self.builder(&sample.builder);
         let known = self.recipes.get(&sample.architecture).and_then(|recipes| recipes.get(&sample.source));
-        let recipe = match known {
+        let mut recipe = match known {
             None => {
-                let time = Learned { value: measured + speed.value, variance: speed.variance + NOISE };
-                self.sum_of_times += time.value;
                 self.known = self.known.saturating_add(1);
-                Recipe { time, memory_bytes: sample.peak_memory_bytes, at: sample.at }
+                Recipe {
+                    time: Learned { value: measured, variance: NOISE },
+                    only_builder: Some(builder),
+                    memory_bytes: sample.peak_memory_bytes,
+                    at: sample.at,
+                    counted: 0.0,
+                }
             }
-            Some(&Recipe { mut time, memory_bytes, at }) => {
-                let before = time.value;
-                let days = crate::schedule::milliseconds(sample.at.0.saturating_sub(at.0)) / DAY_MS;
-                time.variance = (time.variance + days * FORGOTTEN_PER_DAY).min(RECIPE_UNKNOWN);
-                let surprise = (measured - (time.value - speed.value)).clamp(-SURPRISE_MAX, SURPRISE_MAX);
-                let total = time.variance + speed.variance + NOISE;
-                let (of_recipe, of_builder) = (time.variance / total, speed.variance / total);
-                time.value += of_recipe * surprise;
-                speed.value -= of_builder * surprise;
-                time.variance = (time.variance * (1.0 - of_recipe)).max(RECIPE_UNKNOWN_MIN);
-                speed.variance = (speed.variance * (1.0 - of_builder)).max(BUILDER_UNKNOWN_MIN);
-                self.sum_of_times += time.value - before;
-                Recipe { time, memory_bytes: memory(memory_bytes, sample.peak_memory_bytes), at: sample.at }
+            Some(&recipe) => {
+                let days = crate::schedule::milliseconds(sample.at.0.saturating_sub(recipe.at.0)) / DAY_MS;
+                let variance = (recipe.time.variance + days * FORGOTTEN_PER_DAY).min(RECIPE_UNKNOWN);
+                let (time, only_builder) =
+                    self.compare(Learned { variance, ..recipe.time }, recipe.only_builder, builder, measured);
+                let memory_bytes = memory(recipe.memory_bytes, sample.peak_memory_bytes);
+                Recipe { time, only_builder, memory_bytes, at: sample.at, ..recipe }
             }
         };
-        self.builders.insert(sample.builder.clone(), speed);
+        let counted = self.reference(&recipe);
+        self.sum_of_times += counted - recipe.counted;
+        recipe.counted = counted;
         match self.recipes.get_mut(&sample.architecture) {
             Some(recipes) => {
                 recipes.insert(sample.source.clone(), recipe);
@@ -145,13 +152,73 @@ impl Estimates {
         }
     }
 
+    /// Shares what a sample shows beyond what was expected between all that the expectation was made of. Returns what is
+    /// known of the recipe then.
+    fn compare(
+        &mut self,
+        time: Learned,
+        only_builder: Option<usize>,
+        builder: usize,
+        measured: f64,
+    ) -> (Learned, Option<usize>) {
+        let none = Learned { value: 0.0, variance: 0.0 };
+        let (first, speed) = match only_builder {
+            // The same builder again: its speed is in both and cannot be seen.
+            Some(only) if only == builder => (none, none),
+            Some(only) => (self.speeds[only], self.speeds[builder]),
+            None => (none, self.speeds[builder]),
+        };
+        let expected = time.value + first.value - speed.value;
+        let surprise = (measured - expected).clamp(-SURPRISE_MAX, SURPRISE_MAX);
+        let total = time.variance + first.variance + speed.variance + NOISE;
+        let (own, mut time) = (time.variance / total, time);
+        time.value += own * surprise;
+        time.variance = (time.variance * (1.0 - own)).max(RECIPE_UNKNOWN_MIN);
+        let mut learn = |at: usize, part: f64, sign: f64| {
+            let speed = &mut self.speeds[at];
+            speed.value += sign * part * surprise;
+            speed.variance = (speed.variance * (1.0 - part)).max(BUILDER_UNKNOWN_MIN);
+        };
+        match only_builder {
+            Some(only) if only == builder => (time, only_builder),
+            Some(only) => {
+                learn(only, first.variance / total, 1.0);
+                learn(builder, speed.variance / total, -1.0);
+                time.value += self.speeds[only].value;
+                // From now on both builders' speeds are in it, and neither can be told apart any more.
+                time.variance += self.speeds[only].variance.min(self.speeds[builder].variance);
+                (time, None)
+            }
+            None => {
+                learn(builder, speed.variance / total, -1.0);
+                (time, None)
+            }
+        }
+    }
+
+    fn builder(&mut self, id: &BuilderId) -> usize {
+        if let Some(&number) = self.builders.get(id) {
+            return number;
+        }
+        let number = self.speeds.len();
+        self.speeds.push(NEW_BUILDER);
+        self.builders.insert(id.clone(), number);
+        number
+    }
+
+    /// The logarithm of the time of a recipe on the reference machine.
+    fn reference(&self, recipe: &Recipe) -> f64 {
+        let speed = recipe.only_builder.and_then(|only| self.speeds.get(only));
+        recipe.time.value + speed.map_or(0.0, |speed| speed.value)
+    }
+
     /// What to expect of a build on the reference machine. Where it was never built for this architecture, what it
     /// took for another one; none when it was never built at all.
     #[must_use]
     pub fn expected(&self, source: &str, architecture: &str) -> Option<Expected> {
         let here = self.recipes.get(architecture).and_then(|recipes| recipes.get(source));
         let recipe = here.or_else(|| self.recipes.values().find_map(|recipes| recipes.get(source)))?;
-        Some(Expected { reference_seconds: recipe.time.value.exp(), memory_bytes: recipe.memory_bytes })
+        Some(Expected { reference_seconds: self.reference(recipe).exp(), memory_bytes: recipe.memory_bytes })
     }
 
     /// Seconds that a build takes on `builder`; none when it was never built at all.
@@ -164,7 +231,8 @@ impl Estimates {
     /// is not known.
     #[must_use]
     pub fn speed(&self, builder: &BuilderId) -> f64 {
-        self.builders.get(builder).map_or(1.0, |speed| speed.value.exp())
+        let speed = self.builders.get(builder).and_then(|&number| self.speeds.get(number));
+        speed.map_or(1.0, |speed| speed.value.exp())
     }
 
     /// Seconds that a recipe of which nothing is known takes on the reference machine: the middle of all that are
@@ -288,6 +356,20 @@ mod tests {
         let found = estimates.speed(&builder("new")) / before;
         assert!((1.7..2.3).contains(&found), "{found}");
         assert!((estimates.speed(&builder("a")) - before).abs() < 1e-9, "the others stay what they are");
+    }
+
+    #[test]
+    fn what_one_builder_built_is_corrected_when_its_speed_is_learned() {
+        let mut estimates = Estimates::default();
+        for recipe in 0..30 {
+            estimates.learn(&sample(&format!("slow-{recipe}"), "slow", 200.0));
+        }
+        // Half of them on a builder that is twice as fast: the other half was never built there.
+        for recipe in 0..15 {
+            estimates.learn(&sample(&format!("slow-{recipe}"), "fast", 100.0));
+        }
+        let found = estimates.expected_on("slow-29", "x86_64", &builder("fast")).unwrap();
+        assert!((95.0..105.0).contains(&found), "{found}");
     }
 
     #[test]

@@ -258,8 +258,8 @@ pub struct Scheduler {
     tasks: HashMap<TaskId, Entry>,
     /// Tasks that must not start yet, by the moment when they may.
     resting: BTreeSet<(Moment, TaskId)>,
+    /// Expected time of all of them on the reference machine.
     offered_ms: u64,
-    backlog_ms: u64,
 }
 
 impl Scheduler {
@@ -295,12 +295,6 @@ impl Scheduler {
         }
         self.offered_ms = self.offered_ms.saturating_sub(entry.candidate.work_ms());
         Some(entry.candidate)
-    }
-
-    /// Says how much work is open besides what runs, in expected milliseconds on the reference machine: what is ready
-    /// and what still waits. Tells the scheduler how far away the end of the run is, and so which tasks matter to it.
-    pub fn set_backlog_ms(&mut self, backlog_ms: u64) {
-        self.backlog_ms = backlog_ms;
     }
 
     /// How many tasks it knows.

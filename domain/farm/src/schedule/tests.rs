@@ -122,8 +122,7 @@ fn at_the_end_of_a_run_no_long_task_goes_to_a_slow_machine() {
         [fast, builder("slow", 1, 0.25)]
     };
     assert_eq!(held(&scheduler([candidate(1, 30, 0)]).pass(&farm(5), NOW)), [(1, "fast")]);
-    let mut early = scheduler([candidate(1, 30, 0)]);
-    early.set_backlog_ms(1000 * MINUTE);
+    let mut early = scheduler((1..=30).map(|task| candidate(task, 30, 0)));
     assert_eq!(pairs(&early.pass(&farm(5), NOW)), [(1, "slow")], "with much to do no place stays free");
 }
 
@@ -345,13 +344,8 @@ fn a_straggler_that_matters_is_begun_a_second_time_where_that_is_likely_sooner()
         assert_eq!(second(&farm, &mut scheduler([]), now), expect, "{why}");
     }
     let farm = farm(25, same, b());
-    let mut busy = scheduler([candidate(1, 5, 0)]);
-    busy.set_backlog_ms(10_000 * MINUTE);
-    assert_eq!(
-        second(&farm, &mut busy, now),
-        [],
-        "with much to do it does not matter, and the place is taken"
-    );
+    let mut busy = scheduler((1..=4).map(|task| candidate(task, 5, 0)));
+    assert_eq!(second(&farm, &mut busy, now), [], "the places are taken");
     let schedule = Schedule::default();
     let why = &scheduler([]).stragglers(&farm, &schedule, |_| Some(needs(4)), now)[0].why;
     let expect =

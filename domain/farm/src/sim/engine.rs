@@ -121,9 +121,8 @@ pub(super) struct Engine<'a> {
     machine_of: HashMap<BuilderId, usize>,
     runtimes: Vec<Runtime>,
     last_attempt: u64,
-    /// What each task counts for in the backlog.
+    /// What each task was expected to take when the ways were measured.
     counted_ms: Vec<u64>,
-    backlog_ms: u64,
     pub(super) last_landing: Moment,
     pub(super) published: Vec<bool>,
     pub(super) runs: Vec<BuildRun>,
@@ -188,7 +187,6 @@ impl<'a> Engine<'a> {
             runtimes,
             last_attempt: 0,
             counted_ms: Vec::new(),
-            backlog_ms: 0,
             last_landing: Moment(0),
             published: vec![false; slots],
             runs: Vec::new(),
@@ -453,7 +451,6 @@ impl Engine<'_> {
         if phase != before.phase() {
             let task = (phase != Phase::Published).then(|| open(recipe, phase).1);
             self.queue.set(self.setup.graph, recipe, task);
-            self.count(recipe, before.phase(), phase);
         }
         match &step.next {
             State::Ready { since, tries } => self.offer(recipe, *since, tries),
@@ -506,19 +503,6 @@ impl Engine<'_> {
         for recipe in self.setup.graph.recipes() {
             self.counted_ms[recipe.index()] = self.expected_ms(recipe).unwrap_or(ASSUMED_MS);
         }
-        self.backlog_ms = self.counted_ms.iter().sum();
-        self.scheduler.set_backlog_ms(self.backlog_ms);
-    }
-
-    /// Keeps the scheduler's idea of how much is left.
-    fn count(&mut self, recipe: RecipeId, before: Phase, after: Phase) {
-        let counted_ms = self.counted_ms[recipe.index()];
-        match (before.is_queued(), after.is_queued()) {
-            (true, false) => self.backlog_ms = self.backlog_ms.saturating_sub(counted_ms),
-            (false, true) => self.backlog_ms = self.backlog_ms.saturating_add(counted_ms),
-            _ => return,
-        }
-        self.scheduler.set_backlog_ms(self.backlog_ms);
     }
 
     fn expected_ms(&self, recipe: RecipeId) -> Option<u64> {
