@@ -95,6 +95,12 @@ impl Board {
         self.living.get(&task)
     }
 
+    /// How long a source takes on the reference machine, by experience.
+    pub(crate) fn expected(&self, source: &str, architecture: &str) -> Option<Duration> {
+        let expected = self.estimates.expected(source, architecture)?;
+        Duration::try_from_secs_f64(expected.reference_seconds).ok()
+    }
+
     /// Takes in tasks as they are at `mark`.
     pub(crate) fn take_in(&mut self, rows: Vec<TaskRow>, mark: Mark) {
         for row in rows {

@@ -179,7 +179,11 @@ impl Publisher {
     ) -> Result<(), PublishError> {
         self.hub.count_landing(&task.channel, &task.architecture);
         let event = Event::Landed { attempt, history: reply.history };
-        ignore_refusal(self.hub.apply(task.id, &event).await)?;
+        let landed = ignore_refusal(self.hub.apply(task.id, &event).await)?;
+        if landed.is_some() && !reply.output.is_empty() {
+            let began = self.hub.store.attempt(attempt).await?.started.unwrap_or(task.updated);
+            self.hub.store.note_output(task.id, began, self.hub.clock.now(), &reply.output).await?;
+        }
         self.expected.remove(&attempt);
         if let State::Publishing { lease, .. } = &task.state {
             self.hub.store.builder_fared_well(&lease.claim.builder).await?;

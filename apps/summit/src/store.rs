@@ -10,6 +10,7 @@ mod learned;
 mod recipes;
 mod schema;
 mod tasks;
+mod wanted;
 
 use std::path::Path;
 
@@ -23,6 +24,7 @@ pub use builders::{About, BuilderRow};
 pub use changes::Applied;
 pub use recipes::{RecipeRow, RecipeSummary, UnreadableRow};
 pub use tasks::{AttemptRow, EventRow, Mark, NewTask, Outcome, TaskRow};
+pub use wanted::OutputRow;
 
 /// The database of one Summit.
 #[derive(Debug, Clone)]

@@ -5,7 +5,7 @@
 //! published. A look that fails changes nothing: what was known stays, the trouble is shown, and the next look tries
 //! again.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use farm::catalogue::{Catalogue, Unreadable};
 use farm::graph::{Graph, Supply};
 use farm::ids::TaskId;
-use farm::missing::{missing, unbumped};
+use farm::missing::{Wanted, missing, unbumped};
 use farm::moment::Moment;
 use farm::plan::{Change, KnownTask, plan};
 use farm::published::Published;
@@ -428,7 +428,14 @@ impl Watcher {
                 _ => task,
             })
             .collect();
-        let missing = missing(&world.catalogue, &world.repository.published, &HashMap::new());
+        let mut wanted = hub.store.wanted(project, architecture).await?;
+        let published = &world.repository.published;
+        let came_true: Vec<(String, Wanted)> =
+            wanted.extract_if(|source, wanted| wanted.is_fulfilled(published.source(source))).collect();
+        if !came_true.is_empty() {
+            hub.store.fulfilled(project, architecture, &came_true).await?;
+        }
+        let missing = missing(&world.catalogue, published, &wanted);
         let mut new = Vec::new();
         let mut withdrawn = Vec::new();
         for change in plan(&world.catalogue, &missing, &known) {

@@ -13,6 +13,7 @@ mod error;
 mod live;
 mod pages;
 mod picture;
+mod rebuild;
 mod view;
 mod why;
 
@@ -83,10 +84,12 @@ fn router(hub: Arc<Hub>) -> Router {
         .route("/api/projects", get(api::projects))
         .route("/api/builders", get(api::builders))
         .route("/api/queue", get(api::queue))
+        .route("/api/plan/graph", get(api::plan_graph))
         .route("/api/recipes", get(api::recipes))
         .route("/api/tasks/{id}/why", get(why::why))
         .route("/api/tasks/{id}/retry", post(api::retry))
         .route("/api/tasks/{id}/cancel", post(api::cancel))
+        .route("/api/projects/{name}/rebuild", post(rebuild::rebuild))
         .route("/api/wake-up", post(api::wake_up))
         .fallback(nothing_here)
         .layer(from_fn(guard))

@@ -94,7 +94,7 @@ CREATE TABLE recipe (
 ///   (`Store::adopt_tasks`): until then their project and channel are empty. A member of a knot says in which round it is
 ///   built, from 1, and of which wave; `round` is 0 and `wave` is null outside of knots.
 /// * Recipes are those of a project. They are read anew at the next look, so nothing of them is carried over.
-/// * `wanted`: rebuilds that were asked for: a build release of at least that at the recipe's release. `why` is the JSON of
+/// * `wanted`: rebuilds that were asked for: a build release of at least that at that release. `why` is the JSON of
 ///   `farm::missing::Wish`.
 /// * `sample`: how long builds took and how much memory they needed (0: unknown), for as many as `Store::learn` keeps.
 /// * `output`: what a build of a member of a knot yielded: `normalised` names its content apart from what differs between
@@ -132,6 +132,7 @@ CREATE TABLE wanted (
     project TEXT NOT NULL,
     source TEXT NOT NULL,
     architecture TEXT NOT NULL,
+    release INTEGER NOT NULL,
     build_release INTEGER NOT NULL,
     why TEXT NOT NULL,
     created INTEGER NOT NULL,

@@ -4,7 +4,7 @@ use database::sqlx;
 use farm::catalogue::{Catalogue, Unreadable};
 use farm::failure::FailureClass;
 use farm::ids::{BuilderId, TaskId};
-use farm::missing::Reason;
+use farm::missing::{Reason, Wanted, Wish};
 use farm::moment::Moment;
 use farm::queue::Readiness;
 use farm::task::{Claim, Event, Phase};
@@ -271,4 +271,39 @@ async fn recipes_are_those_of_a_project() {
     assert_eq!(fixture.store.recipes("a").await.unwrap().unreadable, []);
     let kept = fixture.store.recipes("b").await.unwrap();
     assert_eq!((kept.unreadable.len(), kept.commit.as_deref()), (2, Some("c")));
+}
+
+#[tokio::test]
+async fn wishes_stay_until_they_come_true() {
+    let fixture = Fixture::new().await;
+    let store = &fixture.store;
+    let wish = |build_release: u64, why: &str| {
+        let why = Wish::Rebuild { why: why.into() };
+        vec![("zlib".to_owned(), Wanted { release: 1, build_release, why })]
+    };
+    for (build_release, expect) in [(2, 2), (4, 4), (3, 4)] {
+        store.want("p", "x86_64", &wish(build_release, "x"), NOW).await.unwrap();
+        assert_eq!(store.wanted("p", "x86_64").await.unwrap()["zlib"].build_release, expect);
+    }
+    assert!(store.wanted("q", "x86_64").await.unwrap().is_empty());
+    store.fulfilled("p", "x86_64", &wish(3, "x")).await.unwrap();
+    assert_eq!(store.wanted("p", "x86_64").await.unwrap().len(), 1, "a later wish is not forgotten with it");
+    store.fulfilled("p", "x86_64", &wish(4, "x")).await.unwrap();
+    assert!(store.wanted("p", "x86_64").await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_output_is_compared_with_the_one_before() {
+    let fixture = Fixture::new().await;
+    let mut changed = Vec::new();
+    for normalised in ["one", "one", "two"] {
+        let task = fixture.task("zlib", &[]).await;
+        fixture.store.note_output(task, NOW, UNTIL, normalised).await.unwrap();
+        // Told once more, after a crash, it stays as it was.
+        fixture.store.note_output(task, NOW, UNTIL, "other").await.unwrap();
+        let outputs = fixture.store.outputs("p", "x86_64").await.unwrap();
+        assert_eq!((outputs.len(), outputs[0].task, outputs[0].landed), (1, task, Some(UNTIL)));
+        changed.push(outputs[0].changed);
+    }
+    assert_eq!(changed, [true, false, true]);
 }

@@ -5,7 +5,10 @@
 //! * `GET /api/tasks/ID/why`: `{"task","project","architecture","source","phase","headline","because":[{"text","task"?}],"next_step"}`
 //! * `GET /api/projects`, `GET /api/builders`
 //! * `GET /api/queue?project=NAME&arch=ARCH`: the first of them unless named; `GET /api/recipes?project=NAME`: all of them
+//! * `GET /api/plan/graph?project=NAME&arch=ARCH`: figures of the build graph, its knots, and what nobody offers
 //! * `POST /api/tasks/ID/retry`, `POST /api/tasks/ID/cancel`: the task afterwards; 409 with the reason on refusal
+//! * `POST /api/projects/NAME/rebuild` with `{"names":[…],"dependents":"direct|transitive|abi","all","architecture","apply"}`:
+//!   the plan, as [`farm::rebuild::RebuildPlan`]; with `"apply":true` its rebuilds are ordered
 //! * `POST /api/wake-up`: what the look found
 
 use axum::Json;
@@ -18,7 +21,7 @@ use serde_json::{Value, json};
 
 use super::Web;
 use super::error::WebError;
-use super::view::{QueueView, StatusView, TaskListView, TaskPageView};
+use super::view::{GraphView, QueueView, StatusView, TaskListView, TaskPageView};
 use crate::store::RecipeSummary;
 use crate::watcher::{LookReport, look_everywhere};
 
@@ -102,6 +105,14 @@ pub(crate) async fn projects(State(web): State<Web>) -> Result<Json<Value>, WebE
 pub(crate) async fn queue(State(web): State<Web>, list: MaybeQuery) -> Result<Json<QueueView>, WebError> {
     let list = query(list)?;
     web.queue_view(web.arena(list.project(), list.architecture())?).await.map(Json)
+}
+
+pub(crate) async fn plan_graph(
+    State(web): State<Web>,
+    list: MaybeQuery,
+) -> Result<Json<GraphView>, WebError> {
+    let list = query(list)?;
+    web.graph_view(&web.arena(list.project(), list.architecture())?).map(Json)
 }
 
 pub(crate) async fn recipes(

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
+use farm::rebuild::RebuildError;
 use fault::{Fault, Kind};
 use serde_json::json;
 
@@ -25,6 +26,10 @@ pub(crate) enum WebError {
     NoSuchPage { path: String },
     #[error("cannot understand {what}: {why}")]
     BadRequest { what: &'static str, why: String },
+    #[error(transparent)]
+    Rebuild(#[from] RebuildError),
+    #[error("cannot plan: recipes and repository were not read yet")]
+    NotReadYet,
     #[error("cannot change anything from there")]
     NotAllowed,
     #[error("cannot serve so many live views at once")]
@@ -37,6 +42,8 @@ impl Fault for WebError {
             WebError::Store(error) => error.kind(),
             WebError::Log(error) => error.kind(),
             WebError::Look(error) => error.kind(),
+            WebError::Rebuild(error) => error.kind(),
+            WebError::NotReadYet => Kind::Unavailable,
             WebError::NoSuchPage { .. } => Kind::NotFound,
             WebError::BadRequest { .. } => Kind::Input,
             WebError::NotAllowed => Kind::Denied,
@@ -49,6 +56,8 @@ impl Fault for WebError {
             WebError::Store(error) => error.hints(),
             WebError::Log(error) => error.hints(),
             WebError::Look(error) => error.hints(),
+            WebError::Rebuild(error) => error.hints(),
+            WebError::NotReadYet => vec!["what holds it up stands on the overview".into()],
             WebError::NotAllowed => vec![
                 "on the machine that Summit runs on: curl -X POST -H 'X-Moraine: 1' http://127.0.0.1:PORT/api/…".into(),
             ],

@@ -201,13 +201,24 @@ impl Farm {
         (code, serde_json::from_str(&body).unwrap())
     }
 
+    pub async fn post_json(&self, path: &str, body: &Value) -> (u16, Value) {
+        let headers = ["X-Moraine: 1", "Content-Type: application/json"];
+        let (code, body) = self.request_with("POST", path, &headers, &body.to_string()).await;
+        (code, serde_json::from_str(&body).unwrap())
+    }
+
     /// One request on a connection of its own. Chunked bodies are returned with their chunk lines.
     pub async fn request(&self, method: &str, path: &str, headers: &[&str]) -> (u16, String) {
+        self.request_with(method, path, headers, "").await
+    }
+
+    async fn request_with(&self, method: &str, path: &str, headers: &[&str], body: &str) -> (u16, String) {
         let mut stream = tokio::net::TcpStream::connect(&self.http).await.unwrap();
         let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: 0\r\n{headers}\r\n",
-            self.http
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n{body}",
+            self.http,
+            body.len()
         );
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = Vec::new();

@@ -280,3 +280,52 @@ async fn keys_that_need_a_restart_are_named() {
     assert_eq!(status["waiting_for_restart"], json!(["limits.log_bytes"]));
     assert!(farm.text("/").await.contains("limits.log_bytes"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rebuild_is_planned_then_ordered_and_needs_no_edit() {
+    let recipes =
+        [("a/a", recipe("a", 1, &[])), ("b/b", recipe("b", 1, &["a"])), ("c/c", recipe("c", 1, &[]))];
+    let recipes: Vec<(&str, &str)> = recipes.iter().map(|(path, text)| (*path, text.as_str())).collect();
+    let Some(farm) = Farm::start(&recipes).await else { return };
+    let mut agent = farm.attach("one", 1, &[]).await;
+    for _ in 0..3 {
+        let order = agent.order().await;
+        agent.started(&order).await;
+        agent.build_and_publish(&farm.vessel, &order).await;
+    }
+    farm.until_status(|status| status["idle"] == true).await;
+    let path = "/api/projects/test/rebuild";
+    let body = json!({ "names": ["a"], "dependents": "direct" });
+    assert_eq!(farm.request("POST", path, &[]).await.0, 403, "changes come from this machine only");
+    let (code, plan) = farm.post_json(path, &body).await;
+    assert_eq!((code, &plan["builds"], &plan["ordered"]), (200, &json!(2), &Value::Null), "{plan}");
+    assert_eq!(farm.get("/api/tasks").await["total"], 3, "a plan changes nothing");
+    let (code, refusal) = farm.post_json(path, &json!({ "names": ["nobody"] })).await;
+    assert_eq!(code, 404, "{refusal}");
+    assert_eq!(farm.post_json("/api/projects/other/rebuild", &body).await.0, 404);
+
+    let (_, plan) =
+        farm.post_json(path, &json!({ "names": ["a"], "dependents": "direct", "apply": true })).await;
+    assert_eq!(plan["ordered"], 2, "{plan}");
+    let first = agent.order().await;
+    assert_eq!((first.source_name.as_str(), first.build_release), ("a", 2));
+    let task = farm.get(&format!("/api/tasks/{}", first.task_id)).await;
+    assert_eq!(task["reason"], "rebuild: a");
+    for (order, source) in [(Some(first), "a"), (None, "b")] {
+        let order = match order {
+            Some(order) => order,
+            None => agent.order().await,
+        };
+        assert_eq!((order.source_name.as_str(), order.build_release), (source, 2));
+        agent.started(&order).await;
+        agent.build_and_publish(&farm.vessel, &order).await;
+    }
+    farm.until_status(|status| status["idle"] == true).await;
+    let wanted = || async { farm.store().await.wanted("test", "x86_64").await.unwrap().len() };
+    eventually("what came true is wanted no more", || async { wanted().await == 0 }).await;
+    let graph = farm.get("/api/plan/graph").await;
+    assert_eq!(
+        (&graph["recipes"], &graph["build_edges"], &graph["levels"]),
+        (&json!(3), &json!(1), &json!(2))
+    );
+}
