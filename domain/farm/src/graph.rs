@@ -36,7 +36,7 @@ use smallvec::SmallVec;
 
 use crate::ids::RecipeId;
 use crate::published::Published;
-use names::{List, Name, Names, Things};
+use names::{List, Map, Name, Names, Things};
 
 /// What the machine that builds has besides our own packages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -172,6 +172,8 @@ struct Node {
     exists: bool,
     /// Whether our own repository has not got this release yet.
     is_due: bool,
+    /// Whether a published package of it may need at run time what nobody offers.
+    lacks_something: bool,
     /// What it needs for its build.
     build: List,
     /// What its packages need at run time.
@@ -207,6 +209,8 @@ pub struct Graph {
     order: Vec<RecipeId>,
     /// Where each component begins in `order`, and at last where the last one ends.
     starts: Vec<u32>,
+    /// Orders of knots by a fingerprint of all that they follow from.
+    knot_orders: Map<u64, Vec<RecipeId>>,
     /// Recipes that can never be built as things are.
     obstacles: BTreeMap<u32, Vec<Obstacle>>,
     /// Paths of recipes that cannot be read.

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use package::{Dependency, DependencyKind};
 
-use super::names::{self, Had, List, Set, fingerprint, number};
+use super::names::{self, Had, List, Map, Set, fingerprint, number};
 use super::{Edge, Ends, Graph, Node, Stray, Supply, Touched};
 use crate::catalogue::{Catalogue, RecipeEntry, TEMPLATE_SUFFIXES};
 use crate::ids::RecipeId;
@@ -28,7 +28,15 @@ pub(super) struct Work {
     pub(super) removed: Vec<u32>,
     /// Things that were not needed before.
     new_things: BTreeSet<u32>,
-    /// Things that other recipes offer now, that others have now, or whose provider became due.
+    /// Things that were published, or not any more: somebody else may have them now.
+    pub(super) to_check: BTreeSet<u32>,
+    /// Things whose provider became due, or is not any more. That matters while nobody has them.
+    due: BTreeSet<u32>,
+    /// Recipes of which something else is published, or that became due, or are not any more.
+    pub(super) published: Vec<u32>,
+    /// New orders of knots.
+    pub(super) knot_orders: Map<u64, Vec<RecipeId>>,
+    /// Things that other recipes offer now, that others have now, or whose provider became due while nobody has them.
     pub(super) things: BTreeSet<u32>,
     /// Recipes whose edges, supply or obstacles may be others.
     pub(super) nodes: BTreeSet<u32>,
@@ -56,6 +64,8 @@ impl Graph {
     /// its source name.
     pub fn update(&mut self, catalogue: &Catalogue, supply: &Supply<'_>) -> Touched {
         let mut work = Work::default();
+        let is_first = self.nodes.is_empty();
+        self.nodes.reserve_exact(if is_first { catalogue.recipes().len() } else { 0 });
         self.compare_recipes(catalogue, supply.own, &mut work);
         self.forget_removed(&mut work);
         self.read_needs(catalogue, supply, &mut work);
@@ -69,9 +79,11 @@ impl Graph {
         self.draw_edges(&mut work);
         self.rank(&mut work);
         self.unreadable_changed(catalogue, &mut work);
-        self.find_obstacles(&mut work);
-        for &slot in &work.removed {
-            self.free.push(slot);
+        self.find_obstacles(supply.own, &mut work);
+        self.free.extend(&work.removed);
+        if is_first {
+            self.names.shrink();
+            self.things.shrink();
         }
         let recipes = work.nodes.iter().chain(&work.removed).copied().map(RecipeId);
         let recipes: BTreeSet<RecipeId> = recipes.collect();
@@ -116,6 +128,7 @@ impl Graph {
                 release: entry.release,
                 exists: true,
                 is_due: true,
+                lacks_something: false,
                 build: List::new(),
                 run: List::new(),
                 offers: List::new(),
@@ -265,8 +278,14 @@ impl Graph {
             let is_due = known.is_none_or(|known| known.release < node.release);
             let due_changed = std::mem::replace(&mut node.is_due, is_due) != is_due;
             let is_published_anew = std::mem::replace(&mut node.published, published) != published;
-            if due_changed || all_due || is_published_anew {
-                work.things.extend(node.offers.iter().copied());
+            if is_published_anew || due_changed {
+                work.published.push(slot);
+            }
+            if is_published_anew {
+                work.to_check.extend(node.offers.iter().copied());
+            }
+            if due_changed || all_due {
+                work.due.extend(node.offers.iter().copied());
             }
             if is_published_anew || look_at_all || is_changed {
                 let offers = self.offers_of(entry, supply.own);
@@ -297,7 +316,7 @@ impl Graph {
         }
     }
 
-    fn slot(&self, source: &str) -> Option<u32> {
+    pub(super) fn slot(&self, source: &str) -> Option<u32> {
         self.names.find(source).and_then(|name| self.names.recipe(name))
     }
 
@@ -363,7 +382,7 @@ impl Graph {
             .collect();
         for source in gone {
             let stray = self.strays.remove(&source).unwrap_or_default();
-            work.things.extend(stray.offers);
+            work.to_check.extend(stray.offers);
         }
         for source in own.sources() {
             if self.slot(source).is_some() {
@@ -376,9 +395,9 @@ impl Graph {
             }
             let mut offers = List::new();
             self.add_published_offers(own, source, &mut offers);
-            work.things.extend(offers.iter().copied());
+            work.to_check.extend(offers.iter().copied());
             let before = self.strays.insert(source.to_owned(), Stray { published, offers });
-            work.things.extend(before.unwrap_or_default().offers);
+            work.to_check.extend(before.unwrap_or_default().offers);
         }
     }
 
@@ -389,7 +408,7 @@ impl Graph {
         let all = std::mem::replace(&mut self.supply, fingerprint) != fingerprint;
         let wanted: Vec<u32> = match all {
             true => (0..number(self.things.len())).collect(),
-            false => work.things.iter().chain(&work.new_things).copied().collect(),
+            false => work.to_check.iter().chain(&work.things).chain(&work.new_things).copied().collect(),
         };
         for thing in wanted {
             let Some(dependency) = self.things.dependency(&self.names, thing) else { continue };
@@ -406,6 +425,9 @@ impl Graph {
                 work.things.insert(thing);
             }
         }
+        let is_had = |thing: &u32| self.things.get(*thing).is_none_or(|thing| thing.had.at_all());
+        let due = work.due.iter().copied().filter(|thing| !is_had(thing));
+        work.things.extend(due);
     }
 
     /// Draws the edges of all recipes that may have others now.

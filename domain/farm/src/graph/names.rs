@@ -17,7 +17,7 @@ pub(super) type List = SmallVec<[u32; 4]>;
 pub(super) const NONE: u32 = u32::MAX;
 
 /// A text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Name(pub(super) u32);
 
 /// A position as a number. There are never as many recipes, texts or dependencies as would not fit: a catalogue has at
@@ -77,6 +77,12 @@ impl Names {
         let (bytes, entries) = (&self.bytes, &self.entries);
         self.table.insert_unique(fingerprint(wanted), name, |&name| fingerprint(text(bytes, entries, name)));
         name
+    }
+
+    /// Gives back what growing took in advance.
+    pub(super) fn shrink(&mut self) {
+        self.bytes.shrink_to_fit();
+        self.entries.shrink_to_fit();
     }
 
     pub(super) fn recipe(&self, source: Name) -> Option<u32> {
@@ -147,6 +153,16 @@ pub(super) struct Things {
 }
 
 impl Things {
+    /// Gives back what growing took in advance.
+    pub(super) fn shrink(&mut self) {
+        for thing in &mut self.all {
+            for list in [&mut thing.providers, &mut thing.build_users, &mut thing.run_users] {
+                list.shrink_to_fit();
+            }
+        }
+        self.all.shrink_to_fit();
+    }
+
     pub(super) fn len(&self) -> usize {
         self.all.len()
     }

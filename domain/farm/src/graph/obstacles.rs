@@ -1,11 +1,19 @@
 //! What keeps recipes from ever being built, whatever becomes of the tasks.
+//!
+//! Whether a build dependency can be installed is judged by published packages only, which say for themselves what they
+//! need: what recipes and manifests say is of all packages of a source together, and a needless package of a source must not
+//! stop those who need another. For the same reason only the package that offers the dependency is looked at; what goes
+//! wrong further away is for the build to say. Where a recipe could mend it, by a release that is not published yet or by
+//! offering what is lacking, there is no obstacle.
 
-use package::DependencyKind;
+use package::{Dependency, DependencyKind};
 
 use super::draw::Work;
+use super::names::Thing;
 use super::{Graph, Obstacle};
 use crate::catalogue::Catalogue;
 use crate::ids::RecipeId;
+use crate::published::Published;
 
 impl Graph {
     /// Notes which recipes cannot be read.
@@ -19,12 +27,27 @@ impl Graph {
     }
 
     /// Finds the obstacles of all recipes that may have others now.
-    pub(super) fn find_obstacles(&mut self, work: &mut Work) {
+    pub(super) fn find_obstacles(&mut self, own: &Published, work: &mut Work) {
         if work.unreadable {
             work.nodes.extend(self.recipes().map(|recipe| recipe.0));
         }
+        let mut users = Vec::new();
+        for &slot in work.nodes.iter().chain(&work.published) {
+            let lacks = self.lacks_something(slot);
+            let before = std::mem::replace(&mut self.nodes[slot as usize].lacks_something, lacks);
+            if lacks || before {
+                users.extend(self.nodes[slot as usize].needed_by.iter().map(|edge| edge.recipe()));
+            }
+        }
+        // Somebody else may offer now what a package that lacks something offers, or not any more.
+        let offered = work.to_check.iter().filter_map(|&thing| self.things.get(thing));
+        let suspect = offered.filter(|thing| {
+            thing.providers.iter().any(|&provider| self.nodes[provider as usize].lacks_something)
+        });
+        users.extend(suspect.flat_map(|thing| thing.build_users.iter().copied()));
+        work.nodes.extend(users);
         for &slot in &work.nodes {
-            let found = self.obstacles_of(slot);
+            let found = self.obstacles_of(slot, own);
             if found.is_empty() {
                 self.obstacles.remove(&slot);
             } else {
@@ -33,16 +56,70 @@ impl Graph {
         }
     }
 
-    fn obstacles_of(&self, slot: u32) -> Vec<Obstacle> {
+    /// Whether something is published of a recipe, nothing newer is to come, and some package of it needs at run time what
+    /// nobody offers.
+    fn lacks_something(&self, slot: u32) -> bool {
+        let node = &self.nodes[slot as usize];
+        node.published != 0 && !node.is_due && node.run.iter().any(|&thing| self.is_nowhere(thing))
+    }
+
+    /// Whether nobody has a thing, and no recipe offers it.
+    fn is_nowhere(&self, thing: u32) -> bool {
+        self.things.get(thing).is_some_and(|thing| !thing.had.at_all() && thing.providers.is_empty())
+    }
+
+    /// The package in the way and what it needs, when everybody who has `dependency` is such a package.
+    fn uninstallable(
+        &self,
+        slot: u32,
+        thing: &Thing,
+        dependency: &Dependency,
+        own: &Published,
+    ) -> Option<Obstacle> {
+        let may_lack = |&provider: &u32| provider != slot && self.nodes[provider as usize].lacks_something;
+        if thing.had.others
+            || thing.had.host
+            || thing.providers.is_empty()
+            || !thing.providers.iter().all(may_lack)
+        {
+            return None;
+        }
+        let mut first = None;
+        for name in own.providers(dependency) {
+            let package = own.package(name)?;
+            let run =
+                self.slot(&package.source).map_or(&[][..], |maker| self.nodes[maker as usize].run.as_slice());
+            // What the recipe does not know of is not followed.
+            let needs = package.depends.iter().find(|needed| {
+                let number = self.things.find(&self.names, needed.kind, &needed.name);
+                number.is_some_and(|number| run.contains(&number) && self.is_nowhere(number))
+            })?;
+            first.get_or_insert((name, needs));
+        }
+        let (package, needs) = first?;
+        Some(Obstacle::Uninstallable {
+            dependency: dependency.clone(),
+            package: package.to_owned(),
+            needs: needs.clone(),
+        })
+    }
+
+    fn obstacles_of(&self, slot: u32, own: &Published) -> Vec<Obstacle> {
         let mut found = Vec::new();
         let mut knot = Vec::new();
         let Some(node) = self.nodes.get(slot as usize) else { return found };
         for &number in &node.build {
             let Some(thing) = self.things.get(number) else { continue };
+            let dependency = || self.things.dependency(&self.names, number);
             if thing.had.own || thing.had.others {
+                let is_suspect = |&provider: &u32| self.nodes[provider as usize].lacks_something;
+                if thing.providers.iter().any(is_suspect) {
+                    found.extend(
+                        dependency().and_then(|needed| self.uninstallable(slot, thing, &needed, own)),
+                    );
+                }
                 continue;
             }
-            let dependency = || self.things.dependency(&self.names, number);
             if thing.providers.is_empty() {
                 if let Some(path) = self.unreadable_provider(number) {
                     found.push(Obstacle::Unreadable { path: path.to_owned() });

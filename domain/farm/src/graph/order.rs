@@ -17,7 +17,7 @@ const ROUNDS_MAX: u32 = 20;
 const WORK_MAX: u64 = 100_000_000;
 
 /// `user` needs `needed`, by their numbers in the knot; the heavier, the worse it is to build without waiting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Need {
     pub(super) user: u32,
     pub(super) needed: u32,

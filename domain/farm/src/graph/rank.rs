@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::components::{Edges, components};
 use super::draw::Work;
-use super::names::{Map, NONE, Set, number};
+use super::names::{Map, NONE, Name, Set, fingerprint, number};
 use super::order::{Need, order};
 use super::{Edge, Graph};
 use crate::ids::RecipeId;
@@ -22,6 +22,9 @@ const FIRST_GENERATION: i64 = 20;
 
 /// Weight of an edge that cannot be deferred, because what is needed is nowhere yet: more than any knot has others.
 const UNBREAKABLE: i64 = 1_000_000;
+
+/// Orders of knots that are remembered: a release more or a publication changes no edge, and a change is often taken back.
+const KNOT_ORDERS_MAX: usize = 64;
 
 impl Graph {
     /// For each recipe, by number, the recipes on the longest way that ends there from one that nobody needs, itself and
@@ -138,6 +141,11 @@ impl Graph {
         }
         self.order = order;
         self.starts = starts;
+        // Orders that were used now or before; forgotten when they are many more than there are knots.
+        if self.knot_orders.len() > KNOT_ORDERS_MAX {
+            self.knot_orders.clear();
+        }
+        self.knot_orders.extend(std::mem::take(&mut work.knot_orders));
         for component in first as usize..self.component_count() {
             for place in self.starts[component]..self.starts[component + 1] {
                 let node = &mut self.nodes[self.order[place as usize].index()];
@@ -185,10 +193,28 @@ impl Graph {
         if is_same {
             return known.to_vec();
         }
-        work.structure = true;
-        work.nodes.extend(members.iter().map(|member| member.0));
         // Names do not depend on how the graph came to be what it is.
         members.sort_unstable_by_key(|&member| self.source(member));
+        let needs = self.needs_inside(&members);
+        let names: Vec<Name> = members.iter().map(|member| self.nodes[member.index()].source).collect();
+        let known_as = fingerprint(&(&members, &names, &needs));
+        let order = match self.knot_orders.get(&known_as) {
+            Some(order) => order.clone(),
+            None => {
+                let order = order(members.len(), &needs).into_iter();
+                order.filter_map(|local| members.get(local as usize).copied()).collect()
+            }
+        };
+        if order != known {
+            work.structure = true;
+            work.nodes.extend(order.iter().map(|member| member.0));
+        }
+        work.knot_orders.insert(known_as, order.clone());
+        order
+    }
+
+    /// The edges between the members of a knot, by their places in the list.
+    fn needs_inside(&self, members: &[RecipeId]) -> Vec<Need> {
         let local: Map<u32, u32> = members.iter().zip(0..).map(|(member, local)| (member.0, local)).collect();
         let mut needs = Vec::new();
         for (member, user) in members.iter().zip(0..) {
@@ -198,8 +224,7 @@ impl Graph {
                 needs.push(Need { user, needed, weight: weight(*edge, &nowhere) });
             }
         }
-        let order = order(members.len(), &needs);
-        order.into_iter().filter_map(|local| members.get(local as usize).copied()).collect()
+        needs
     }
 
     /// Recipes of which something is needed for the build of `slot` that nobody has yet.

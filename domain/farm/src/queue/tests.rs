@@ -268,7 +268,7 @@ const PHASES: [Option<Phase>; 9] = [
 ];
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn counting_says_the_same_as_looking_at_everything(
