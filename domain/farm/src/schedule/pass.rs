@@ -25,6 +25,9 @@ const MATTERS_PART: f64 = 0.9;
 /// A builder that failed at a task before is taken again only if it is done in less than half of the time.
 const AVOID_FACTOR: f64 = 2.0;
 
+/// Other free builders that are looked at to name a runner-up.
+const RUNNERS_UP: usize = 8;
+
 /// What a machine that is wholly busy with other things adds to the time of a build.
 const LOAD_PART: f64 = 0.5;
 
@@ -64,10 +67,23 @@ pub(super) struct Pass<'a> {
     best_speed: f64,
     /// All builders in use, the fastest first; made when it is needed.
     by_speed: Vec<usize>,
-    /// Builders that a class may use, the fastest first. Only for classes that were looked at.
-    able: BTreeMap<usize, Vec<usize>>,
+    /// Only for classes that were looked at.
+    able: BTreeMap<usize, Able>,
     schedule: Schedule,
 }
+
+/// Builders that a class may use, the fastest first.
+#[derive(Debug, Clone)]
+struct Able {
+    all: Vec<usize>,
+    /// Those with a free slot, and some that were filled since this was `cleaned`.
+    free: Vec<usize>,
+    /// How many assignments had been made then.
+    cleaned: usize,
+}
+
+/// Assignments after which lists of free builders are cleaned of those that are full.
+const CLEAN_EVERY: usize = 16;
 
 /// A builder for a task.
 #[derive(Debug, Clone, Copy)]
@@ -148,9 +164,10 @@ impl<'a> Pass<'a> {
         first: &BuilderId,
         left_ms: u64,
     ) -> Option<Assignment> {
+        self.sort_by_speed();
         let is_other = |place: &Place<'_>| place.builder.id != *first && is_able(place.builder, needs);
-        let others: Vec<usize> =
-            (0..self.places.len()).filter(|&index| is_other(&self.places[index])).collect();
+        let others = self.by_speed.iter().copied();
+        let others: Vec<usize> = others.filter(|&index| is_other(&self.places[index])).collect();
         let there = self.best_now(candidate, needs, &others)?;
         let left = Choice { score: milliseconds(left_ms), ..there };
         if there.score >= left.score || !self.matters(candidate, left) {
@@ -165,18 +182,23 @@ impl<'a> Pass<'a> {
 
     /// Gives the task to a builder, or keeps it for one. False when nothing of its class can begin now.
     fn consider(&mut self, candidate: &Candidate, needs: &Needs, class: usize) -> bool {
-        let Some(able) = self.able_places(needs, class) else { return false };
-        let here = self.best_now(candidate, needs, &able);
+        let Some(mut able) = self.able_places(needs, class) else { return false };
+        if self.schedule.assignments.len() >= able.cleaned.saturating_add(CLEAN_EVERY) {
+            able.cleaned = self.schedule.assignments.len();
+            able.free.retain(|&index| self.places[index].free_slots > 0);
+        }
+        let here = self.best_now(candidate, needs, &able.free);
         let goes_on = match here {
             None => {
-                self.reserve(candidate, needs, &able);
+                self.reserve(candidate, needs, &able.all);
                 false
             }
             Some(here) => {
-                let there = self.matters(candidate, here).then(|| self.sooner(candidate, needs, &able, here));
-                match there.flatten() {
+                let matters = self.matters(candidate, here);
+                let there = matters.then(|| self.sooner(candidate, needs, &able.all, here)).flatten();
+                match there {
                     Some(there) => self.hold(candidate, needs, there, false),
-                    None => self.begin(candidate, needs, here, &able),
+                    None => self.begin(candidate, needs, here, &able.free),
                 }
                 true
             }
@@ -185,8 +207,8 @@ impl<'a> Pass<'a> {
         goes_on
     }
 
-    /// Builders that the class may use, the fastest first; none when none of them has a free slot.
-    fn able_places(&mut self, needs: &Needs, class: usize) -> Option<Vec<usize>> {
+    /// Builders that the class may use; none when none of them has a free slot.
+    fn able_places(&mut self, needs: &Needs, class: usize) -> Option<Able> {
         if let Some(known) = self.able.remove(&class) {
             return Some(known);
         }
@@ -194,24 +216,35 @@ impl<'a> Pass<'a> {
         if !self.places.iter().any(|place| place.free_slots > 0 && is_able_place(place)) {
             return None;
         }
-        if self.by_speed.is_empty() {
-            let in_use = |&index: &usize| is_in_use(self.places[index].builder, self.now);
-            self.by_speed = (0..self.places.len()).filter(in_use).collect();
-            let places = &self.places;
-            self.by_speed.sort_by(|&left, &right| {
-                let (left, right) = (places[left].builder, places[right].builder);
-                speed(right).total_cmp(&speed(left)).then_with(|| left.id.cmp(&right.id))
-            });
-        }
+        self.sort_by_speed();
         let able = self.by_speed.iter().copied();
-        let able: Vec<usize> = able.filter(|&index| is_able_place(&self.places[index])).collect();
-        Some(able)
+        let all: Vec<usize> = able.filter(|&index| is_able(self.places[index].builder, needs)).collect();
+        let free = all.iter().copied().filter(|&index| self.places[index].free_slots > 0).collect();
+        Some(Able { all, free, cleaned: self.schedule.assignments.len() })
     }
 
-    fn best_now(&self, candidate: &Candidate, needs: &Needs, able: &[usize]) -> Option<Choice> {
+    fn sort_by_speed(&mut self) {
+        if !self.by_speed.is_empty() {
+            return;
+        }
+        let in_use = |&index: &usize| is_in_use(self.places[index].builder, self.now);
+        self.by_speed = (0..self.places.len()).filter(in_use).collect();
+        let places = &self.places;
+        self.by_speed.sort_by(|&left, &right| {
+            let (left, right) = (places[left].builder, places[right].builder);
+            speed(right).total_cmp(&speed(left)).then_with(|| left.id.cmp(&right.id))
+        });
+    }
+
+    /// The builder with a free place on which it is done first. `free` is ordered by speed, the fastest first.
+    fn best_now(&self, candidate: &Candidate, needs: &Needs, free: &[usize]) -> Option<Choice> {
         let mut best: Option<(Choice, u32)> = None;
-        for &index in able {
+        for &index in free {
             let place = &self.places[index];
+            if best.is_some_and(|(best, _)| self.at_best_ms(candidate, index) > best.score) {
+                // The others are slower still.
+                break;
+            }
             if place.free_slots == 0 {
                 continue;
             }
@@ -247,8 +280,7 @@ impl<'a> Pass<'a> {
         let limit = here.score - milliseconds(here.lasts_ms) * GAIN_PART;
         let mut best: Option<Choice> = None;
         for &index in able {
-            let at_best = milliseconds(candidate.work_ms()) / speed(self.places[index].builder);
-            if at_best >= best.map_or(limit, |best| best.score) {
+            if self.at_best_ms(candidate, index) >= best.map_or(limit, |best| best.score) {
                 // The others are slower still.
                 break;
             }
@@ -287,9 +319,9 @@ impl<'a> Pass<'a> {
         });
     }
 
-    fn begin(&mut self, candidate: &Candidate, needs: &Needs, here: Choice, able: &[usize]) {
+    fn begin(&mut self, candidate: &Candidate, needs: &Needs, here: Choice, free: &[usize]) {
         let end = here.start.saturating_add(here.lasts_ms);
-        let why = self.why(candidate, here, able);
+        let why = self.why(candidate, here, free);
         let place = &mut self.places[here.place];
         place.begin(needs, end);
         self.free_slots = self.free_slots.saturating_sub(1);
@@ -301,9 +333,14 @@ impl<'a> Pass<'a> {
         });
     }
 
+    /// Milliseconds that a task takes on a builder that does nothing else.
+    fn at_best_ms(&self, candidate: &Candidate, place: usize) -> f64 {
+        milliseconds(candidate.work_ms()) / speed(self.places[place].builder)
+    }
+
     fn choice(&self, candidate: &Candidate, place: usize, start: u64) -> Choice {
         let builder = self.places[place].builder;
-        let lasts = milliseconds(candidate.work_ms()) / speed(builder);
+        let lasts = self.at_best_ms(candidate, place);
         // What our own builds load is in the learned speed; only what goes beyond them speaks against a builder.
         let own = 100.0 * fraction(builder.running.len(), builder.slots);
         let load = 1.0 + LOAD_PART * (f64::from(builder.load_percent.min(100)) - own).max(0.0) / 100.0;
@@ -317,7 +354,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Why this task and this builder, with the figures.
-    fn why(&self, candidate: &Candidate, here: Choice, able: &[usize]) -> String {
+    fn why(&self, candidate: &Candidate, here: Choice, free: &[usize]) -> String {
         let mut why = String::new();
         match candidate.priority {
             Priority::Urgent => why.push_str("urgent; "),
@@ -328,10 +365,11 @@ impl<'a> Pass<'a> {
         why.push_str(&format!("longest way from here {}", duration(candidate.path_ms)));
         let assumed = if candidate.expected_ms.is_none() { " (never built before)" } else { "" };
         why.push_str(&format!("; expected {} here{assumed}", duration(here.lasts_ms)));
-        let other = able.iter().filter(|&&index| index != here.place && self.places[index].free_slots > 0);
-        let runner_up = other
-            .map(|&index| self.choice(candidate, index, self.now.0))
-            .min_by(|left, right| left.score.total_cmp(&right.score));
+        // Nearly always the next fastest: with a busy machine or a builder to avoid, it may be the one after that.
+        let others = free.iter().copied();
+        let others = others.filter(|&index| index != here.place && self.places[index].free_slots > 0);
+        let choices = others.take(RUNNERS_UP).map(|index| self.choice(candidate, index, self.now.0));
+        let runner_up = choices.min_by(|left, right| left.score.total_cmp(&right.score));
         match runner_up {
             Some(other) => {
                 let id = &self.places[other.place].builder.id;
