@@ -10,12 +10,12 @@ use clap::{Args, Subcommand, ValueEnum};
 use farm::catalogue::Catalogue;
 use farm::graph::HostProvides;
 use farm::rebuild::RebuildError;
+use farm::sim::SpecError;
 use fault::{Fault, Kind};
 use observe::OutputError;
 use summit::recipes::ReadFolderError;
 
 use crate::summit_api::ApiError;
-use rebuild::FleetError;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PlanCommand {
@@ -68,7 +68,7 @@ pub(crate) enum PlanError {
     Rebuild(#[from] RebuildError),
     /// The builders cannot be understood.
     #[error(transparent)]
-    Fleet(#[from] FleetError),
+    Fleet(#[from] SpecError),
     /// Summit does not answer as it should.
     #[error(transparent)]
     Summit(#[from] ApiError),

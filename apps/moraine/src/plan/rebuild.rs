@@ -1,15 +1,13 @@
 //! `moraine plan rebuild`: over a folder of recipes without a farm, or by asking a Summit that runs.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 use farm::graph::{Graph, Supply};
 use farm::rebuild::{
     Dependents, FleetMember, RebuildPlan, RebuildRequest, Situation, Why, promised, rebuild_plan,
 };
-use fault::{Fault, Kind};
+use farm::sim::{Fleet, Machine, SpecError, Width};
 use observe::{Palette, Stream, Style, printable, width_columns, write_stdout};
 use package::Dependency;
 
@@ -17,17 +15,8 @@ use super::picture::wrapped;
 use super::{FolderArguments, PlanError, read};
 use crate::summit_api::SummitApi;
 
-/// Where Summit listens unless told otherwise.
-const SUMMIT_URL: &str = "http://127.0.0.1:5000";
-
-/// Names the address of Summit.
-const SUMMIT_VARIABLE: &str = "MORAINE_SUMMIT";
-
 /// Rounds in which a knot is built at most, unless a project says otherwise.
 const ROUNDS_MAX: u32 = 3;
-
-/// Cores of a builder for each of its builds at once.
-const CORES_PER_PLACE: u32 = 4;
 
 /// Lines of names that are shown of a stage.
 const STAGE_LINES_MAX: usize = 4;
@@ -76,10 +65,10 @@ pub(crate) struct RebuildArguments {
     folder: FolderArguments,
     /// Builders to plan for: name=cores:speed:memory,… such as a=16:1.0:64G,b=8:0.8:32G.
     #[arg(long, value_name = "SPEC", requires = "recipes")]
-    builders: Option<Fleet>,
-    /// Address of Summit; MORAINE_SUMMIT, or http://127.0.0.1:5000, unless given.
-    #[arg(long, value_name = "URL", conflicts_with = "recipes")]
-    summit: Option<String>,
+    builders: Option<String>,
+    /// Address of Summit.
+    #[arg(long, value_name = "URL", env = "MORAINE_SUMMIT", default_value = "http://127.0.0.1:5000")]
+    summit: String,
     /// The project; the only one that Summit has unless given.
     #[arg(long, value_name = "NAME", conflicts_with = "recipes")]
     project: Option<String>,
@@ -108,60 +97,6 @@ impl From<Who> for Dependents {
             Who::Transitive => Dependents::Transitive,
             Who::Abi => Dependents::Abi,
         }
-    }
-}
-
-/// Builders, as they are written on the command line.
-#[derive(Debug, Clone, PartialEq)]
-struct Fleet(Vec<FleetMember>);
-
-/// Why builders cannot be understood.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("cannot read the builder {text:?}: {why}")]
-pub(crate) struct FleetError {
-    text: String,
-    why: &'static str,
-}
-
-impl Fault for FleetError {
-    fn kind(&self) -> Kind {
-        Kind::Input
-    }
-
-    fn hints(&self) -> Vec<String> {
-        vec!["write name=cores:speed:memory,… such as a=16:1.0:64G,b=8:0.8:32G".into()]
-    }
-}
-
-impl FromStr for Fleet {
-    type Err = FleetError;
-
-    fn from_str(text: &str) -> Result<Self, FleetError> {
-        let mut known = HashSet::new();
-        let mut read = |text: &str| {
-            let error = |why| FleetError { text: text.to_owned(), why };
-            let (name, figures) = text.split_once('=').ok_or(error("it has no ="))?;
-            let mut figures = figures.split(':');
-            let cores: u32 = figures
-                .next()
-                .and_then(|cores| cores.parse().ok())
-                .filter(|cores| (1..=4096).contains(cores))
-                .ok_or(error("its cores must be a number from 1 to 4096"))?;
-            let speed: f64 = figures
-                .next()
-                .and_then(|speed| speed.parse().ok())
-                .filter(|speed| (0.01..=100.0).contains(speed))
-                .ok_or(error("its speed must be a number from 0.01 to 100"))?;
-            let digits = figures.next().map(|memory| memory.trim_end_matches(['K', 'M', 'G', 'T']));
-            if digits.and_then(|digits| digits.parse::<u64>().ok()).is_none() || figures.next().is_some() {
-                return Err(error("after the speed comes its memory, such as 64G, and nothing else"));
-            }
-            if name.is_empty() || !known.insert(name.to_owned()) {
-                return Err(error("each needs a name of its own"));
-            }
-            Ok(FleetMember { name: name.to_owned(), speed, places: (cores / CORES_PER_PLACE).max(1) })
-        };
-        text.split(',').map(&mut read).collect::<Result<_, _>>().map(Self)
     }
 }
 
@@ -198,7 +133,7 @@ fn offline(
     let published = promised(&catalogue);
     let supply = Supply { own: &published, others: &[], host: arguments.folder.host.into() };
     let graph = Graph::new(&catalogue, &supply);
-    let fleet = arguments.builders.clone().map_or_else(Vec::new, |fleet| fleet.0);
+    let fleet = arguments.builders.as_deref().map_or_else(|| Ok(Vec::new()), fleet)?;
     let situation = Situation {
         catalogue: &catalogue,
         graph: &graph,
@@ -215,10 +150,19 @@ fn offline(
     Ok(plan)
 }
 
+/// Understands `name=cores:speed:memory,…`, with as many builds at once as the simulator has.
+fn fleet(text: &str) -> Result<Vec<FleetMember>, SpecError> {
+    let fleet: Fleet = text.parse()?;
+    let member = |machine: &Machine| FleetMember {
+        name: machine.name.clone(),
+        speed: machine.speed,
+        places: machine.places(Width::Places),
+    };
+    Ok(fleet.machines().iter().map(member).collect())
+}
+
 fn ask(arguments: &RebuildArguments, request: &RebuildRequest) -> Result<RebuildPlan, PlanError> {
-    let by_variable = || std::env::var(SUMMIT_VARIABLE).ok().filter(|url| !url.is_empty());
-    let url = arguments.summit.clone().or_else(by_variable).unwrap_or_else(|| SUMMIT_URL.to_owned());
-    let summit = SummitApi::new(url.trim_end_matches('/').to_owned());
+    let summit = SummitApi::new(arguments.summit.trim_end_matches('/').to_owned());
     let project = match &arguments.project {
         Some(name) => name.clone(),
         None => {
@@ -374,30 +318,17 @@ fn mebibytes(size_bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use fault::Fault;
+
     use super::*;
 
     #[test]
     fn builders() {
-        let fleet: Fleet = "a=16:1.0:64G,b=2:0.5:4G".parse().unwrap();
+        let found = fleet("a=16:1.0:64G,b=2:0.5:4G").unwrap();
         let found: Vec<_> =
-            fleet.0.iter().map(|builder| (builder.name.as_str(), builder.speed, builder.places)).collect();
+            found.iter().map(|builder| (builder.name.as_str(), builder.speed, builder.places)).collect();
         assert_eq!(found, [("a", 1.0, 4), ("b", 0.5, 1)]);
-        for text in [
-            "",
-            "a",
-            "a=",
-            "a=0:1:1G",
-            "a=4:x:1G",
-            "a=4:0:1G",
-            "a=4:1",
-            "a=4:1:G",
-            "a=4:1:1G:1",
-            "=4:1:1G",
-            "a=4:1:1G,a=4:1:1G",
-        ] {
-            let error = text.parse::<Fleet>().unwrap_err();
-            assert!(!error.hints().is_empty(), "{text:?}");
-        }
+        assert!(!fleet("a=16").unwrap_err().hints().is_empty());
     }
 
     fn dependency(text: &str) -> Dependency {
@@ -443,8 +374,8 @@ mod tests {
             all: false,
             recipes: Some(folder.path().to_path_buf()),
             folder: FolderArguments { arch: "x86_64".into(), host: super::super::Host::Nothing },
-            builders: Some("a=4:1.0:4G".parse().unwrap()),
-            summit: None,
+            builders: Some("a=4:1.0:4G".into()),
+            summit: String::new(),
             project: None,
             apply: false,
             json: false,

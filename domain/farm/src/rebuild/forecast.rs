@@ -71,15 +71,15 @@ fn places(fleet: &[FleetMember]) -> Vec<f64> {
     places
 }
 
-/// The order of builds without its circles: recipes, and a node for the end of each knot, which is what those outside
-/// wait for. Recipes that are not built take no time, and pass on what they wait for.
+/// The order of builds without its circles: each waits for what it needs along edges that are not deferred, as tasks do.
+/// Recipes that are not built take no time, and pass on what they wait for.
 struct Ways {
-    /// By node, in milliseconds on the reference machine; 0 needs no place either.
+    /// By recipe, in milliseconds on the reference machine; 0 needs no place either.
     work_ms: Vec<u64>,
-    /// Who waits for each node, and for how many each node waits.
+    /// Who waits for each recipe, and for how many each waits.
     followers: Vec<Vec<usize>>,
     awaited: Vec<usize>,
-    /// The longest way from each node to an end, its own time included.
+    /// The longest way from each recipe to an end, its own time included.
     rest_ms: Vec<u64>,
 }
 
@@ -87,33 +87,23 @@ impl Ways {
     fn new(situation: &Situation<'_>, seconds: &[f64]) -> Self {
         let graph = situation.graph;
         let slots = graph.slots();
-        let nodes = slots + graph.component_count();
-        let work_ms = seconds.iter().map(|&seconds| milliseconds(seconds));
         let mut ways = Self {
-            work_ms: work_ms.chain(std::iter::repeat(0)).take(nodes).collect(),
-            followers: vec![Vec::new(); nodes],
-            awaited: vec![0; nodes],
-            rest_ms: vec![0; nodes],
+            work_ms: seconds.iter().map(|&seconds| milliseconds(seconds)).collect(),
+            followers: vec![Vec::new(); slots],
+            awaited: vec![0; slots],
+            rest_ms: vec![0; slots],
         };
-        // Nodes in an order in which each comes after all that it waits for.
-        let mut order = Vec::with_capacity(nodes);
-        for (component, members) in graph.components().enumerate() {
-            for &member in members {
-                for needed in graph.ordered_after(member) {
-                    if graph.component(needed) != component {
-                        ways.follow(slots + graph.component(needed), member.index());
-                    } else if needed != member && !graph.is_deferred(member, needed) {
-                        ways.follow(needed.index(), member.index());
-                    }
+        for &id in graph.build_order() {
+            for needed in graph.ordered_after(id) {
+                // Along the order, so that no circle can arise.
+                if graph.is_in_order(needed, id) {
+                    ways.follow(needed.index(), id.index());
                 }
-                ways.follow(member.index(), slots + component);
-                order.push(member.index());
             }
-            order.push(slots + component);
         }
-        for &node in order.iter().rev() {
-            let longest = ways.followers[node].iter().map(|&follower| ways.rest_ms[follower]).max();
-            ways.rest_ms[node] = ways.work_ms[node].saturating_add(longest.unwrap_or(0));
+        for &id in graph.build_order().iter().rev() {
+            let longest = ways.followers[id.index()].iter().map(|&follower| ways.rest_ms[follower]).max();
+            ways.rest_ms[id.index()] = ways.work_ms[id.index()].saturating_add(longest.unwrap_or(0));
         }
         ways
     }
