@@ -178,12 +178,13 @@ impl Publisher {
         reply: LandingReply,
     ) -> Result<(), PublishError> {
         self.hub.count_landing(&task.channel, &task.architecture);
-        let event = Event::Landed { attempt, history: reply.history };
-        let landed = ignore_refusal(self.hub.apply(task.id, &event).await)?;
-        if landed.is_some() && !reply.output.is_empty() {
+        if !reply.output.is_empty() {
+            // Before anybody may begin with it: whoever begins later is built with it.
             let began = self.hub.store.attempt(attempt).await?.started.unwrap_or(task.updated);
             self.hub.store.note_output(task.id, began, self.hub.clock.now(), &reply.output).await?;
         }
+        let event = Event::Landed { attempt, history: reply.history };
+        ignore_refusal(self.hub.apply(task.id, &event).await)?;
         self.expected.remove(&attempt);
         if let State::Publishing { lease, .. } = &task.state {
             self.hub.store.builder_fared_well(&lease.claim.builder).await?;

@@ -24,7 +24,7 @@ pub use builders::{About, BuilderRow};
 pub use changes::Applied;
 pub use recipes::{RecipeRow, RecipeSummary, UnreadableRow};
 pub use tasks::{AttemptRow, EventRow, Mark, NewTask, Outcome, TaskRow};
-pub use wanted::OutputRow;
+pub use wanted::{OutputRow, WaveTask};
 
 /// The database of one Summit.
 #[derive(Debug, Clone)]

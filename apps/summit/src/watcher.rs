@@ -13,7 +13,7 @@ use std::time::Duration;
 use farm::catalogue::{Catalogue, Unreadable};
 use farm::graph::{Graph, Supply};
 use farm::ids::TaskId;
-use farm::missing::{Wanted, missing, unbumped};
+use farm::missing::{Reason, Wanted, missing, unbumped};
 use farm::moment::Moment;
 use farm::plan::{Change, KnownTask, plan};
 use farm::published::Published;
@@ -30,6 +30,7 @@ use crate::git::{Commit, GitError, Mirror};
 use crate::hub::{Hub, LookRequest, News};
 use crate::repository_state::{self, RepositoryState, RepositoryStateError};
 use crate::store::{NewTask, StoreError};
+use crate::waves::Waves;
 use crate::world::{Arena, World};
 
 /// Time until the next look after one that came to nothing: what held it up, such as a git that an earlier Summit has
@@ -435,6 +436,13 @@ impl Watcher {
         if !came_true.is_empty() {
             hub.store.fulfilled(project, architecture, &came_true).await?;
         }
+        let mut waves = Waves::read(&hub.store, world).await?;
+        let rounds_max = hub.config().project(project).map_or(1, |project| project.rounds_max);
+        let due = waves.wishes(world, rounds_max, &known);
+        if !due.is_empty() {
+            hub.store.want(project, architecture, &due, hub.clock.now()).await?;
+            wanted = hub.store.wanted(project, architecture).await?;
+        }
         let missing = missing(&world.catalogue, published, &wanted);
         let mut new = Vec::new();
         let mut withdrawn = Vec::new();
@@ -442,6 +450,11 @@ impl Watcher {
             match change {
                 Change::Create { recipe, reason, build_release, supersedes } => {
                     let Some(entry) = world.catalogue.recipes().get(recipe) else { continue };
+                    let again = match &reason {
+                        Reason::Round { round, .. } => Some(*round),
+                        _ => None,
+                    };
+                    let (wave, round) = waves.place(world, &entry.source, again, hub.clock.now());
                     new.push(NewTask {
                         project: project.clone(),
                         channel: world.project.channel.clone(),
@@ -455,8 +468,8 @@ impl Watcher {
                         commit: commit.id.clone(),
                         commit_time_seconds: commit.time_seconds,
                         reason,
-                        wave: None,
-                        round: 0,
+                        wave,
+                        round,
                         supersedes,
                     });
                 }

@@ -106,6 +106,7 @@ ALTER TABLE task ADD COLUMN wave INTEGER;
 ALTER TABLE task ADD COLUMN round INTEGER NOT NULL DEFAULT 0;
 DROP INDEX task_by_recipe;
 CREATE INDEX task_by_recipe ON task (project, architecture, recipe_path);
+CREATE INDEX task_by_wave ON task (wave) WHERE wave IS NOT NULL;
 
 ALTER TABLE attempt ADD COLUMN peak_memory_bytes INTEGER NOT NULL DEFAULT 0;
 

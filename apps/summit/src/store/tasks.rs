@@ -522,7 +522,7 @@ fn attempt_of(row: &SqliteRow) -> Result<AttemptRow, DatabaseError> {
     })
 }
 
-fn phase_of(row: &SqliteRow) -> Result<Phase, DatabaseError> {
+pub(super) fn phase_of(row: &SqliteRow) -> Result<Phase, DatabaseError> {
     let keyword = text(row, "phase")?;
     Phase::from_keyword(&keyword).ok_or_else(|| DatabaseError::Damaged {
         what: "phase".into(),

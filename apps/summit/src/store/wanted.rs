@@ -9,7 +9,9 @@ use database::sqlx::{self, Row};
 use farm::ids::TaskId;
 use farm::missing::Wanted;
 use farm::moment::Moment;
+use farm::task::Phase;
 
+use super::tasks::phase_of;
 use super::{Store, StoreError, integer, json, number, optional_number, text, to_json};
 
 /// What one published build yielded.
@@ -31,7 +33,91 @@ pub struct OutputRow {
     pub changed: bool,
 }
 
+/// A task of a wave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaveTask {
+    /// Its number.
+    pub task: TaskId,
+    /// Its source.
+    pub source: String,
+    /// Where it stands; never superseded.
+    pub phase: Phase,
+    /// Its round, from 1.
+    pub round: u32,
+    /// When it was made.
+    pub created: Moment,
+    /// When it changed last.
+    pub updated: Moment,
+    /// What it yielded, when it is published and that is known.
+    pub output: Option<OutputRow>,
+}
+
 impl Store {
+    /// The newest wave of each source of an arena that ever was in one.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn newest_waves(
+        &self,
+        project: &str,
+        architecture: &str,
+    ) -> Result<Vec<(String, u64)>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT source, max(wave) AS wave FROM task WHERE project = ? AND architecture = ? AND wave IS NOT NULL
+             GROUP BY source ORDER BY source",
+        )
+        .bind(project)
+        .bind(architecture)
+        .fetch_all(self.database.pool())
+        .await
+        .during("list waves")?;
+        rows.iter().map(|row| Ok((text(row, "source")?, number(row, "wave")?))).collect()
+    }
+
+    /// The tasks of a wave that were not superseded, the oldest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn wave(&self, wave: u64) -> Result<Vec<WaveTask>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT task.id, task.source, task.phase, task.round, task.created, task.updated,
+                 output.began, output.landed, output.normalised, output.changed
+             FROM task LEFT JOIN output ON output.task = task.id
+             WHERE task.wave = ? AND task.phase <> 'superseded' ORDER BY task.id",
+        )
+        .bind(integer(wave))
+        .fetch_all(self.database.pool())
+        .await
+        .during("read a wave")?;
+        rows.iter()
+            .map(|row| {
+                let (task, source) = (TaskId(number(row, "id")?), text(row, "source")?);
+                let round = u32::try_from(number(row, "round")?).unwrap_or(u32::MAX);
+                let output = match optional_number(row, "began")? {
+                    None => None,
+                    Some(began) => Some(OutputRow {
+                        task,
+                        source: source.clone(),
+                        round,
+                        began: Moment(began),
+                        landed: optional_number(row, "landed")?.map(Moment),
+                        normalised: row.try_get("normalised").during("read what a build yielded")?,
+                        changed: number(row, "changed")? != 0,
+                    }),
+                };
+                Ok(WaveTask {
+                    task,
+                    source,
+                    phase: phase_of(row)?,
+                    round,
+                    created: Moment(number(row, "created")?),
+                    updated: Moment(number(row, "updated")?),
+                    output,
+                })
+            })
+            .collect()
+    }
+
     /// Asks for rebuilds, by source; all or nothing. Of two wishes for one source the later build counts.
     ///
     /// # Errors

@@ -25,6 +25,8 @@ struct State {
     published: Vec<PackageMeta>,
     histories: u64,
     refuse_next: Option<String>,
+    /// What builds of a source yield from now on.
+    outputs: HashMap<String, String>,
 }
 
 #[derive(Clone)]
@@ -56,6 +58,27 @@ impl FakeVessel {
 
     pub fn trust(&self, hub: PublicKey) {
         *self.hub.lock().unwrap() = Some(hub);
+    }
+
+    /// Publishes the first build of release 1 of a source, by nobody.
+    pub fn publish(&self, source: &str) {
+        let mut state = self.state.lock().unwrap();
+        state.published.push(meta(&ExpectRequest {
+            source: source.into(),
+            version: "1.0".into(),
+            release: 1,
+            build_release: 1,
+            architecture: "x86_64".into(),
+            ..ExpectRequest::default()
+        }));
+        state.histories += 1;
+        let history = format!("{}-test", state.histories);
+        self.write_tree(&history, &state.published);
+    }
+
+    /// Says what builds of a source yield from now on.
+    pub fn yields(&self, source: &str, output: &str) {
+        self.state.lock().unwrap().outputs.insert(source.into(), output.into());
     }
 
     pub fn refuse_next(&self, reason: &str) {
@@ -132,12 +155,14 @@ impl Vessel for FakeVessel {
         self.only_hub(&request)?;
         let id = request.into_inner().attempt_id;
         let state = self.state.lock().unwrap();
+        let source = state.expected.get(&id).map(|expected| expected.source.clone()).unwrap_or_default();
+        let output = state.outputs.get(&source).cloned().unwrap_or_default();
         let (found, history) = match (state.landed.get(&id), state.expected.get(&id)) {
             (Some(history), _) => (LandingState::Landed, history.clone()),
             (None, Some(_)) => (LandingState::Expected, String::new()),
             (None, None) => (LandingState::Unknown, String::new()),
         };
-        Ok(Response::new(LandingReply { state: found.into(), history, ..LandingReply::default() }))
+        Ok(Response::new(LandingReply { state: found.into(), history, output, ..LandingReply::default() }))
     }
 
     async fn commit(&self, request: Request<CommitRequest>) -> Result<Response<CommitReply>, Status> {
