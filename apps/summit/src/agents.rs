@@ -125,7 +125,11 @@ async fn converse(
     let load = Load { disk_free_bytes: hello.disk_free_bytes, load_percent: hello.load_percent };
     hub.sessions.set_load(id, load);
     tracing::info!(builder.id = %id, name = hello.name, held = hello.held.len(), "an agent attached");
-    let result = match lose_what_is_gone(hub, id, &hello.held).await {
+    let caught_up = async {
+        lose_what_is_gone(hub, id, &hello.held).await?;
+        release_what_ended(hub, id, &hello.held).await
+    };
+    let result = match caught_up.await {
         Ok(()) => {
             hub.tell(News::Builders);
             hub.dispatch.notify_one();
@@ -294,6 +298,16 @@ async fn lose_what_is_gone(hub: &Hub, id: &BuilderId, held: &[Held]) -> Result<(
             during: String::new(),
         };
         crate::dispatcher::ignore_refusal(hub.apply(task.id, &event).await)?;
+    }
+    Ok(())
+}
+
+/// Attempts that ended between the verdicts and the begin of the session: nobody could be told then.
+async fn release_what_ended(hub: &Hub, id: &BuilderId, held: &[Held]) -> Result<(), StoreError> {
+    for held in held {
+        if current(hub, &claim(id, held.attempt_id, held.lease_token)).await?.is_none() {
+            hub.release(id, AttemptId(held.attempt_id));
+        }
     }
     Ok(())
 }
