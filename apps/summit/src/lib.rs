@@ -28,7 +28,7 @@ mod repository_state;
 mod sessions;
 pub mod store;
 pub mod watcher;
-mod waves;
+pub mod waves;
 pub mod web;
 mod world;
 

@@ -178,8 +178,8 @@ impl Publisher {
         reply: LandingReply,
     ) -> Result<(), PublishError> {
         self.hub.count_landing(&task.channel, &task.architecture);
+        // Before it counts as landed: whoever sees that it has must see what it yielded too.
         if !reply.output.is_empty() {
-            // Before anybody may begin with it: whoever begins later is built with it.
             let began = self.hub.store.attempt(attempt).await?.started.unwrap_or(task.updated);
             self.hub.store.note_output(task.id, began, self.hub.clock.now(), &reply.output).await?;
         }

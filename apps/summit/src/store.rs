@@ -11,6 +11,7 @@ mod recipes;
 mod schema;
 mod tasks;
 mod wanted;
+mod waves;
 
 use std::path::Path;
 
@@ -24,7 +25,6 @@ pub use builders::{About, BuilderRow};
 pub use changes::Applied;
 pub use recipes::{RecipeRow, RecipeSummary, UnreadableRow};
 pub use tasks::{AttemptRow, EventRow, Mark, NewTask, Outcome, TaskRow};
-pub use wanted::{OutputRow, WaveTask};
 
 /// The database of one Summit.
 #[derive(Debug, Clone)]

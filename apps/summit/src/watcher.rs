@@ -5,7 +5,7 @@
 //! published. A look that fails changes nothing: what was known stays, the trouble is shown, and the next look tries
 //! again.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use farm::catalogue::{Catalogue, Unreadable};
 use farm::graph::{Graph, Supply};
 use farm::ids::TaskId;
-use farm::missing::{Reason, Wanted, missing, unbumped};
+use farm::missing::{Wanted, missing, unbumped};
 use farm::moment::Moment;
 use farm::plan::{Change, KnownTask, plan};
 use farm::published::Published;
@@ -30,7 +30,7 @@ use crate::git::{Commit, GitError, Mirror};
 use crate::hub::{Hub, LookRequest, News};
 use crate::repository_state::{self, RepositoryState, RepositoryStateError};
 use crate::store::{NewTask, StoreError};
-use crate::waves::Waves;
+use crate::waves::{self, WaveTask};
 use crate::world::{Arena, World};
 
 /// Time until the next look after one that came to nothing: what held it up, such as a git that an earlier Summit has
@@ -320,7 +320,7 @@ impl Watcher {
         let landings = self.hub.landings(&self.project.channel, &architecture);
         let read_from = self.hub.clock.now();
         let (repository, others) = self.read_repositories(&architecture, &before, fetch).await?;
-        let world = World {
+        let mut world = World {
             commit: Some(commit.clone()),
             landings,
             trouble: None,
@@ -329,7 +329,7 @@ impl Watcher {
         if moved {
             warn_of_unbumped(&world);
         }
-        let new_tasks = self.make_tasks(&world, commit, read_from).await?;
+        let new_tasks = self.make_tasks(&mut world, commit, read_from).await?;
         self.hub.set_world(World { looked: Some(self.hub.clock.now()), ..world });
         Ok(Found { moved, new_tasks, left_out })
     }
@@ -412,49 +412,22 @@ impl Watcher {
     /// Compares, plans, and writes the plan down. `read_from` is the moment since which the repository was being read.
     async fn make_tasks(
         &self,
-        world: &World,
+        world: &mut World,
         commit: &Commit,
         read_from: Moment,
     ) -> Result<Vec<TaskId>, LookError> {
         let hub = &self.hub;
-        let Arena { project, architecture } = &world.arena;
-        let known: Vec<KnownTask> = hub
-            .store
-            .known_tasks(project, architecture)
-            .await?
-            .into_iter()
-            .map(|(task, updated)| match task.phase {
-                // It landed after the repository was read: it is missing only in what we read.
-                Phase::Published if updated >= read_from => KnownTask { phase: Phase::Publishing, ..task },
-                _ => task,
-            })
-            .collect();
-        let mut wanted = hub.store.wanted(project, architecture).await?;
-        let published = &world.repository.published;
-        let came_true: Vec<(String, Wanted)> =
-            wanted.extract_if(|source, wanted| wanted.is_fulfilled(published.source(source))).collect();
-        if !came_true.is_empty() {
-            hub.store.fulfilled(project, architecture, &came_true).await?;
-        }
-        let mut waves = Waves::read(&hub.store, world).await?;
-        let rounds_max = hub.config().project(project).map_or(1, |project| project.rounds_max);
-        let due = waves.wishes(world, rounds_max, &known);
-        if !due.is_empty() {
-            hub.store.want(project, architecture, &due, hub.clock.now()).await?;
-            wanted = hub.store.wanted(project, architecture).await?;
-        }
-        let missing = missing(&world.catalogue, published, &wanted);
+        let Arena { project, architecture } = world.arena.clone();
+        let known = self.known_tasks(&world.arena, read_from).await?;
+        let of_waves = hub.store.wave_tasks(&project, &architecture).await?;
+        let wanted = self.wishes(world, &known, &of_waves, read_from).await?;
+        let missing = missing(&world.catalogue, &world.repository.published, &wanted);
         let mut new = Vec::new();
         let mut withdrawn = Vec::new();
         for change in plan(&world.catalogue, &missing, &known) {
             match change {
                 Change::Create { recipe, reason, build_release, supersedes } => {
                     let Some(entry) = world.catalogue.recipes().get(recipe) else { continue };
-                    let again = match &reason {
-                        Reason::Round { round, .. } => Some(*round),
-                        _ => None,
-                    };
-                    let (wave, round) = waves.place(world, &entry.source, again, hub.clock.now());
                     new.push(NewTask {
                         project: project.clone(),
                         channel: world.project.channel.clone(),
@@ -468,8 +441,8 @@ impl Watcher {
                         commit: commit.id.clone(),
                         commit_time_seconds: commit.time_seconds,
                         reason,
-                        wave,
-                        round,
+                        wave: None,
+                        round: 0,
                         supersedes,
                     });
                 }
@@ -482,12 +455,58 @@ impl Watcher {
         if new.is_empty() && withdrawn.is_empty() {
             return Ok(Vec::new());
         }
+        waves::number(&world.graph, &of_waves, &mut new);
         let (made, effects) = hub.store.carry_out(&new, &withdrawn, hub.clock.now()).await?;
         hub.carry_out(&effects).await;
         for &task in made.iter().chain(&withdrawn) {
             hub.tell(News::Task(task));
         }
         Ok(made)
+    }
+
+    /// Tasks that matter to what is planned, as they were when the repository was being read.
+    async fn known_tasks(&self, arena: &Arena, read_from: Moment) -> Result<Vec<KnownTask>, LookError> {
+        let known = self.hub.store.known_tasks(&arena.project, &arena.architecture).await?.into_iter();
+        let known = known.map(|(task, updated)| match task.phase {
+            // It landed after the repository was read: it is missing only in what we read.
+            Phase::Published if updated >= read_from => KnownTask { phase: Phase::Publishing, ..task },
+            _ => task,
+        });
+        Ok(known.collect())
+    }
+
+    /// Rebuilds that are wished for: those that were asked for, and what knots need to come to rest.
+    async fn wishes(
+        &self,
+        world: &mut World,
+        known: &[KnownTask],
+        of_waves: &[WaveTask],
+        read_from: Moment,
+    ) -> Result<HashMap<String, Wanted>, LookError> {
+        let store = &self.hub.store;
+        let Arena { project, architecture } = &world.arena;
+        let waves = waves::judge(&world.graph, of_waves, self.project.rounds_max, read_from);
+        let rounds: Vec<(String, Wanted)> = waves
+            .iter()
+            .flat_map(|wave| &wave.rounds.rebuild)
+            .filter_map(|due| waves::wish(&world.graph, due, &world.repository.published, known))
+            .collect();
+        if !rounds.is_empty() {
+            store.want(project, architecture, &rounds, self.hub.clock.now()).await?;
+        }
+        let mut wanted = store.wanted(project, architecture).await?;
+        let published = &world.repository.published;
+        let came_true: Vec<(String, Wanted)> =
+            wanted.extract_if(|source, wanted| wanted.is_fulfilled(published.source(source))).collect();
+        if !came_true.is_empty() {
+            store.fulfilled(project, architecture, &came_true).await?;
+        }
+        let unsettled = waves::unsettled(&world.graph, &waves);
+        for line in unsettled.iter().filter(|line| !world.unsettled.contains(line)) {
+            tracing::warn!(project.name = project, architecture, "{line}");
+        }
+        world.unsettled = unsettled;
+        Ok(wanted)
     }
 }
 

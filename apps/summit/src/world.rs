@@ -54,6 +54,8 @@ pub(crate) struct World {
     pub(crate) landings: u64,
     /// Why the last look came to nothing.
     pub(crate) trouble: Option<String>,
+    /// Members of knots that were built as often as is allowed and are still out of date; a line for each.
+    pub(crate) unsettled: Vec<String>,
 }
 
 /// Every world there is.
@@ -74,6 +76,7 @@ impl World {
             looked: None,
             landings: 0,
             trouble: None,
+            unsettled: Vec::new(),
         }
     }
 }

@@ -11,6 +11,8 @@ mod fixture;
 mod projects;
 #[path = "farm/vessel.rs"]
 mod vessel;
+#[path = "farm/waves.rs"]
+mod waves;
 
 use std::time::Duration;
 

@@ -106,7 +106,6 @@ ALTER TABLE task ADD COLUMN wave INTEGER;
 ALTER TABLE task ADD COLUMN round INTEGER NOT NULL DEFAULT 0;
 DROP INDEX task_by_recipe;
 CREATE INDEX task_by_recipe ON task (project, architecture, recipe_path);
-CREATE INDEX task_by_wave ON task (wave) WHERE wave IS NOT NULL;
 
 ALTER TABLE attempt ADD COLUMN peak_memory_bytes INTEGER NOT NULL DEFAULT 0;
 
@@ -162,5 +161,6 @@ CREATE TABLE output (
     changed INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (task)
 ) STRICT;
+CREATE INDEX task_by_wave ON task (project, architecture, wave) WHERE wave IS NOT NULL;
 CREATE INDEX output_by_source ON output (project, source, architecture, task);
 ";

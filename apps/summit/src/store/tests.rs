@@ -40,8 +40,8 @@ impl Fixture {
             commit: "0".repeat(40),
             commit_time_seconds: 1,
             reason: Reason::New,
-            wave: None,
-            round: 0,
+            wave: Some(1),
+            round: 1,
             supersedes: supersedes.to_vec(),
         };
         self.store.carry_out(&[task], &[], NOW).await.unwrap().0[0]
@@ -301,9 +301,10 @@ async fn an_output_is_compared_with_the_one_before() {
         fixture.store.note_output(task, NOW, UNTIL, normalised).await.unwrap();
         // Told once more, after a crash, it stays as it was.
         fixture.store.note_output(task, NOW, UNTIL, "other").await.unwrap();
-        let outputs = fixture.store.outputs("p", "x86_64").await.unwrap();
-        assert_eq!((outputs.len(), outputs[0].task, outputs[0].landed), (1, task, Some(UNTIL)));
-        changed.push(outputs[0].changed);
+        let tasks = fixture.store.wave_tasks("p", "x86_64").await.unwrap();
+        let (began, landed, is_new) = tasks.last().unwrap().output.unwrap();
+        assert_eq!((tasks.last().unwrap().id, began, landed), (task, NOW, UNTIL));
+        changed.push(is_new);
     }
     assert_eq!(changed, [true, false, true]);
 }

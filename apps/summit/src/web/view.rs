@@ -88,6 +88,8 @@ pub(crate) struct ArenaView {
     pub(crate) looked_ms: Option<u64>,
     /// Why the last look came to nothing.
     pub(crate) trouble: Option<String>,
+    /// Members of cycles that did not come to rest in the rounds that are allowed; a line for each.
+    pub(crate) unsettled: Vec<String>,
     /// Whether everything that landed in its channel was read.
     pub(crate) current: bool,
     pub(crate) history: Option<String>,
@@ -428,6 +430,7 @@ impl Web {
             commit: world.and_then(|world| world.commit.as_ref()).map(|commit| commit.id.clone()),
             looked_ms: world.and_then(|world| world.looked).map(|moment| moment.0),
             trouble: world.and_then(|world| world.trouble.clone()),
+            unsettled: world.map(|world| world.unsettled.clone()).unwrap_or_default(),
             current: world.is_some_and(|world| self.hub.is_current(world)),
             history: world.and_then(|world| world.repository.history.as_ref()).map(ToString::to_string),
             published_packages: world.map_or(0, |world| world.repository.published.len()),
@@ -682,7 +685,8 @@ fn troubles(projects: &[ProjectView]) -> Vec<String> {
     let mut all = Vec::new();
     for project in projects {
         let mut own: Vec<String> = Vec::new();
-        for trouble in project.architectures.iter().filter_map(|arena| arena.trouble.as_ref()) {
+        let arenas = project.architectures.iter();
+        for trouble in arenas.flat_map(|arena| arena.trouble.iter().chain(&arena.unsettled)) {
             let text = match projects.len() {
                 1 => trouble.clone(),
                 _ => format!("project {}: {trouble}", project.name),

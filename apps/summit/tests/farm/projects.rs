@@ -329,37 +329,3 @@ async fn a_rebuild_is_planned_then_ordered_and_needs_no_edit() {
         (&json!(3), &json!(1), &json!(2))
     );
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn recipes_that_need_each_other_are_built_in_rounds_until_they_settle() {
-    let (a, b) = (recipe("a", 2, &["b"]), recipe("b", 2, &["a"]));
-    let Some(mut farm) = Farm::start(&[("x/x", &recipe("x", 1, &[]))]).await else { return };
-    farm.until_status(|status| status["open"] == 1).await;
-    farm.vessel.publish("a");
-    farm.vessel.publish("b");
-    farm.configure("");
-    farm.remove("x/x");
-    farm.commit(&[("a/a", &a), ("b/b", &b)]);
-    farm.post("/api/wake-up").await;
-    let mut agent = farm.attach("one", 2, &[]).await;
-    let mut built = Vec::new();
-    // What each build yields: the second round of the first one turns out as its first.
-    for output in ["new", "new", "new"] {
-        let order = agent.order().await;
-        farm.vessel.yields(&order.source_name, output);
-        agent.started(&order).await;
-        let task = farm.get(&format!("/api/tasks/{}", order.task_id)).await;
-        built.push((
-            order.source_name.clone(),
-            order.build_release,
-            task["reason"].as_str().unwrap().to_owned(),
-        ));
-        agent.build_and_publish(&farm.vessel, &order).await;
-    }
-    let (first, second) = (built[0].0.clone(), built[1].0.clone());
-    assert_ne!(first, second);
-    assert_eq!(built[2], (first, 2, format!("round 2: {second} changed")), "{built:?}");
-    farm.until_status(|status| status["idle"] == true).await;
-    let tasks = farm.get("/api/tasks?phase=published").await;
-    assert_eq!(tasks["total"], 3, "what was built last did not change: everything has settled");
-}

@@ -18,15 +18,18 @@ use wire::vessel::{
 };
 use wire::{Identity, PublicKey, peer_key};
 
+/// What a build of this source with this build release yields, apart from its releases.
+pub type Yields = fn(&str, u64) -> String;
+
 #[derive(Default)]
 struct State {
     expected: HashMap<u64, ExpectRequest>,
-    landed: HashMap<u64, String>,
+    /// History and output.
+    landed: HashMap<u64, (String, String)>,
+    yields: Option<Yields>,
     published: Vec<PackageMeta>,
     histories: u64,
     refuse_next: Option<String>,
-    /// What builds of a source yield from now on.
-    outputs: HashMap<String, String>,
 }
 
 #[derive(Clone)]
@@ -60,25 +63,8 @@ impl FakeVessel {
         *self.hub.lock().unwrap() = Some(hub);
     }
 
-    /// Publishes the first build of release 1 of a source, by nobody.
-    pub fn publish(&self, source: &str) {
-        let mut state = self.state.lock().unwrap();
-        state.published.push(meta(&ExpectRequest {
-            source: source.into(),
-            version: "1.0".into(),
-            release: 1,
-            build_release: 1,
-            architecture: "x86_64".into(),
-            ..ExpectRequest::default()
-        }));
-        state.histories += 1;
-        let history = format!("{}-test", state.histories);
-        self.write_tree(&history, &state.published);
-    }
-
-    /// Says what builds of a source yield from now on.
-    pub fn yields(&self, source: &str, output: &str) {
-        self.state.lock().unwrap().outputs.insert(source.into(), output.into());
+    pub fn yields(&self, yields: Yields) {
+        self.state.lock().unwrap().yields = Some(yields);
     }
 
     pub fn refuse_next(&self, reason: &str) {
@@ -155,14 +141,12 @@ impl Vessel for FakeVessel {
         self.only_hub(&request)?;
         let id = request.into_inner().attempt_id;
         let state = self.state.lock().unwrap();
-        let source = state.expected.get(&id).map(|expected| expected.source.clone()).unwrap_or_default();
-        let output = state.outputs.get(&source).cloned().unwrap_or_default();
-        let (found, history) = match (state.landed.get(&id), state.expected.get(&id)) {
-            (Some(history), _) => (LandingState::Landed, history.clone()),
-            (None, Some(_)) => (LandingState::Expected, String::new()),
-            (None, None) => (LandingState::Unknown, String::new()),
+        let (found, (history, output)) = match (state.landed.get(&id), state.expected.get(&id)) {
+            (Some(landed), _) => (LandingState::Landed, landed.clone()),
+            (None, Some(_)) => (LandingState::Expected, Default::default()),
+            (None, None) => (LandingState::Unknown, Default::default()),
         };
-        Ok(Response::new(LandingReply { state: found.into(), history, output, ..LandingReply::default() }))
+        Ok(Response::new(LandingReply { state: found.into(), history, reason: String::new(), output }))
     }
 
     async fn commit(&self, request: Request<CommitRequest>) -> Result<Response<CommitReply>, Status> {
@@ -180,7 +164,11 @@ impl Vessel for FakeVessel {
         state.published.retain(|package| package.name != expected.source);
         state.published.push(meta(&expected));
         self.write_tree(&history, &state.published);
-        state.landed.insert(id, history.clone());
+        let output = match state.yields {
+            Some(yields) => yields(&expected.source, expected.build_release),
+            None => String::new(),
+        };
+        state.landed.insert(id, (history.clone(), output));
         Ok(Response::new(CommitReply { history }))
     }
 
