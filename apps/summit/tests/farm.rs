@@ -9,6 +9,8 @@ mod agent;
 mod fixture;
 #[path = "farm/projects.rs"]
 mod projects;
+#[path = "farm/twins.rs"]
+mod twins;
 #[path = "farm/vessel.rs"]
 mod vessel;
 #[path = "farm/waves.rs"]

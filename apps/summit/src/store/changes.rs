@@ -10,6 +10,9 @@ use farm::task::{Claim, Effect, Event, Refusal, State, step};
 use super::tasks::task;
 use super::{NewTask, Outcome, Store, StoreError, TaskRow, integer, number, to_json};
 
+/// Why attempts at a replaced task are stopped.
+const REPLACED: &str = "a newer task took its place";
+
 /// A change that was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {
@@ -242,8 +245,13 @@ async fn note_attempt(
     for effect in effects {
         let Effect::StopBuild(claim) = effect else { continue };
         if claim.attempt != attempt {
-            let why = "the other attempt at the same task came to an end first".to_owned();
-            end_attempt(connection, claim.attempt, &Outcome::Stopped { why }, false, now).await?;
+            let why = match event {
+                Event::CancelAsked { why } => why,
+                Event::Replaced { .. } => REPLACED,
+                _ => "the other attempt at the same task came to an end first",
+            };
+            let stopped = Outcome::Stopped { why: why.to_owned() };
+            end_attempt(connection, claim.attempt, &stopped, false, now).await?;
         }
     }
     let attempt_number = integer(attempt.0);
@@ -277,7 +285,7 @@ async fn note_attempt(
         Event::Declined { reason, .. } => failed(FailureClass::HostFault, reason, ""),
         Event::Rejected { reason, .. } => failed(FailureClass::StoreFault, reason, "publish"),
         Event::CancelAsked { why } => Outcome::Stopped { why: why.clone() },
-        Event::Replaced { .. } => Outcome::Stopped { why: "a newer task took its place".into() },
+        Event::Replaced { .. } => Outcome::Stopped { why: REPLACED.into() },
         _ => return Ok(()),
     };
     let withdraw = effects.iter().any(|effect| matches!(effect, Effect::Withdraw(_)));

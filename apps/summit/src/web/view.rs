@@ -552,7 +552,7 @@ impl Web {
             let about = session.map_or(&row.about, |session| &session.about);
             let mine = running
                 .iter()
-                .filter(|task| task.state.lease().is_some_and(|lease| lease.claim.builder == row.id))
+                .filter(|task| task.state.claims().any(|(claim, _)| claim.builder == row.id))
                 .map(|task| TaskLink { task: task.id, source: task.source.clone() });
             BuilderView {
                 name: row.name.clone(),
@@ -805,9 +805,15 @@ fn describe(view: &mut TaskView, state: &State, names: &Names) {
             }
         }
         State::Leased { .. } => format!("ordered from {builder}"),
-        State::Building { since, .. } => {
+        State::Building { since, twin, .. } => {
             view.running_since_ms = Some(since.0);
-            format!("is built by {builder}")
+            match twin {
+                None => format!("is built by {builder}"),
+                Some(twin) => {
+                    let second = names.builder(&twin.claim.builder);
+                    format!("is built by {builder}, and a second time by {second}")
+                }
+            }
         }
         State::Publishing { since, artefacts, .. } => {
             view.running_since_ms = Some(since.0);

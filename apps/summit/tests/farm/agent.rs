@@ -6,8 +6,8 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use wire::summit::summit_client::SummitClient;
 use wire::summit::{
-    Artefact, ArtefactKind, Built, Failed, FailureClass, Finished, FromAgent, Held, HeldState, Hello,
-    LogChunk, Order, Published, Started, ToAgent, Upload, Welcome, finished, from_agent, to_agent,
+    Artefact, ArtefactKind, Built, Failed, FailureClass, Finished, FromAgent, Heartbeat, Held, HeldState,
+    Hello, LogChunk, Order, Published, Started, ToAgent, Upload, Welcome, finished, from_agent, to_agent,
 };
 use wire::tonic::Streaming;
 use wire::vessel::CommitRequest;
@@ -113,6 +113,12 @@ impl Agent {
     pub async fn disconnected(&mut self) {
         let end = async { while let Ok(Some(_)) = self.stream.message().await {} };
         tokio::time::timeout(PATIENCE, end).await.expect("the connection ends in time");
+    }
+
+    /// Says that it is there, and what it holds.
+    pub async fn heartbeat(&self, held: &[Held]) {
+        let heartbeat = Heartbeat { held: held.to_vec(), ..Heartbeat::default() };
+        self.send(from_agent::Message::Heartbeat(heartbeat)).await;
     }
 
     pub async fn started(&self, order: &Order) {
