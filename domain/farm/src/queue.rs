@@ -66,18 +66,20 @@ impl std::fmt::Display for Blocker {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Blocker::Task { task, source } => write!(formatter, "{source} (task {task})"),
-            Blocker::Unresolved { dependency } => write!(formatter, "nobody offers {dependency}"),
+            Blocker::Unresolved { dependency } => {
+                write!(formatter, "nobody offers {}", dependency.as_written())
+            }
             Blocker::Uninstallable { dependency, package, needs } => {
                 write!(
                     formatter,
-                    "{dependency} cannot be installed: {package} needs {needs}, which nobody offers"
+                    "{} cannot be installed: {package} needs {}, which nobody offers",
+                    dependency.as_written(),
+                    needs.as_written()
                 )
             }
-            Blocker::Knot { source, dependency: None } => {
-                write!(formatter, "{source}, which needs this one and was never built")
-            }
-            Blocker::Knot { source, dependency: Some(dependency) } => {
-                write!(formatter, "{dependency} of {source}, which needs this one and was never built")
+            Blocker::Knot { source, dependency } => {
+                let what = what_of_knot(source, dependency.as_ref());
+                write!(formatter, "{what}, which needs this one and was never built")
             }
             Blocker::Unreadable { path } => write!(formatter, "{path}, which cannot be read"),
         }
@@ -364,6 +366,14 @@ impl Queue {
 impl Trouble {
     fn is_any(self) -> bool {
         self.open || self.stuck
+    }
+}
+
+/// What is needed of a member of a knot, for people.
+pub(crate) fn what_of_knot(source: &str, dependency: Option<&Dependency>) -> String {
+    match dependency.map(Dependency::as_written) {
+        Some(written) if written != source => format!("{written} of {source}"),
+        _ => source.to_owned(),
     }
 }
 

@@ -10,6 +10,7 @@ use crate::failure::FailureClass;
 use crate::ids::{AttemptId, BuilderId, TaskId};
 use crate::moment::Moment;
 use crate::queue::Blocker;
+use crate::queue::what_of_knot;
 use crate::schedule::{Unplaced, duration, size};
 use crate::task::{FAULTS_MAX, Lease, Phase, State, Tries, Twin};
 
@@ -210,16 +211,16 @@ fn reason(blocker: &Blocker) -> Because {
             Because { text, task: Some(*task) }
         }
         Blocker::Unresolved { dependency } => Because::new(format!(
-            "It needs {dependency} to be built, and neither a recipe nor a repository nor the host offers that."
+            "It needs {} to be built, and neither a recipe nor a repository nor the host offers that.",
+            dependency.as_written()
         )),
         Blocker::Uninstallable { dependency, package, needs } => Because::new(format!(
-            "It needs {dependency} to be built, which cannot be installed: package {package} needs {needs}, and nobody offers that."
+            "It needs {} to be built, which cannot be installed: package {package} needs {}, and nobody offers that.",
+            dependency.as_written(),
+            needs.as_written()
         )),
         Blocker::Knot { source, dependency } => {
-            let what = match dependency {
-                Some(dependency) => format!("{dependency} of {source}"),
-                None => source.clone(),
-            };
+            let what = what_of_knot(source, dependency.as_ref());
             Because::new(format!(
                 "It needs {what}, which needs this one as well; such packages are built against their previous generation, and {source} has none."
             ))
@@ -238,15 +239,17 @@ fn mend(snapshot: &Snapshot<'_>, blocker: &Blocker) -> String {
             "`moraine why {task}` says what {source} needs. This task goes on by itself as soon as that one does."
         ),
         Blocker::Unresolved { dependency } => format!(
-            "The maintainer of {recipe}: correct the name {dependency}, or add a recipe that offers it. The farm's operator: or name a \
-             repository that has it under `repositories` of the project. It goes on by itself then."
+            "The maintainer of {recipe}: correct the name {}, or add a recipe that offers it. The farm's operator: or name a \
+             repository that has it in a `[[project.repository]]` of the configuration. It goes on by itself then.",
+            dependency.as_written()
         ),
         Blocker::Uninstallable { package, needs, .. } => format!(
-            "Whoever looks after {package}: add a recipe that offers {needs}, or rebuild {package} without it. It goes on by itself \
-             when that is published."
+            "Whoever looks after {package}: add a recipe that offers {}, or rebuild {package} without it. It goes on by itself \
+             when that is published.",
+            needs.as_written()
         ),
         Blocker::Knot { source, .. } => format!(
-            "The farm's operator: name a repository that has {source} under `repositories` of the project, to begin with; the first \
+            "The farm's operator: name a repository that has {source} in a `[[project.repository]]` with `bootstrap = true`; the first \
              build of {source} here then replaces it. It goes on by itself then."
         ),
         Blocker::Unreadable { path } => format!(

@@ -3,6 +3,7 @@
 //! Text form and numbers are those of the `.stone` format, section 1.3. A dependency and a provider have the same
 //! shape: a provider answers exactly the dependency that equals it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -169,6 +170,17 @@ impl FromStr for Dependency {
             return Err(DependencyError::Empty { text: text.into() });
         }
         Ok(Self { kind, name: name.to_owned() })
+    }
+}
+
+impl Dependency {
+    /// As recipes write it and people say it: a name without `name(…)` around it.
+    #[must_use]
+    pub fn as_written(&self) -> Cow<'_, str> {
+        match self.kind {
+            DependencyKind::Name => Cow::Borrowed(&self.name),
+            _ => Cow::Owned(self.to_string()),
+        }
     }
 }
 

@@ -32,6 +32,8 @@ pub struct Farm {
     builders: Vec<Identity>,
     /// Further text of the configuration: projects and whatever else.
     more: String,
+    /// Further text of the first project.
+    more_of_project: String,
     running: Option<Running>,
     program: Option<Child>,
 }
@@ -83,6 +85,7 @@ impl Farm {
             http: String::new(),
             builders: BUILDERS.iter().map(|_| Identity::generate().unwrap()).collect(),
             more: String::new(),
+            more_of_project: String::new(),
             running: None,
             program: None,
             folder,
@@ -102,6 +105,16 @@ impl Farm {
     /// Changes the configuration while Summit runs.
     pub fn configure(&mut self, more: &str) {
         self.more = more.to_owned();
+        self.write_configuration();
+    }
+
+    /// Changes the first project while Summit runs.
+    pub fn configure_project(&mut self, more: &str) {
+        self.more_of_project = more.to_owned();
+        self.write_configuration();
+    }
+
+    fn write_configuration(&self) {
         fs_err::write(self.config_file(), self.config()).unwrap();
         self.running.as_ref().unwrap().look_at_configuration();
     }
@@ -126,9 +139,10 @@ impl Farm {
             .collect();
         format!(
             "http_address = \"127.0.0.1:0\"\ngrpc_address = \"127.0.0.1:0\"\npoll_seconds = 3600\nlease_seconds = 60\n\
-             [[project]]\nname = \"test\"\nrecipes = \"{}\"\n\
+             [[project]]\nname = \"test\"\nrecipes = \"{}\"\n{}\
              [vessel]\naddress = \"{}\"\npublic_key = \"{}\"\npublic_url = \"file://{}\"\n{builders}{}",
             self.recipes().display(),
+            self.more_of_project,
             self.vessel.address,
             self.vessel.key,
             self.folder.path().join("public").display(),

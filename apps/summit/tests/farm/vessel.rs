@@ -78,24 +78,26 @@ impl FakeVessel {
             false => Err(Status::permission_denied("only the hub may do this")),
         }
     }
-
-    fn write_tree(&self, history: &str, packages: &[PackageMeta]) {
-        let folder = self.public.join("main/history").join(history).join("x86_64");
-        fs_err::create_dir_all(&folder).unwrap();
-        let index = Index::new(packages.to_vec()).unwrap();
-        let bytes = index.write(Cursor::new(Vec::new()), stone::Packing::FAST).unwrap().into_inner();
-        fs_err::write(folder.join("stone.index"), bytes).unwrap();
-        let root = format!(
-            r#"{{"formats":{{"v0":{{}}}},"streams":{{"volatile":{{"format":"v0","history":"{history}"}}}},"tags":{{}},"history":{{"{history}":{{"format":"v0"}}}}}}"#
-        );
-        RootIndex::from_json(root.as_bytes()).unwrap();
-        let path = self.public.join("main/moss-root-index.json");
-        fs_err::write(path.with_extension("new"), root).unwrap();
-        fs_err::rename(path.with_extension("new"), path).unwrap();
-    }
 }
 
-fn meta(expected: &ExpectRequest) -> PackageMeta {
+/// Publishes `packages` as a history of channel main below `public`.
+pub fn write_tree(public: &Path, history: &str, packages: &[PackageMeta]) {
+    let folder = public.join("main/history").join(history).join("x86_64");
+    fs_err::create_dir_all(&folder).unwrap();
+    let index = Index::new(packages.to_vec()).unwrap();
+    let bytes = index.write(Cursor::new(Vec::new()), stone::Packing::FAST).unwrap().into_inner();
+    fs_err::write(folder.join("stone.index"), bytes).unwrap();
+    let root = format!(
+        r#"{{"formats":{{"v0":{{}}}},"streams":{{"volatile":{{"format":"v0","history":"{history}"}}}},"tags":{{}},"history":{{"{history}":{{"format":"v0"}}}}}}"#
+    );
+    RootIndex::from_json(root.as_bytes()).unwrap();
+    let path = public.join("main/moss-root-index.json");
+    fs_err::write(path.with_extension("new"), root).unwrap();
+    fs_err::rename(path.with_extension("new"), path).unwrap();
+}
+
+/// The package of an order, which has the name of its source.
+pub fn meta(expected: &ExpectRequest) -> PackageMeta {
     PackageMeta {
         name: expected.source.clone(),
         version: expected.version.clone(),
@@ -163,7 +165,7 @@ impl Vessel for FakeVessel {
         let history = format!("{}-test", state.histories);
         state.published.retain(|package| package.name != expected.source);
         state.published.push(meta(&expected));
-        self.write_tree(&history, &state.published);
+        write_tree(&self.public, &history, &state.published);
         let output = match state.yields {
             Some(yields) => yields(&expected.source, expected.build_release),
             None => String::new(),

@@ -1,11 +1,12 @@
 //! Knots, built in rounds until they come to rest.
 
 use serde_json::json;
+use wire::vessel::ExpectRequest;
 
 use crate::agent::Agent;
 use crate::fixture::Farm;
 use crate::recipe;
-use crate::vessel::Yields;
+use crate::vessel::{Yields, meta, write_tree};
 
 /// gcc and glibc with a first generation, and then as recipes that need each other; nano needs glibc.
 async fn knot(yields: Yields) -> Option<(Farm, Agent)> {
@@ -97,4 +98,51 @@ async fn a_knot_that_never_comes_to_rest_stops_and_says_so() {
     let trouble = status["trouble"].as_str().unwrap();
     assert!(trouble.contains("was built 3 times and is still out of date"), "{trouble}");
     assert!(trouble.contains("rounds_max"), "it says what to do: {trouble}");
+}
+
+/// The first generation of a source, as a bootstrap repository has it.
+fn beginning(source: &str) -> package::PackageMeta {
+    meta(&ExpectRequest {
+        source: source.into(),
+        version: "0.9".into(),
+        release: 1,
+        build_release: 1,
+        architecture: "x86_64".into(),
+        ..ExpectRequest::default()
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_knot_without_a_generation_names_what_it_needs_and_begins_with_a_bootstrap_repository() {
+    let recipes = [("g/gcc", recipe("gcc", 1, &["glibc"])), ("g/glibc", recipe("glibc", 1, &["gcc"]))];
+    let recipes: Vec<(&str, &str)> = recipes.iter().map(|(path, text)| (*path, text.as_str())).collect();
+    let Some(mut farm) = Farm::start(&recipes).await else { return };
+    let mut agent = farm.attach("one", 1, &[]).await;
+    farm.until_status(|status| status["counts"][1]["tasks"] == 2).await;
+    let tasks = farm.get("/api/tasks").await["tasks"].as_array().unwrap().clone();
+    let whys = tasks.iter().map(|task| format!("/api/tasks/{}/why", task["id"]));
+    let mut said = String::new();
+    for path in whys {
+        said.push_str(&farm.get(&path).await.to_string());
+    }
+    assert!(said.contains("needs glibc, which needs this one"), "what is needed first is named: {said}");
+    assert!(said.contains("bootstrap"), "and where it can come from: {said}");
+
+    let begin = farm.folder().join("begin");
+    write_tree(&begin, "1-begin", &[beginning("glibc"), beginning("gcc")]);
+    let repository = format!(
+        "[[project.repository]]\nid = 'begin'\nbase_uri = 'file://{}'\nbootstrap = true\n",
+        begin.display()
+    );
+    farm.configure_project(&repository);
+    let first = agent.order().await;
+    let ids: Vec<&str> = first.repositories.iter().map(|repository| repository.id.as_str()).collect();
+    assert_eq!(ids, ["begin"], "nothing is published yet");
+    agent.started(&first).await;
+    agent.build_and_publish(&farm.vessel, &first).await;
+    let second = agent.order().await;
+    assert_eq!(second.repositories[0].id, "main", "what is our own comes first");
+    agent.started(&second).await;
+    agent.build_and_publish(&farm.vessel, &second).await;
+    farm.until_status(|status| status["idle"] == true).await;
 }
