@@ -26,6 +26,10 @@ demo *arguments:
 farm recipes *arguments:
     cargo run --release -- up --recipes {{recipes}} {{arguments}}
 
+# Measure what the farm's decisions cost, and write docs/benchmarks.md.
+bench *arguments:
+    cargo run --release --quiet -p bench -- {{arguments}}
+
 # Everything that must hold before a change lands.
 ci:
     .ci/run

@@ -13,6 +13,9 @@ use super::keyword;
 /// Recipes that were not built and are named on a terminal; `--json` names all.
 const UNBUILT_SHOWN_MAX: usize = 10;
 
+/// Columns of a narrow terminal.
+const COLUMNS: usize = 80;
+
 /// What is told.
 pub(super) struct Report<'a> {
     pub(super) graph: &'a Graph,
@@ -62,6 +65,7 @@ struct BuilderFigures {
 struct Unbuilt {
     recipe: String,
     why: String,
+    is_root: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -130,7 +134,11 @@ impl Report<'_> {
             unbuilt: outcome
                 .unbuilt
                 .iter()
-                .map(|left| Unbuilt { recipe: self.name(left.recipe), why: left.why.clone() })
+                .map(|left| Unbuilt {
+                    recipe: self.name(left.recipe),
+                    why: left.why.clone(),
+                    is_root: left.is_root,
+                })
                 .collect(),
         }
     }
@@ -244,12 +252,18 @@ impl Report<'_> {
         if outcome.unbuilt.is_empty() {
             return text;
         }
-        let line = format!("{} recipes were not built", outcome.unbuilt.len());
+        let roots: Vec<_> = outcome.unbuilt.iter().filter(|left| left.is_root).collect();
+        let line = format!(
+            "{} recipes were not built: {} for reasons of their own, the others wait for these",
+            outcome.unbuilt.len(),
+            roots.len()
+        );
         text.push_str(&format!("\n{}\n", palette.paint(Style::Warning, &line)));
-        for left in outcome.unbuilt.iter().take(UNBUILT_SHOWN_MAX) {
-            text.push_str(&format!("  {}: {}\n", self.name(left.recipe), printable(&left.why)));
+        for left in roots.iter().take(UNBUILT_SHOWN_MAX) {
+            let line = format!("  {}: {}", self.name(left.recipe), printable(&left.why));
+            text.push_str(&format!("{}\n", shortened(&line)));
         }
-        if outcome.unbuilt.len() > UNBUILT_SHOWN_MAX {
+        if roots.len() > UNBUILT_SHOWN_MAX {
             text.push_str("  … all of them with --json\n");
         }
         text
@@ -257,6 +271,14 @@ impl Report<'_> {
 
     fn name(&self, recipe: RecipeId) -> String {
         printable(self.graph.source(recipe)).into_owned()
+    }
+}
+
+/// At most a line of a narrow terminal.
+fn shortened(line: &str) -> String {
+    match line.chars().count() > COLUMNS {
+        true => line.chars().take(COLUMNS - 1).chain(['…']).collect(),
+        false => line.to_owned(),
     }
 }
 
@@ -269,4 +291,91 @@ fn seconds(milliseconds: u64) -> f64 {
 /// Four places are all that is meant.
 fn rounded(share: f64) -> f64 {
     (share * 10_000.0).round() / 10_000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeSet, HashMap};
+
+    use farm::catalogue::{Catalogue, RecipeEntry};
+    use farm::graph::HostProvides;
+    use farm::sim::{Beginning, Faults, Fleet, Model, Setup, graph, simulate};
+
+    use super::*;
+
+    /// What is told of `policies` over three recipes in a row, the last of which needs what nobody has.
+    fn told(policies: &[Policy], tell: impl Fn(&Report<'_>) -> String) -> String {
+        let entry = |source: &str, needs: &[&str]| RecipeEntry {
+            path: format!("{source}/stone.yaml"),
+            content: String::new(),
+            source: source.into(),
+            version: "1".into(),
+            release: 1,
+            packages: Vec::new(),
+            build_depends: needs.iter().copied().map(package::Dependency::name).collect(),
+            run_depends: BTreeSet::new(),
+            manifest: None,
+        };
+        let recipes = vec![entry("zlib", &[]), entry("file", &["zlib"]), entry("nano", &["nowhere"])];
+        let catalogue = Catalogue::new(recipes, Vec::new());
+        let graph = graph(&catalogue, Beginning::PreviousGeneration, HostProvides::Nothing);
+        let fleet: Fleet = "a-builder-with-a-long-name=16:1.0:64G".parse().unwrap();
+        let faults = Faults::default();
+        let model = Model::new(3, HashMap::new());
+        let run = |policy| {
+            let architecture = "x86_64";
+            let setup = Setup {
+                graph: &graph,
+                architecture,
+                fleet: &fleet,
+                model: &model,
+                faults: &faults,
+                policy,
+                past_builds: 0,
+            };
+            (policy, simulate(&setup))
+        };
+        let outcomes: Vec<(Policy, Outcome)> = policies.iter().map(|&policy| run(policy)).collect();
+        tell(&Report {
+            graph: &graph,
+            unreadable: &[],
+            architecture: "x86_64",
+            seed: 3,
+            remembered: 0,
+            outcomes: &outcomes,
+        })
+    }
+
+    const ALL: [Policy; 3] = [Policy::CriticalPath, Policy::FirstInFirstOut, Policy::AerynOs];
+
+    #[test]
+    fn the_promised_keys_come_first() {
+        let text = told(&ALL[..1], |report| report.json());
+        let keys: Vec<&str> =
+            text.lines().skip(1).filter_map(|line| line.trim().split('"').nth(1)).take(6).collect();
+        assert_eq!(
+            keys,
+            ["makespan_seconds", "lower_bound_seconds", "ratio", "builds", "utilisation", "policy"]
+        );
+        let answer: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(answer["builds"], 2);
+        assert_eq!(answer["unbuilt"][0]["recipe"], "nano");
+        assert!(answer["unbuilt"][0]["why"].as_str().unwrap().contains("nowhere"));
+        assert!(answer["ratio"].as_f64().unwrap() >= 1.0);
+        assert!(answer.get("compared").is_none());
+    }
+
+    #[test]
+    fn several_policies_stand_side_by_side_in_eighty_columns() {
+        let text = told(&ALL, |report| report.text(Palette::plain()));
+        for policy in ["critical-path", "fifo", "aerynos"] {
+            assert!(text.lines().any(|line| line.starts_with(policy)), "{text}");
+        }
+        for line in text.lines() {
+            assert!(line.chars().count() <= 80, "{} columns: {line}", line.chars().count());
+        }
+        assert!(!text.contains('\u{1b}'), "no colours unless asked for");
+        let answer: serde_json::Value = serde_json::from_str(&told(&ALL, |report| report.json())).unwrap();
+        assert_eq!(answer["compared"][1]["policy"], "aerynos");
+    }
 }

@@ -16,7 +16,7 @@ use crate::estimate::{Estimates, Expected, Sample};
 use crate::failure::FailureClass;
 use crate::ids::{AttemptId, BuilderId, LeaseToken, RecipeId, TaskId};
 use crate::moment::Moment;
-use crate::queue::{OpenTask, Queue, Readiness};
+use crate::queue::{Blocker, OpenTask, Queue, Readiness};
 use crate::schedule::{
     ASSUMED_MS, Assignment, Builder, Candidate, Needs, Policy, Priority, Running, Schedule, Scheduler, Trust,
 };
@@ -110,7 +110,7 @@ pub(super) struct Engine<'a> {
     queue: Queue,
     scheduler: Scheduler,
     estimates: Estimates,
-    /// By index of the recipe; nothing for a task that was never judged, which says no more than its making.
+    /// By index of the recipe; nothing for a task that was never judged or is published: there is no more to say.
     states: Vec<Option<Box<State>>>,
     starts: Vec<u16>,
     asked: Vec<u16>,
@@ -234,25 +234,32 @@ impl<'a> Engine<'a> {
     pub(super) fn unbuilt(&mut self) -> Vec<Unbuilt> {
         let graph = self.setup.graph;
         let left: Vec<RecipeId> = graph.recipes().filter(|recipe| !self.published[recipe.index()]).collect();
-        left.into_iter().map(|recipe| Unbuilt { recipe, why: self.why(recipe) }).collect()
+        let unbuilt = left.into_iter().map(|recipe| {
+            let (why, is_root) = self.why(recipe);
+            Unbuilt { recipe, why, is_root }
+        });
+        unbuilt.collect()
     }
 
-    fn why(&mut self, recipe: RecipeId) -> String {
+    /// Why a recipe was not built, and whether the reason is its own.
+    fn why(&mut self, recipe: RecipeId) -> (String, bool) {
         match self.state(recipe) {
             State::Failed { class, message, .. } if class.is_infrastructure() => {
-                format!("the farm gave it up after {} starts: {message}", self.starts[recipe.index()])
+                let starts = self.starts[recipe.index()];
+                (format!("the farm gave it up after {starts} starts: {message}"), true)
             }
-            State::Failed { message, .. } => format!("it cannot be built: {message}"),
+            State::Failed { message, .. } => (format!("it cannot be built: {message}"), true),
             State::Blocked { by, .. } => {
-                let by: Vec<String> = by.iter().map(ToString::to_string).collect();
-                format!("it is blocked by {}", by.join("; "))
+                let is_other = |blocker: &Blocker| matches!(blocker, Blocker::Task { .. });
+                let named: Vec<String> = by.iter().map(name_of_blocker).collect();
+                (format!("it is blocked by {}", named.join("; ")), !by.iter().all(is_other))
             }
-            State::Ready { .. } => match self.scheduler.unplaced(task_of(recipe), &self.builders, self.now) {
-                Some(unplaced) => unplaced.to_string(),
-                None => "no builder took it".into(),
-            },
-            State::Waiting { .. } => "it waits for recipes that were not built".into(),
-            other => format!("it is still {}", other.phase()),
+            State::Ready { .. } => {
+                let unplaced = self.scheduler.unplaced(task_of(recipe), &self.builders, self.now);
+                (unplaced.map_or_else(|| "no builder took it".into(), |why| why.to_string()), true)
+            }
+            State::Waiting { .. } => ("it waits for recipes that were not built".into(), false),
+            other => (format!("it is still {}", other.phase()), true),
         }
     }
 
@@ -317,7 +324,6 @@ impl<'a> Engine<'a> {
             Happening::Ends { machine, attempt } => self.ends(machine, attempt),
             Happening::Lands { recipe, attempt } => {
                 if self.apply(recipe, &Event::Landed { attempt, history: String::new() }) {
-                    self.published[recipe.index()] = true;
                     self.last_landing = self.now;
                 }
             }
@@ -445,6 +451,9 @@ impl Engine<'_> {
 
     /// Takes a step, tells queue and scheduler, and does what it asks for. Says whether anything changed.
     fn apply(&mut self, recipe: RecipeId, event: &Event) -> bool {
+        if self.published[recipe.index()] {
+            return false;
+        }
         let before = self.state(recipe);
         let Ok(step) = task::step(&before, event, self.now) else { return false };
         let phase = step.next.phase();
@@ -465,7 +474,9 @@ impl Engine<'_> {
         if before.phase() == Phase::Ready && phase != Phase::Ready {
             self.scheduler.retract(task_of(recipe));
         }
-        self.states[recipe.index()] = Some(Box::new(step.next));
+        // What is published stays so, and says no more.
+        self.published[recipe.index()] = phase == Phase::Published;
+        self.states[recipe.index()] = (phase != Phase::Published).then(|| Box::new(step.next));
         for effect in step.effects {
             if let Effect::StopBuild(claim) = effect {
                 self.stop(&claim);
@@ -675,6 +686,14 @@ fn recipe_of(task: TaskId) -> Option<RecipeId> {
 
 fn open(recipe: RecipeId, phase: Phase) -> (RecipeId, OpenTask) {
     (recipe, OpenTask { id: task_of(recipe), phase })
+}
+
+/// Numbers of tasks mean nothing outside of the simulation.
+fn name_of_blocker(blocker: &Blocker) -> String {
+    match blocker {
+        Blocker::Task { source, .. } => source.clone(),
+        other => other.to_string(),
+    }
 }
 
 fn broke(claim: &Claim, class: FailureClass, message: &str) -> Event {

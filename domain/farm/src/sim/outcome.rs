@@ -62,6 +62,8 @@ pub struct Unbuilt {
     pub recipe: RecipeId,
     /// Why, in a line.
     pub why: String,
+    /// Whether the reason is its own, and not that another one was not built.
+    pub is_root: bool,
 }
 
 /// What came of a simulation. Times begin at 0.
