@@ -1,15 +1,17 @@
-//! Limits of memory and of the number of processes, through control groups.
+//! Limits of memory and of the number of processes, and the measure of the memory, through control groups.
 //!
 //! A group is made below the caller's own, never beside or above it, so that the caller's limits go on to hold. In
 //! version 2 a group that has processes cannot have groups with controllers below it; there the delegated parent of the
 //! caller's group is used, if it was delegated to the caller. Where nothing of this is allowed, a notice says what is
-//! not limited.
+//! not limited. A group for memory is made even where nothing limits it, because only the group knows what all processes
+//! took together; where none can be had for that alone, nothing is said: [`crate::measure`] has another, lower figure.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::measure;
 use crate::spec::Limits;
 
 /// Names of our groups begin so; the supervisor's process id and a number follow.
@@ -48,7 +50,7 @@ struct Home {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Version {
+pub(crate) enum Version {
     One,
     Two,
 }
@@ -58,29 +60,34 @@ enum Version {
 pub(crate) struct Groups {
     directories: Vec<PathBuf>,
     memory: Option<(Version, PathBuf)>,
+    /// The most that a look found to be in use, in bytes; 0 before the first.
+    in_use_bytes: u64,
     pub(crate) notices: Vec<String>,
 }
 
 impl Groups {
-    /// Makes what the limits need. Never fails: what cannot be limited becomes a notice.
-    pub(crate) fn create(limits: &Limits) -> Groups {
+    /// Makes what the limits need, and what the measure of the memory needs where that is wished for. Never fails: what
+    /// cannot be limited becomes a notice.
+    pub(crate) fn create(limits: &Limits, measured: bool) -> Groups {
         let mut groups = Groups::default();
         let wanted = [
             (Controller::Memory, limits.memory_bytes, "memory is not limited"),
             (Controller::Processes, limits.processes, "the number of processes is not limited"),
         ];
-        if wanted.iter().all(|(_, limit, _)| limit.is_none()) {
+        if !measured && wanted.iter().all(|(_, limit, _)| limit.is_none()) {
             return groups;
         }
         let membership = fs_err::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let mounts = fs_err::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         for (controller, limit, consequence) in wanted {
-            let Some(limit) = limit else { continue };
+            if limit.is_none() && !(measured && controller == Controller::Memory) {
+                continue;
+            }
             let answer = match home(controller, &membership, &mounts) {
-                Some(home) => groups.limit(controller, &home, limit),
+                Some(home) => groups.join(controller, &home, limit),
                 None => Err("this machine has no such control group".to_owned()),
             };
-            if let Err(why) = answer {
+            if let (Err(why), Some(_)) = (answer, limit) {
                 groups.notices.push(format!("{consequence}: {why}"));
             }
         }
@@ -91,7 +98,9 @@ impl Groups {
     pub(crate) fn add(&mut self, pid: i32) {
         for directory in &self.directories {
             if let Err(error) = fs_err::write(directory.join("cgroup.procs"), pid.to_string()) {
-                self.notices.push(format!("memory or the number of processes is not limited: {error}"));
+                self.notices.push(format!(
+                    "memory or the number of processes is neither limited nor measured: {error}"
+                ));
             }
         }
     }
@@ -106,7 +115,35 @@ impl Groups {
         fs_err::read_to_string(directory.join(file)).is_ok_and(|text| kills(&text) > 0)
     }
 
-    fn limit(&mut self, controller: Controller, home: &Home, limit: u64) -> Result<(), String> {
+    /// Whether there is a group to look at from time to time.
+    pub(crate) fn is_measured(&self) -> bool {
+        self.memory.is_some()
+    }
+
+    /// Looks how much memory is in use just now. The kernel remembers the peak by itself, but with all file contents in
+    /// it that it keeps only because nobody else needs the room.
+    pub(crate) fn look(&mut self) {
+        let Some((version, directory)) = &self.memory else { return };
+        // A look that fails is one look less.
+        if let Ok(text) = fs_err::read_to_string(directory.join("memory.stat")) {
+            self.in_use_bytes = self.in_use_bytes.max(measure::in_use(*version, &text));
+        }
+    }
+
+    /// The peak of the memory, given the largest process of all that have ended. Asked once everything has.
+    pub(crate) fn peak_bytes(&self, largest_process_bytes: u64) -> u64 {
+        let with_files = self.memory.as_ref().and_then(|(version, directory)| {
+            let file = match version {
+                Version::One => "memory.max_usage_in_bytes",
+                // Kernels before 5.19 do not have it.
+                Version::Two => "memory.peak",
+            };
+            fs_err::read_to_string(directory.join(file)).ok()?.trim().parse().ok()
+        });
+        measure::peak(self.in_use_bytes, largest_process_bytes, with_files)
+    }
+
+    fn join(&mut self, controller: Controller, home: &Home, limit: Option<u64>) -> Result<(), String> {
         let parent = parent_for(controller, home)?;
         sweep(&parent);
         let directory = parent.join(format!("{NAME_PREFIX}{}", std::process::id()));
@@ -121,6 +158,7 @@ impl Groups {
         }
         for (file, needed) in limit_files(controller, home.version) {
             let path = directory.join(file);
+            let Some(limit) = limit else { break };
             let value = if *file == "memory.swap.max" { 0 } else { limit };
             match fs_err::write(&path, value.to_string()) {
                 Err(error) if *needed => return Err(error.to_string()),

@@ -52,7 +52,7 @@ impl Task {
 pub(crate) enum Answer {
     Started { id_map: IdMap, notices: Vec<String> },
     Failed(SetupFailure),
-    Ended { ending: Ending, memory_ran_out: bool },
+    Ended { ending: Ending, memory_ran_out: bool, peak_memory_bytes: u64 },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -79,7 +79,7 @@ pub struct Child {
     reader: Reader,
     id_map: IdMap,
     notices: Vec<String>,
-    ended: Option<(Outcome, bool)>,
+    ended: Option<Ended>,
 }
 
 impl Child {
@@ -88,8 +88,8 @@ impl Child {
     /// # Errors
     /// [`SandboxError::Lost`] when the supervisor itself was ended by force.
     pub fn wait(&mut self) -> Result<Outcome, SandboxError> {
-        if let Some((outcome, _)) = self.ended {
-            return Ok(outcome);
+        if let Some(ended) = &self.ended {
+            return Ok(ended.outcome);
         }
         let answer = self.reader.receive::<Answer>(&self.socket);
         // The answer is its last word, so this does not take long; a supervisor that lost its mind is not waited for.
@@ -98,9 +98,9 @@ impl Child {
         }
         let _status = self.supervisor.wait();
         match answer.map_err(|source| SandboxError::Conversation { action: "read from", source })? {
-            Some(Answer::Ended { ending, memory_ran_out }) => {
+            Some(Answer::Ended { ending, memory_ran_out, peak_memory_bytes }) => {
                 let outcome = outcome(ending);
-                self.ended = Some((outcome, memory_ran_out));
+                self.ended = Some(Ended { outcome, memory_ran_out, peak_memory_bytes });
                 Ok(outcome)
             }
             Some(Answer::Failed(failure)) => Err(failure.into()),
@@ -134,8 +134,25 @@ impl Child {
     /// Whether the command has ended and something in it was ended by the kernel for want of memory, within the limit.
     #[must_use]
     pub fn memory_ran_out(&self) -> bool {
-        self.ended.is_some_and(|(_, ran_out)| ran_out)
+        self.ended.as_ref().is_some_and(|ended| ended.memory_ran_out)
     }
+
+    /// Memory that the command and its children had in use at their peak, in bytes: their own and files in memory, without
+    /// the contents of files that the kernel keeps as long as there is room. A lower bound: with a control group it is
+    /// looked at ten times a second; where none can be had, it is the largest single process, whatever ran beside it. 0
+    /// before the end, and where the kernel says nothing.
+    #[must_use]
+    pub fn peak_memory_bytes(&self) -> u64 {
+        self.ended.as_ref().map_or(0, |ended| ended.peak_memory_bytes)
+    }
+}
+
+/// What the supervisor said last.
+#[derive(Debug)]
+struct Ended {
+    outcome: Outcome,
+    memory_ran_out: bool,
+    peak_memory_bytes: u64,
 }
 
 impl Drop for Child {

@@ -72,6 +72,20 @@ pub(crate) fn close_inherited_files() -> io::Result<()> {
     zero(answer)
 }
 
+/// The largest that any process was of those that this one waited for, and that those waited for, in bytes of its own
+/// and shared memory; 0 where the kernel does not say. The sum of two that ran side by side is not known to it.
+#[expect(unsafe_code, reason = "no wrapper offers getrusage")]
+pub(crate) fn largest_child_bytes() -> u64 {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: getrusage(2) fills one rusage at the pointer, and nothing but numbers is in it, for which zeros stand.
+    let usage = unsafe {
+        libc::getrusage(libc::RUSAGE_CHILDREN, usage.as_mut_ptr());
+        usage.assume_init()
+    };
+    // Linux counts in KiB.
+    u64::try_from(usage.ru_maxrss).map_or(0, |kibibytes| kibibytes.saturating_mul(1024))
+}
+
 /// Mount attributes, as `mount_setattr(2)` takes them.
 #[repr(C)]
 struct MountAttributes {

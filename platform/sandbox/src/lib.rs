@@ -41,6 +41,7 @@ mod ids;
 mod inside;
 mod kernel;
 mod lifetime;
+mod measure;
 mod mounting;
 pub mod plan;
 mod removal;

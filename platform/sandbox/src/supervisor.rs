@@ -19,12 +19,13 @@ use rustix::thread::{CapabilitySet, UnshareFlags, capabilities};
 
 use crate::cgroup::Groups;
 use crate::channel::{
-    ANSWER_BYTES_MAX, Answer, Ending, GoOn, Inside, REQUEST_BYTES_MAX, Reader, Request, send,
+    ANSWER_BYTES_MAX, Answer, Ending, GoOn, Inside, REQUEST_BYTES_MAX, Reader, Request, Task, send,
 };
 use crate::error::SetupFailure;
 use crate::ids::{self, Candidate, Grants, IdMap, IdRange, Writer};
 use crate::inside::{self, Inner};
 use crate::kernel::{self, Side};
+use crate::measure::LOOK_PERIOD;
 use crate::plan::{self, Caller};
 
 /// First argument of a program that is to be a supervisor. Nobody types it.
@@ -107,7 +108,7 @@ impl Supervision {
                 .ok()
         });
         let map = best.map(|best| best.map).unwrap_or_default();
-        let mut groups = Groups::create(&request.spec.limits);
+        let mut groups = Groups::create(&request.spec.limits, request.task == Task::Run);
         let (inside, far) = UnixStream::pair().map_err(fail)?;
         let namespaces = plan::clone_namespaces(kind)
             .into_iter()
@@ -155,12 +156,12 @@ impl Supervision {
         let _ended = kill_process(self.process, Signal::KILL);
         let status = reap(self.process);
         let memory_ran_out = self.groups.memory_ran_out();
+        let peak_memory_bytes = self.groups.peak_bytes(kernel::largest_child_bytes());
+        let ended = |ending| Answer::Ended { ending, memory_ran_out, peak_memory_bytes };
         match result {
-            Ok(Some(ending)) => Answer::Ended { ending, memory_ran_out },
+            Ok(Some(ending)) => ended(ending),
             // Process 1 was ended from outside, which the kernel does when memory runs out.
-            Ok(None) if self.deadline.is_some() || !self.kept_output => {
-                Answer::Ended { ending: ending_of(status), memory_ran_out }
-            }
+            Ok(None) if self.deadline.is_some() || !self.kept_output => ended(ending_of(status)),
             Ok(None) => Answer::Failed(SetupFailure::new("set up", "the sandbox", "process 1 was ended")),
             Err(failure) => Answer::Failed(failure),
         }
@@ -179,7 +180,12 @@ impl Supervision {
             if left == Some(Duration::ZERO) {
                 return Ok(Some(Ending::TimedOut));
             }
+            let left = match left {
+                left if !self.groups.is_measured() => left,
+                left => Some(left.map_or(LOOK_PERIOD, |left| left.min(LOOK_PERIOD))),
+            };
             let (caller_speaks, inside_speaks) = self.wait(left).map_err(broken)?;
+            self.groups.look();
             if inside_speaks {
                 if !self.reader.fill(&self.inside).map_err(broken)? {
                     return Ok(None);

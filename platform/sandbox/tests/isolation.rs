@@ -662,6 +662,68 @@ fn memory_is_bounded_and_its_end_is_told() {
     }
 }
 
+/// Two that keep 64 MiB each, an endless line, until both have them and someone had the time to look.
+const SIDE_BY_SIDE: &str = "\
+    for n in 1 2; do head -c 67108864 /dev/zero | tail | { head -c 1 > /dev/null; touch /tmp/$n; \
+    while ! { [ -e /tmp/1 ] && [ -e /tmp/2 ]; }; do sleep 0.05; done; sleep 0.5; cat > /dev/null; } & done; wait";
+
+#[test]
+fn the_peak_of_the_memory_is_told_with_and_without_a_limit() {
+    let place = Place::new();
+    let mebibytes = |said: &Said| said.report()["peak_memory_bytes"].as_u64().unwrap() >> 20;
+    for who in everyone() {
+        let mut spec = host_programs("head -c 67108864 /dev/zero | tail | wc -c");
+        let limited = Some(1 << 30);
+        for limit in [None, limited] {
+            spec.limits.memory_bytes = limit;
+            let said = place.run(who, &spec);
+            assert!((64..128).contains(&mebibytes(&said)), "{who:?} {limit:?}: {said:?}");
+        }
+        spec.limits.memory_bytes = limited;
+        let has_group = !place.run(who, &spec).report()["notices"].to_string().contains("is not limited");
+
+        let said = place.run(who, &host_programs(SIDE_BY_SIDE));
+        let expect = if has_group { 128..192 } else { 64..128 };
+        assert!(expect.contains(&mebibytes(&said)), "{who:?}: {said:?}");
+        if !has_group && who == Who::Myself {
+            testkit::skip("writable memory control group");
+        }
+
+        // What the kernel keeps of files only for want of a better use is not counted, files in memory are.
+        let work = place.directory(&format!("files-{who:?}"), who);
+        let mut spec = host_programs("head -c 200000000 /dev/zero > /work/file; cat /work/file > /dev/null");
+        spec.mounts.push(bind(&work, "/work", true));
+        spec.owned = vec![work];
+        let said = place.run(who, &spec);
+        assert!((1..64).contains(&mebibytes(&said)), "{who:?}: {said:?}");
+        if has_group {
+            let said = place.run(who, &host_programs("head -c 67108864 /dev/zero > /tmp/file; sleep 0.5"));
+            assert!((64..128).contains(&mebibytes(&said)), "{who:?}: {said:?}");
+        }
+    }
+}
+
+#[test]
+fn a_build_that_is_ended_by_force_has_a_peak_too() {
+    if everyone().is_empty() {
+        return;
+    }
+    let mut spec = host_programs("head -c 67108864 /dev/zero | tail | { head -c 1; sleep 1000; }");
+    let mut child = spawn(&spec);
+    assert_eq!(child.peak_memory_bytes(), 0, "not before the end");
+    let mut first = [1];
+    child.stdout.take().unwrap().read_exact(&mut first).unwrap();
+    child.kill();
+    assert_eq!(child.wait().unwrap(), Outcome::Killed);
+    assert!(child.peak_memory_bytes() >= 64 << 20, "{}", child.peak_memory_bytes());
+
+    spec.limits.wall_time = Some(Duration::from_secs(3));
+    let mut child = spawn(&spec);
+    child.stdout.take().unwrap().read_exact(&mut first).unwrap();
+    assert_eq!(child.wait().unwrap(), Outcome::TimedOut);
+    assert!(child.peak_memory_bytes() >= 64 << 20, "{}", child.peak_memory_bytes());
+}
+
 #[test]
 fn a_lone_id_is_said() {
     let place = Place::new();

@@ -57,6 +57,7 @@ fn run(json: bool) -> Result<u8, SandboxError> {
         let report = serde_json::json!({
             "outcome": outcome,
             "memory_ran_out": child.memory_ran_out(),
+            "peak_memory_bytes": child.peak_memory_bytes(),
             "id_map": child.id_map(),
             "notices": child.notices(),
         });
