@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use wire::Identity;
 use wire::summit::{
-    Built, Failed, Finished, FromAgent, Heartbeat, Hello, LogChunk, Published, Refused, Started, from_agent,
+    Failed, Finished, FromAgent, Heartbeat, Hello, LogChunk, Published, Refused, Started, from_agent,
     to_agent,
 };
 
@@ -330,10 +330,8 @@ impl Agent {
                 tracing::warn!(attempt.id = attempt_id, reason, "an order is refused");
                 from_agent::Message::Refused(Refused { attempt_id, lease_token, reason })
             }
-            Word::Built(artefacts) => {
-                let artefacts = artefacts.iter().map(Into::into).collect();
-                let outcome =
-                    Some(wire::summit::finished::Outcome::Built(Built { artefacts, peak_memory_bytes: 0 }));
+            Word::Built(built) => {
+                let outcome = Some(wire::summit::finished::Outcome::Built((&built).into()));
                 from_agent::Message::Finished(Finished { attempt_id, lease_token, outcome })
             }
             Word::Failed(failure) => {

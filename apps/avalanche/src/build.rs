@@ -10,7 +10,7 @@ use fs_err as fs;
 
 use crate::boulder::Boulder;
 use crate::order::Order;
-use crate::outcome::{Artefact, Failure, FailureClass, Outcome, kind_of, read_report};
+use crate::outcome::{Artefact, Built, Failure, FailureClass, Outcome, kind_of, read_report};
 use crate::store::{AttemptFolder, remove};
 use crate::watch::{Cancelled, End, Spool, WatchLimits, watch};
 
@@ -32,7 +32,7 @@ impl Build {
     /// Builds. What is left afterwards is the log and, when it was built, the output.
     pub(crate) fn run(&self, spool: &mut Spool, cancelled: &Cancelled) -> Outcome {
         let outcome = match self.try_run(spool, cancelled) {
-            Ok(artefacts) => Outcome::Built(artefacts),
+            Ok(built) => Outcome::Built(built),
             Err(failure) => {
                 spool.note(&format!("failed: {}", failure.message));
                 if let Err(error) = remove(&self.folder.output()) {
@@ -47,7 +47,7 @@ impl Build {
         outcome
     }
 
-    fn try_run(&self, spool: &mut Spool, cancelled: &Cancelled) -> Result<Vec<Artefact>, Failure> {
+    fn try_run(&self, spool: &mut Spool, cancelled: &Cancelled) -> Result<Built, Failure> {
         spool.note(&format!(
             "{} at {} of {}",
             self.order.recipe_path,
@@ -58,8 +58,11 @@ impl Build {
         if cancelled.now() {
             return Err(Failure::new(FailureClass::Cancelled, "", "the build was cancelled"));
         }
-        self.boulder(spool, cancelled)?;
-        self.artefacts()
+        let peak_memory_bytes = self.boulder(spool, cancelled)?;
+        match self.artefacts() {
+            Ok(artefacts) => Ok(Built { artefacts, peak_memory_bytes }),
+            Err(failure) => Err(failure.with_peak(peak_memory_bytes)),
+        }
     }
 
     fn check_out(&self) -> Result<(), GitError> {
@@ -71,7 +74,8 @@ impl Build {
         mirror.export(&commit, &self.folder.source())
     }
 
-    fn boulder(&self, spool: &mut Spool, cancelled: &Cancelled) -> Result<(), Failure> {
+    /// Runs Boulder; the peak of the memory in bytes, 0 when it is not known.
+    fn boulder(&self, spool: &mut Spool, cancelled: &Cancelled) -> Result<u64, Failure> {
         let limits = WatchLimits {
             time: Duration::from_secs(self.order.limits.time_seconds.into()),
             silence: Duration::from_secs(self.order.limits.silence_seconds.into()),
@@ -102,14 +106,14 @@ impl Build {
     }
 
     /// The report decides; an exit status without one is a fault of Boulder or of this machine.
-    fn verdict(&self, status: ExitStatus) -> Result<(), Failure> {
+    fn verdict(&self, status: ExitStatus) -> Result<u64, Failure> {
         let host_fault = |message: String| Failure::new(FailureClass::HostFault, "", &message);
         let path = self.folder.report();
         let report = match fs::metadata(&path) {
             Ok(metadata) if metadata.len() <= REPORT_BYTES_MAX => fs::read_to_string(&path).ok(),
             _ => None,
         };
-        match report {
+        let peak_memory_bytes = match report {
             Some(report) => read_report(&report)?,
             None => {
                 return Err(match status.signal() {
@@ -118,9 +122,9 @@ impl Build {
                     _ => host_fault(format!("Boulder ended with {status} and left no report")),
                 });
             }
-        }
+        };
         if status.success() {
-            Ok(())
+            Ok(peak_memory_bytes)
         } else {
             Err(host_fault(format!("Boulder reported success and ended with {status}")))
         }

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use crate::order::{AttemptId, LeaseToken, Order};
-use crate::outcome::{Artefact, Failure, FailureClass, Outcome};
+use crate::outcome::{Artefact, Built, Failure, FailureClass, Outcome};
 
 /// Beats after which a piece of log that was not acknowledged is sent again: Summit could not store it, and says nothing
 /// then. Acknowledgements normally take milliseconds.
@@ -113,7 +113,7 @@ pub(crate) struct Report {
 pub(crate) enum Word {
     Started,
     Refused { reason: String },
-    Built(Vec<Artefact>),
+    Built(Built),
     Failed(Failure),
     Published { history: String },
 }
@@ -122,7 +122,7 @@ pub(crate) enum Word {
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(tag = "state", rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) enum Standing {
-    Built { artefacts: Vec<Artefact> },
+    Built(Built),
     Failed { failure: Failure },
     Published { history: String },
 }
@@ -215,7 +215,7 @@ impl Ledger {
                 let state = match &attempt.phase {
                     Phase::Building | Phase::Ending(After::Report) => HeldState::Building,
                     Phase::Ending(After::Delete) => return None,
-                    Phase::Standing(Standing::Built { .. }) => HeldState::Built,
+                    Phase::Standing(Standing::Built(_)) => HeldState::Built,
                     Phase::Standing(Standing::Failed { .. }) => HeldState::Failed,
                     Phase::Standing(Standing::Published { .. }) | Phase::Uploading { .. } => {
                         HeldState::Uploading
@@ -356,7 +356,7 @@ impl Ledger {
                 return;
             }
             (Phase::Ending(After::Report), _) => Standing::Failed { failure: cancelled() },
-            (Phase::Building, Outcome::Built(artefacts)) => Standing::Built { artefacts },
+            (Phase::Building, Outcome::Built(built)) => Standing::Built(built),
             (Phase::Building, Outcome::Failed(failure)) => Standing::Failed { failure },
             (Phase::Standing(_) | Phase::Uploading { .. }, _) => return,
         };
@@ -368,7 +368,7 @@ impl Ledger {
     fn upload(&mut self, id: AttemptId, target: UploadTarget, effects: &mut Vec<Effect>) {
         let Some(attempt) = self.attempts.get_mut(&id) else { return };
         let artefacts = match &attempt.phase {
-            Phase::Standing(Standing::Built { artefacts }) => artefacts.clone(),
+            Phase::Standing(Standing::Built(built)) => built.artefacts.clone(),
             Phase::Uploading { target: current, .. } if *current == target => return,
             Phase::Uploading { artefacts, .. } => {
                 effects.push(Effect::StopUpload(id));
@@ -405,7 +405,7 @@ impl Ledger {
             }
             Phase::Ending(_) => return,
             Phase::Uploading { .. } => effects.push(Effect::StopUpload(id)),
-            Phase::Standing(Standing::Built { .. }) => {}
+            Phase::Standing(Standing::Built(_)) => {}
             // It has ended already; Summit hears how, again.
             Phase::Standing(Standing::Failed { .. } | Standing::Published { .. }) => {
                 attempt.told = false;
@@ -474,7 +474,7 @@ impl Ledger {
         }
         attempt.told = true;
         let word = match standing {
-            Standing::Built { artefacts } => Word::Built(artefacts.clone()),
+            Standing::Built(built) => Word::Built(built.clone()),
             Standing::Failed { failure } => Word::Failed(failure.clone()),
             Standing::Published { history } => Word::Published { history: history.clone() },
         };

@@ -10,8 +10,18 @@ const MESSAGE_CHARACTERS_MAX: usize = 1000;
 /// How a build ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    Built(Vec<Artefact>),
+    Built(Built),
     Failed(Failure),
+}
+
+/// What came out of a build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Built {
+    pub(crate) artefacts: Vec<Artefact>,
+    /// Memory at its peak; 0 when it is not known, as for a build that an older agent kept.
+    #[serde(default)]
+    pub(crate) peak_memory_bytes: u64,
 }
 
 /// A file that was built.
@@ -41,6 +51,9 @@ pub(crate) struct Failure {
     /// Empty when none began.
     pub(crate) phase: String,
     pub(crate) message: String,
+    /// Memory at its peak; 0 when it is not known.
+    #[serde(default)]
+    pub(crate) peak_memory_bytes: u64,
 }
 
 impl Failure {
@@ -50,7 +63,13 @@ impl Failure {
             class,
             phase: phase.to_owned(),
             message: line.chars().take(MESSAGE_CHARACTERS_MAX).collect(),
+            peak_memory_bytes: 0,
         }
+    }
+
+    /// The same, of a build that took so much memory.
+    pub(crate) fn with_peak(self, peak_memory_bytes: u64) -> Failure {
+        Failure { peak_memory_bytes, ..self }
     }
 }
 
@@ -58,21 +77,28 @@ impl Failure {
 #[derive(Debug, Deserialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
 enum Report {
-    Built {},
+    Built {
+        #[serde(default)]
+        peak_memory_bytes: u64,
+    },
     Failed {
         class: String,
         #[serde(default)]
         phase: String,
         #[serde(default)]
         message: String,
+        #[serde(default)]
+        peak_memory_bytes: u64,
     },
 }
 
-/// Reads Boulder's report: nothing when it says that the recipe was built.
-pub(crate) fn read_report(text: &str) -> Result<(), Failure> {
+/// Reads Boulder's report: the peak of the memory in bytes when it says that the recipe was built.
+pub(crate) fn read_report(text: &str) -> Result<u64, Failure> {
     match serde_json::from_str(text) {
-        Ok(Report::Built {}) => Ok(()),
-        Ok(Report::Failed { class, phase, message }) => Err(Failure::new(class_of(&class), &phase, &message)),
+        Ok(Report::Built { peak_memory_bytes }) => Ok(peak_memory_bytes),
+        Ok(Report::Failed { class, phase, message, peak_memory_bytes }) => {
+            Err(Failure::new(class_of(&class), &phase, &message).with_peak(peak_memory_bytes))
+        }
         Err(error) => Err(Failure::new(
             FailureClass::HostFault,
             "",
@@ -110,7 +136,16 @@ impl From<&Failure> for summit::Failed {
             class: wire_class(failure.class).into(),
             message: failure.message.clone(),
             phase: failure.phase.clone(),
-            peak_memory_bytes: 0,
+            peak_memory_bytes: failure.peak_memory_bytes,
+        }
+    }
+}
+
+impl From<&Built> for summit::Built {
+    fn from(built: &Built) -> Self {
+        summit::Built {
+            artefacts: built.artefacts.iter().map(Into::into).collect(),
+            peak_memory_bytes: built.peak_memory_bytes,
         }
     }
 }
@@ -158,9 +193,9 @@ mod tests {
 
     #[test]
     fn reports_are_read_whatever_they_hold() {
-        fn check(text: &str, expect: Result<(), (FailureClass, &str)>) {
+        fn check(text: &str, expect: Result<u64, (FailureClass, &str)>) {
             match (read_report(text), expect) {
-                (Ok(()), Ok(())) => {}
+                (Ok(peak), Ok(expected)) => assert_eq!(peak, expected, "{text}"),
                 (Err(failure), Err((class, message))) => {
                     assert_eq!(failure.class, class, "{failure:?}");
                     assert!(failure.message.contains(message), "{failure:?}");
@@ -168,7 +203,12 @@ mod tests {
                 (got, expected) => panic!("{text}: got {got:?}, expected {expected:?}"),
             }
         }
-        check(r#"{"outcome":"built","seconds":3,"packages":[]}"#, Ok(()));
+        check(r#"{"outcome":"built","seconds":3,"packages":[]}"#, Ok(0));
+        check(r#"{"outcome":"built","peak_memory_bytes":70000000}"#, Ok(70_000_000));
+        check(
+            r#"{"outcome":"built","peak_memory_bytes":-1}"#,
+            Err((FailureClass::HostFault, "report cannot be read")),
+        );
         check(
             r#"{"outcome":"failed","class":"build","phase":"check","message":"it\ndoes not pass"}"#,
             Err((FailureClass::Build, "it does not pass")),
@@ -177,6 +217,8 @@ mod tests {
         check(r#"{"outcome":"failed","class":"time-limit"}"#, Err((FailureClass::TimeLimit, "")));
         check(r#"{"outcome":"failed","class":"of tomorrow"}"#, Err((FailureClass::Build, "")));
         check("", Err((FailureClass::HostFault, "report cannot be read")));
+        let failed = r#"{"outcome":"failed","class":"out-of-memory","peak_memory_bytes":9}"#;
+        assert_eq!(read_report(failed), Err(Failure::new(FailureClass::OutOfMemory, "", "").with_peak(9)));
         check("{\"outcome\":\"maybe\"}", Err((FailureClass::HostFault, "report cannot be read")));
     }
 

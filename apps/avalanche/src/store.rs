@@ -194,6 +194,7 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::order::samples::order;
+    use crate::outcome::{Built, Failure, FailureClass};
 
     #[test]
     fn only_what_has_ended_survives() {
@@ -221,6 +222,26 @@ mod tests {
             .map(|entry| entry.unwrap().file_name())
             .collect();
         assert_eq!(left, ["1"]);
+    }
+
+    #[test]
+    fn what_an_older_agent_kept_is_read_and_has_no_peak() {
+        let data = tempfile::tempdir().unwrap();
+        let store = Store::open(data.path()).unwrap();
+        for (id, state) in [
+            (1, r#"{"state":"built","artefacts":[]}"#),
+            (2, r#"{"state":"failed","failure":{"class":"build","phase":"check","message":"no"}}"#),
+            (3, r#"{"state":"built","artefacts":[],"peak_memory_bytes":7}"#),
+        ] {
+            store.attempt(AttemptId(id)).begin(&order(id)).unwrap();
+            fs::write(data.path().join(format!("attempts/{id}/state.json")), state).unwrap();
+        }
+        let mut survivors = store.survivors().unwrap();
+        survivors.sort_by_key(|(order, ..)| order.attempt_id);
+        let standings: Vec<Standing> = survivors.into_iter().map(|(_, standing, _)| standing).collect();
+        let built = |peak_memory_bytes| Standing::Built(Built { artefacts: Vec::new(), peak_memory_bytes });
+        let failure = Failure::new(FailureClass::Build, "check", "no");
+        assert_eq!(standings, [built(0), Standing::Failed { failure }, built(7)]);
     }
 
     #[test]

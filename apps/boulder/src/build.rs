@@ -100,11 +100,20 @@ pub struct Built {
     pub record: Record,
 }
 
-/// Builds one recipe. `say` is told what happens, a line each; what programs print goes to standard output.
+/// What a build took of the machine, also one that failed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// The most memory that one of its sandboxes had in use, in bytes; they run one after the other. 0 before the first has
+    /// ended. See [`sandbox::Child::peak_memory_bytes`] for what is counted.
+    pub peak_memory_bytes: u64,
+}
+
+/// Builds one recipe. `say` is told what happens, a line each; what programs print goes to standard output. `usage` is
+/// brought up to date after each sandbox.
 ///
 /// # Errors
 /// When the recipe, its dependencies, its sources, one of its phases or the machine fails; the class says whose fault it is.
-pub fn build(request: &Request, say: &mut dyn FnMut(&str)) -> Result<Built, BuildError> {
+pub fn build(request: &Request, usage: &mut Usage, say: &mut dyn FnMut(&str)) -> Result<Built, BuildError> {
     let begun = Instant::now();
     let recipe = load(&request.recipe)?;
     let host = HostFacts::look();
@@ -132,7 +141,7 @@ pub fn build(request: &Request, say: &mut dyn FnMut(&str)) -> Result<Built, Buil
 
     let tree = tree(request.root, &host, &workspace.places, recipe.options.networking);
     let mut runner =
-        Runner { request, tree, workspace: &workspace, begun, ids: None, notices: BTreeSet::new() };
+        Runner { request, tree, workspace: &workspace, begun, ids: None, notices: BTreeSet::new(), usage };
     let mut record = Record::begin(&recipe, request, &root);
     for plan in &plans {
         workspace.make_target_folder(&plan.target)?;
@@ -168,7 +177,7 @@ pub fn build(request: &Request, say: &mut dyn FnMut(&str)) -> Result<Built, Buil
         },
         say,
     )?;
-    record.finish(&artefacts, begun.elapsed());
+    record.finish(&artefacts, begun.elapsed(), *runner.usage);
     let record_artefact = record.write(&request.output)?;
     if !request.keep {
         workspace.remove()?;
@@ -335,6 +344,7 @@ struct Runner<'a> {
     ids: Option<IdMap>,
     /// What the machine could not give, each said once.
     notices: BTreeSet<String>,
+    usage: &'a mut Usage,
 }
 
 impl Runner<'_> {
@@ -361,6 +371,7 @@ impl Runner<'_> {
         }
         self.ids = Some(child.id_map().clone());
         let outcome = child.wait().map_err(BuildError::Sandbox)?;
+        self.usage.peak_memory_bytes = self.usage.peak_memory_bytes.max(child.peak_memory_bytes());
         BuildError::of_outcome(name, outcome, child.memory_ran_out())
     }
 

@@ -11,7 +11,7 @@ use fetch::{DebianSources, Mirror, PrefixLayout};
 use package::Dependency;
 use repository::RepositoryConfig;
 
-use crate::build::{BuildError, Report, Request, build};
+use crate::build::{BuildError, Report, Request, Usage, build};
 use crate::recipe_cli;
 use crate::repository_argument;
 use crate::root::RootKind;
@@ -100,16 +100,21 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn run_build(arguments: BuildArguments) -> Result<(), Box<dyn Fault>> {
     let report_file = arguments.report.clone();
-    let result = request(arguments).and_then(|request| build(&request, &mut say));
+    let mut usage = Usage::default();
+    let result = request(arguments).and_then(|request| build(&request, &mut usage, &mut say));
     if let Some(path) = report_file {
         let report = match &result {
             Ok(built) => Report::of_built(&built.record),
-            Err(error) => Report::of_error(error),
+            Err(error) => Report::of_error(error, usage),
         };
         report.write(&path).map_err(BuildError::Workspace)?;
     }
     let built = result?;
-    say(&format!("done in {:.1} s", built.record.seconds));
+    say(&format!(
+        "done in {:.1} s, with {} MiB of memory at the peak",
+        built.record.seconds,
+        built.record.peak_memory_bytes >> 20
+    ));
     Ok(())
 }
 

@@ -154,7 +154,13 @@ fn a_recipe_becomes_split_packages_twice_the_same() {
     );
     assert!(texts(&libraries.provides).contains(&format!("soname(libgreet.so.1({arch}))")));
     assert_eq!((program.source_id.as_str(), program.release, program.build_release), ("greet", 3, 1));
-    assert_eq!(bench.report()["outcome"], "built");
+    let report = bench.report();
+    assert_eq!(report["outcome"], "built");
+    let record: serde_json::Value =
+        serde_json::from_slice(&fs_err::read(bench.path("second").join("build-record.json")).unwrap())
+            .unwrap();
+    assert_eq!(record["peak_memory_bytes"], report["peak_memory_bytes"]);
+    assert!(record["peak_memory_bytes"].as_u64().unwrap() > 1 << 20, "a compiler takes more: {record}");
 }
 
 #[test]
@@ -168,6 +174,20 @@ fn a_failing_phase_is_named_with_its_class() {
     assert_eq!(report["phase"], "build");
     assert!(said(&result).contains("exit status 7"), "{}", said(&result));
     assert!(bench.names("output").is_empty(), "nothing is left of a failed build");
+}
+
+#[test]
+fn the_most_demanding_phase_counts_even_of_a_build_that_fails() {
+    let Some(bench) = Bench::new() else { return };
+    // tail keeps all of a line without an end.
+    let recipe =
+        bench.recipe("build: |\n    head -c 67108864 /dev/zero | tail | wc -c\ncheck: |\n    exit 3\n");
+    let result = bench.build(&recipe, "output");
+    assert!(!result.status.success());
+    let report = bench.report();
+    assert_eq!(report["phase"], "check", "{}", said(&result));
+    let mebibytes = report["peak_memory_bytes"].as_u64().unwrap() >> 20;
+    assert!((64..192).contains(&mebibytes), "{report}");
 }
 
 #[test]

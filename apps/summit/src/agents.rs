@@ -369,6 +369,9 @@ async fn finish(hub: &Hub, id: &BuilderId, finished: Finished) -> Result<(), Sto
         }
     };
     let was_held = current(hub, &claim).await?.is_some();
+    if was_held && peak_memory_bytes > 0 {
+        hub.store.attempt_needed(claim.attempt, peak_memory_bytes).await?;
+    }
     report(hub, &claim, &event).await?;
     // Only now: an end that could not be written down is told again, and is still one end.
     match &event {
@@ -381,7 +384,8 @@ async fn finish(hub: &Hub, id: &BuilderId, finished: Finished) -> Result<(), Sto
     }
 }
 
-/// A build that reached its end teaches how long such builds take.
+/// A build that reached its end teaches how long such builds take and how much memory they need. One that failed may have
+/// failed early, and teaches nothing.
 async fn learn(hub: &Hub, claim: &Claim, peak_memory_bytes: u64) -> Result<(), StoreError> {
     let attempt = hub.store.attempt(claim.attempt).await?;
     let (Some(started), Some(built)) = (attempt.started, attempt.built) else { return Ok(()) };
@@ -394,7 +398,6 @@ async fn learn(hub: &Hub, claim: &Claim, peak_memory_bytes: u64) -> Result<(), S
         peak_memory_bytes,
         at: built,
     };
-    hub.store.attempt_needed(claim.attempt, peak_memory_bytes).await?;
     hub.store.learn(&sample).await?;
     hub.with_board(|board| board.learn(&sample));
     Ok(())

@@ -320,6 +320,12 @@ impl Board {
         builders
     }
 
+    /// The memory that is set aside on each builder for what it builds now, in bytes; nothing for one that builds nothing.
+    pub(crate) fn memory_set_aside(&self) -> HashMap<BuilderId, u64> {
+        let sum = |builds: Vec<Running>| builds.iter().map(|build| build.memory_bytes).sum();
+        self.running().into_iter().map(|(id, builds)| (id, sum(builds))).collect()
+    }
+
     /// What runs, by builder. An upload takes no place: the machine can build meanwhile.
     fn running(&self) -> HashMap<BuilderId, Vec<Running>> {
         let mut running: HashMap<BuilderId, Vec<Running>> = HashMap::new();

@@ -100,6 +100,8 @@ async fn recipes_become_packages_in_order_and_bad_ones_are_named() {
         [("ncurses", 1 << 30), ("less", 1 << 30)],
         "finished builds teach how long they take"
     );
+    let attempt = &farm.get(&format!("/api/tasks/{}", first.task_id)).await["attempts"][0];
+    assert_eq!(attempt["peak_memory_bytes"], 1 << 30, "{attempt}");
     let why = farm.get(&format!("/api/tasks/{}/why", first.task_id)).await;
     assert_eq!((&why["phase"], &why["project"]), (&json!("published"), &json!("test")));
     let recipes = farm.get("/api/recipes").await;
@@ -109,6 +111,7 @@ async fn recipes_become_packages_in_order_and_bad_ones_are_named() {
     assert!(overview.contains("b/broken/stone.yaml:3"), "{overview}");
     let page = farm.text(&format!("/tasks/{}", first.task_id)).await;
     assert!(page.contains("hello &lt;b&gt;world&lt;/b&gt;"), "{page}");
+    assert!(page.contains("1.0 GiB"), "{page}");
     assert!(farm.text("/queue").await.contains("<svg"));
     let log = farm.text(&format!("/tasks/{}/log/{}", first.task_id, first.attempt_id)).await;
     assert!(log.contains("hello <b>world</b>\nmore"), "{log}");
@@ -157,6 +160,8 @@ async fn a_failed_build_shows_its_class_blocks_by_name_and_is_retried_on_demand(
     let status = farm.until_status(|status| status["blocked"] == 2).await;
     assert_eq!(status["failed"][0]["class"], "build");
     assert_eq!(status["idle"], true, "nothing will happen by itself");
+    let attempt = &farm.get(&format!("/api/tasks/{}", order.task_id)).await["attempts"][0];
+    assert_eq!(attempt["peak_memory_bytes"], 1 << 20, "what a failed build took is shown too: {attempt}");
     for source in ["b", "c"] {
         let blocked = farm.get("/api/tasks?phase=blocked").await;
         let task = blocked["tasks"]
@@ -267,6 +272,24 @@ async fn strangers_do_not_attach_and_removed_builders_are_disconnected() {
             .all(|builder| builder["name"] != "one")
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_build_needed_is_set_aside_for_the_next() {
+    let Some(farm) = Farm::start(&[("a/a", &recipe("a", 1, &[]))]).await else { return };
+    let mut agent = farm.attach("one", 1, &[]).await;
+    let set_aside = async || farm.get("/api/builders").await["builders"][0]["memory_set_aside_bytes"].clone();
+    let order = agent.order().await;
+    agent.started(&order).await;
+    assert_eq!(set_aside().await, 0, "nobody knows what it needs");
+    agent.build_and_publish(&farm.vessel, &order).await;
+    farm.commit(&[("a/a", &recipe("a", 2, &[]))]);
+    assert_eq!(farm.post("/api/wake-up").await.0, 200);
+    let order = agent.order().await;
+    agent.started(&order).await;
+    assert_eq!(set_aside().await, 1 << 30);
+    let page = farm.text("/builders").await;
+    assert!(page.contains("1 of 1 places taken, 1.0 GiB of memory expected to be needed"), "{page}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

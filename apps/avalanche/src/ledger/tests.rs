@@ -14,6 +14,10 @@ fn artefacts() -> Vec<Artefact> {
     }]
 }
 
+fn product() -> Built {
+    Built { artefacts: artefacts(), peak_memory_bytes: 3 << 30 }
+}
+
 fn target() -> UploadTarget {
     UploadTarget { vessel_address: "127.0.0.1:1".to_owned(), vessel_key: "key".to_owned() }
 }
@@ -38,9 +42,9 @@ fn building() -> Ledger {
 
 fn built() -> Ledger {
     let mut ledger = building();
-    let effects = end(&mut ledger, Outcome::Built(artefacts()), 0);
-    let standing = Standing::Built { artefacts: artefacts() };
-    assert_eq!(effects, [Effect::Keep { id: ID, standing }, tell(ID, TOKEN, Word::Built(artefacts()))]);
+    let effects = end(&mut ledger, Outcome::Built(product()), 0);
+    let standing = Standing::Built(product());
+    assert_eq!(effects, [Effect::Keep { id: ID, standing }, tell(ID, TOKEN, Word::Built(product()))]);
     ledger
 }
 
@@ -130,9 +134,9 @@ fn a_broken_connection_stops_nothing_and_resumes_by_offset() {
     assert_eq!(ledger.building(), 1);
     assert_eq!(ledger.handle(keep(7)), [tell(ID, TOKEN, Word::Started), send(7)]);
     assert_eq!(ledger.handle(Event::Detached), []);
-    let effects = end(&mut ledger, Outcome::Built(artefacts()), 60);
+    let effects = end(&mut ledger, Outcome::Built(product()), 60);
     assert_eq!(effects.len(), 1, "kept, and told to nobody");
-    assert_eq!(ledger.handle(keep(60)), [tell(ID, TOKEN, Word::Built(artefacts()))]);
+    assert_eq!(ledger.handle(keep(60)), [tell(ID, TOKEN, Word::Built(product()))]);
 }
 
 #[test]
@@ -148,7 +152,7 @@ fn an_end_is_told_again_after_each_reconnection_until_it_is_answered() {
     let mut ledger = built();
     for _ in 0..2 {
         ledger.handle(Event::Detached);
-        assert_eq!(ledger.handle(keep(0)), [tell(ID, TOKEN, Word::Built(artefacts()))]);
+        assert_eq!(ledger.handle(keep(0)), [tell(ID, TOKEN, Word::Built(product()))]);
     }
     ledger.handle(Event::UploadWanted { id: ID, target: target() });
     ledger.handle(Event::Detached);
@@ -157,13 +161,13 @@ fn an_end_is_told_again_after_each_reconnection_until_it_is_answered() {
 
 #[test]
 fn what_survived_the_agent_is_held_and_told() {
-    let standing = Standing::Built { artefacts: artefacts() };
+    let standing = Standing::Built(product());
     let mut ledger = Ledger::new(1, vec![(order(1), standing, 5)]);
     let held = Held { id: ID, lease_token: TOKEN, state: HeldState::Built, log_size_bytes: 5 };
     assert_eq!(ledger.held(), [held]);
     assert_eq!(ledger.building(), 0, "it takes no slot");
     assert_eq!(ledger.handle(keep(2)), [send(2)]);
-    assert_eq!(ledger.handle(acknowledged(5)), [tell(ID, TOKEN, Word::Built(artefacts()))]);
+    assert_eq!(ledger.handle(acknowledged(5)), [tell(ID, TOKEN, Word::Built(product()))]);
 }
 
 #[test]
@@ -173,7 +177,7 @@ fn an_attempt_that_summit_does_not_want_is_deleted() {
     assert_eq!(ledger.handle(unwanted()), [Effect::Kill(ID)]);
     assert_eq!(ledger.held(), [], "it is not spoken of any more");
     assert_eq!(ledger.building(), 1, "but it takes its slot until it has ended");
-    assert_eq!(end(&mut ledger, Outcome::Built(artefacts()), 0), [Effect::Delete(ID)]);
+    assert_eq!(end(&mut ledger, Outcome::Built(product()), 0), [Effect::Delete(ID)]);
     assert_eq!(built().handle(unwanted()), [Effect::Delete(ID)]);
     assert_eq!(uploading().handle(unwanted()), [Effect::StopUpload(ID), Effect::Delete(ID)]);
 }
@@ -186,7 +190,7 @@ fn cancelling_kills_and_is_told() {
     assert_eq!(ledger.handle(Event::Cancelled(ID)), [Effect::Kill(ID)]);
     assert_eq!(ledger.handle(Event::Cancelled(ID)), []);
     // It may have been built in the same moment.
-    let effects = end(&mut ledger, Outcome::Built(artefacts()), 0);
+    let effects = end(&mut ledger, Outcome::Built(product()), 0);
     assert_eq!(effects, [Effect::Keep { id: ID, standing: standing() }, failed()]);
 
     let effects = built().handle(Event::Cancelled(ID));

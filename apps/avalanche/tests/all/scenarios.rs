@@ -13,7 +13,7 @@ const BUILD: &str = r#"
 echo "building"
 printf 'package' > "$OUT/nano-1-1-1-x86_64.stone"
 printf 'manifest' > "$OUT/manifest.x86_64.bin"
-echo '{"outcome":"built","seconds":1}' > "$REPORT"
+echo '{"outcome":"built","seconds":1,"peak_memory_bytes":70000000}' > "$REPORT"
 echo "built" >&2
 "#;
 
@@ -61,7 +61,10 @@ async fn finished(session: &Session) -> Finished {
 
 async fn built(session: &Session) -> Vec<wire::summit::Artefact> {
     match finished(session).await.outcome {
-        Some(Outcome::Built(built)) => built.artefacts,
+        Some(Outcome::Built(built)) => {
+            assert_eq!(built.peak_memory_bytes, 70_000_000, "as Boulder reported it");
+            built.artefacts
+        }
         other => panic!("not built: {other:?}"),
     }
 }
@@ -221,6 +224,7 @@ async fn failures_have_their_class() {
         let (class, failed) = failed(session).await;
         assert_eq!((class, failed.phase.as_str()), (expect.0, expect.1), "{failed:?}");
         assert!(failed.message.contains(expect.2), "{failed:?}");
+        assert_eq!(failed.peak_memory_bytes, if id == 1 || id == 8 { 70_000_000 } else { 0 }, "{failed:?}");
         assert!(farm.summit.log(id).contains(&format!("[avalanche] failed: {}", failed.message)));
         assert!(!farm.place.attempt(id).join("output").exists());
         assert!(!farm.place.attempt(id).join("source").exists());
@@ -228,7 +232,7 @@ async fn failures_have_their_class() {
     let Some(mut farm) = Farm::start().await else { return };
     let session = farm.summit.welcome().await;
     let none = Limits::default;
-    let report = r#"echo '{"outcome":"failed","class":"dependency","phase":"check","message":"no provider of x"}' > "$REPORT"; exit 1"#;
+    let report = r#"echo '{"outcome":"failed","class":"dependency","phase":"check","message":"no provider of x","peak_memory_bytes":70000000}' > "$REPORT"; exit 1"#;
     check(&mut farm, &session, 1, report, none(), (FailureClass::Dependency, "check", "no provider of x"))
         .await;
     check(&mut farm, &session, 2, "exit 70", none(), (FailureClass::HostFault, "", "left no report")).await;
@@ -281,7 +285,7 @@ async fn an_upload_that_breaks_goes_on_where_it_stopped() {
     let session = farm.summit.welcome().await;
     let script = r#"
         seq 1 200000 > "$OUT/big.stone"
-        echo '{"outcome":"built"}' > "$REPORT"
+        echo '{"outcome":"built","peak_memory_bytes":70000000}' > "$REPORT"
     "#;
     session.order(farm.place.order(1, script)).await;
     let artefacts = built(&session).await;

@@ -7,13 +7,14 @@ use moss::Materialised;
 use recipe::{Recipe, Upstream};
 use serde::Serialize;
 
-use crate::build::{BuildError, FailureClass, Request};
+use crate::build::{BuildError, FailureClass, Request, Usage};
 use crate::emit::{Artefact, describe_artefact};
 
 /// Name of the record among the artefacts.
 const RECORD_FILE: &str = "build-record.json";
 
-/// What went into a build and what came out of it.
+/// What went into a build and what came out of it. Two builds with the same packages have two records: times and memory
+/// are measured.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Record {
     /// Source name of the recipe.
@@ -42,6 +43,8 @@ pub struct Record {
     pub artefacts: Vec<ArtefactRecord>,
     /// How long everything took.
     pub seconds: f64,
+    /// Memory at the peak of the most demanding phase; 0 when it could not be measured.
+    pub peak_memory_bytes: u64,
 }
 
 /// A source of a build.
@@ -118,6 +121,7 @@ impl Record {
             phases: Vec::new(),
             artefacts: Vec::new(),
             seconds: 0.0,
+            peak_memory_bytes: 0,
         }
     }
 
@@ -125,9 +129,10 @@ impl Record {
         self.phases.push(PhaseRecord { name: name.to_owned(), seconds });
     }
 
-    pub(super) fn finish(&mut self, artefacts: &[Artefact], elapsed: Duration) {
+    pub(super) fn finish(&mut self, artefacts: &[Artefact], elapsed: Duration, usage: Usage) {
         self.artefacts = artefacts.iter().map(ArtefactRecord::of).collect();
         self.seconds = elapsed.as_secs_f64();
+        self.peak_memory_bytes = usage.peak_memory_bytes;
     }
 
     /// Writes the record beside the packages.
@@ -155,6 +160,8 @@ pub enum Report {
     Built {
         /// How long it took.
         seconds: f64,
+        /// Memory at its peak; 0 when it could not be measured.
+        peak_memory_bytes: u64,
         /// What came out.
         artefacts: Vec<ArtefactRecord>,
     },
@@ -166,6 +173,8 @@ pub enum Report {
         phase: String,
         /// The error with its causes, in one line.
         message: String,
+        /// Memory at its peak; 0 when it could not be measured.
+        peak_memory_bytes: u64,
     },
 }
 
@@ -173,14 +182,22 @@ impl Report {
     /// Of a build that made packages.
     #[must_use]
     pub fn of_built(record: &Record) -> Self {
-        Report::Built { seconds: record.seconds, artefacts: record.artefacts.clone() }
+        Report::Built {
+            seconds: record.seconds,
+            peak_memory_bytes: record.peak_memory_bytes,
+            artefacts: record.artefacts.clone(),
+        }
     }
 
     /// Of a build that did not.
     #[must_use]
-    pub fn of_error(error: &BuildError) -> Self {
-        let message = fault::chain(error).join(": ");
-        Report::Failed { class: error.class(), phase: error.phase().to_owned(), message }
+    pub fn of_error(error: &BuildError, usage: Usage) -> Self {
+        Report::Failed {
+            class: error.class(),
+            phase: error.phase().to_owned(),
+            message: fault::chain(error).join(": "),
+            peak_memory_bytes: usage.peak_memory_bytes,
+        }
     }
 
     /// Writes the report so that a reader finds all of it or nothing.
@@ -201,10 +218,12 @@ mod tests {
     #[test]
     fn a_report_says_class_phase_and_reason() {
         let error = BuildError::Exited { phase: "check".into(), status: 1 };
-        let json = serde_json::to_value(Report::of_error(&error)).unwrap();
+        let usage = Usage { peak_memory_bytes: 5 << 20 };
+        let json = serde_json::to_value(Report::of_error(&error, usage)).unwrap();
         assert_eq!(json["outcome"], "failed");
         assert_eq!(json["class"], "build");
         assert_eq!(json["phase"], "check");
         assert!(json["message"].as_str().unwrap().contains("exit status 1"));
+        assert_eq!(json["peak_memory_bytes"], 5 << 20);
     }
 }

@@ -102,6 +102,10 @@ fn first_day(bench: &Bench, farm: &Farm) {
         ended("lib-a") <= began("lib-b") && ended("lib-b") <= began("c"),
         "a dependent begins afterwards"
     );
+    for source in ["lib-a", "lib-b", "c"] {
+        let peak = farm.attempts(source, 1)[0]["peak_memory_bytes"].as_u64().unwrap();
+        assert!((1 << 20..4 << 30).contains(&peak), "{source}: {peak} bytes for a compiler");
+    }
 
     let root_index = format!("version=stream/volatile,channel=main,arch={}", std::env::consts::ARCH);
     bench.moss_json(&["repo", "add", "farm", &farm.repository, "--root-index", &root_index]);

@@ -469,7 +469,7 @@ fn facts(view: &TaskPageView, now_ms: u64) -> Markup {
 fn attempts(attempts: &[AttemptView], now_ms: u64) -> Markup {
     html! {
         table {
-            thead { tr { th { "Attempt" } th { "Builder" } th.wide { "End" } th { "Log" } th.right { "Time" } } }
+            thead { tr { th { "Attempt" } th { "Builder" } th.wide { "End" } th { "Log" } th.right { "Memory" } th.right { "Time" } } }
             tbody {
                 @for attempt in attempts {
                     tr {
@@ -477,6 +477,9 @@ fn attempts(attempts: &[AttemptView], now_ms: u64) -> Markup {
                         td { (attempt.builder) }
                         td.wide { (outcome(attempt)) }
                         td { a href=(attempt.log_url) { (size(attempt.log_size_bytes)) } @if attempt.log_full { " (cut at its limit)" } }
+                        td.right title="at the peak of the build" {
+                            @if attempt.peak_memory_bytes > 0 { (size(attempt.peak_memory_bytes)) }
+                        }
                         td.right {
                             @let begin = attempt.started_ms.unwrap_or(attempt.assigned_ms);
                             @match attempt.ended_ms {
@@ -570,6 +573,9 @@ fn builder_cards(builders: &[BuilderView], now_ms: u64) -> Markup {
                     }
                     p {
                         (builder.running.len()) " of " (builder.slots) " places taken"
+                        @if builder.memory_set_aside_bytes > 0 {
+                            ", " (size(builder.memory_set_aside_bytes)) " of memory expected to be needed"
+                        }
                         @for link in &builder.running { " · " a href=(format!("/tasks/{}", link.task)) { (link.source) } }
                     }
                     @if let Some(fault) = &builder.fault { p { "last fault: " (fault) } }

@@ -189,6 +189,8 @@ pub(crate) struct AttemptView {
     pub(crate) built_ms: Option<u64>,
     pub(crate) ended_ms: Option<u64>,
     pub(crate) outcome: Option<Outcome>,
+    /// Memory at the peak of its build; 0 when it is not known.
+    pub(crate) peak_memory_bytes: u64,
     pub(crate) log_size_bytes: u64,
     pub(crate) log_full: bool,
     pub(crate) log_url: String,
@@ -227,6 +229,8 @@ pub(crate) struct BuilderView {
     pub(crate) slots: u32,
     pub(crate) cores: u32,
     pub(crate) memory_bytes: u64,
+    /// As much of its memory as its builds are expected to need, as far as that is known.
+    pub(crate) memory_set_aside_bytes: u64,
     pub(crate) version: String,
     pub(crate) running: Vec<TaskLink>,
 }
@@ -547,6 +551,7 @@ impl Web {
         let running = self.hub.store.tasks_in(&[Phase::Leased, Phase::Building, Phase::Publishing]).await?;
         let now = self.hub.clock.now();
         let rows = self.hub.store.builders().await?;
+        let set_aside = self.hub.with_board(|board| board.memory_set_aside());
         let view = |row: BuilderRow| {
             let session = attached.get(&row.id);
             let about = session.map_or(&row.about, |session| &session.about);
@@ -567,6 +572,7 @@ impl Web {
                 slots: about.slots,
                 cores: about.cores,
                 memory_bytes: about.memory_bytes,
+                memory_set_aside_bytes: set_aside.get(&row.id).copied().unwrap_or(0),
                 version: about.version.clone(),
                 running: mine.collect(),
             }
@@ -854,6 +860,7 @@ fn attempt_view(number: usize, attempt: &AttemptRow, names: &Names, log_size_byt
         built_ms: attempt.built.map(|moment| moment.0),
         ended_ms: attempt.ended.map(|moment| moment.0),
         outcome: attempt.outcome.clone(),
+        peak_memory_bytes: attempt.peak_memory_bytes,
         log_size_bytes,
         log_full: attempt.log_full,
         log_url: format!("/tasks/{}/log/{}", attempt.task, attempt.id),

@@ -178,8 +178,12 @@ pub fn built(order: &Order) -> from_agent::Message {
 }
 
 pub fn failed(order: &Order, class: FailureClass, message: &str, phase: &str) -> from_agent::Message {
-    let failed =
-        Failed { class: class.into(), message: message.into(), phase: phase.into(), peak_memory_bytes: 0 };
+    let failed = Failed {
+        class: class.into(),
+        message: message.into(),
+        phase: phase.into(),
+        peak_memory_bytes: 1 << 20,
+    };
     from_agent::Message::Finished(Finished {
         attempt_id: order.attempt_id,
         lease_token: order.lease_token,
