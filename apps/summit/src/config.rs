@@ -297,6 +297,67 @@ pub(crate) mod tests {
         public_url = "http://127.0.0.1:8080"
     "#;
 
+    /// The keys that a table which becomes a `T` may have, as the refusal of another one lists them.
+    pub(crate) fn keys<T: serde::de::DeserializeOwned + std::fmt::Debug>() -> BTreeSet<String> {
+        let refusal = toml::from_str::<T>("no-such-key = 1").unwrap_err();
+        let (_, list) = refusal.message().split_once("expected ").unwrap();
+        list.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    }
+
+    /// The keys of all tables that lie at `path`, whichever of the lists on the way there they are in.
+    pub(crate) fn keys_at(table: &toml::Table, path: &[&str]) -> BTreeSet<String> {
+        let Some((first, rest)) = path.split_first() else { return table.keys().cloned().collect() };
+        let tables = match table.get(*first) {
+            Some(toml::Value::Table(table)) => vec![table],
+            Some(toml::Value::Array(list)) => list.iter().filter_map(toml::Value::as_table).collect(),
+            _ => Vec::new(),
+        };
+        tables.into_iter().flat_map(|table| keys_at(table, rest)).collect()
+    }
+
+    /// The text of one of the example files.
+    pub(crate) fn example(name: &str) -> (PathBuf, String) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name);
+        let text = fs_err::read_to_string(&path).unwrap();
+        (path, text)
+    }
+
+    #[test]
+    fn the_example_has_every_key_and_can_be_used() {
+        let (path, text) = example("summit.toml");
+        let table: toml::Table = toml::from_str(&text).unwrap();
+        for (path, known) in [
+            (&[][..], keys::<Config>()),
+            (&["vessel"], keys::<VesselConfig>()),
+            (&["limits"], keys::<LimitsConfig>()),
+            (&["builder"], keys::<BuilderConfig>()),
+            (&["project"], keys::<Project>()),
+            (&["project", "repository"], keys::<RepositoryConfig>()),
+            (&["project", "requirement"], keys::<Requirement>()),
+        ] {
+            assert!(known.len() > 2, "{known:?}");
+            assert_eq!(keys_at(&table, path), known, "{path:?}");
+        }
+
+        let loaded = ConfigFiles::new(&path, None).load().unwrap();
+        assert_eq!(loaded.notes, Vec::<String>::new());
+        let config = loaded.config;
+        let names: Vec<_> = config.projects.iter().map(|project| project.name.as_str()).collect();
+        assert_eq!(names, ["mainline", "harbour"], "its own, then that of the seed");
+        // The comments call these the defaults.
+        let smallest = check(SMALLEST).unwrap();
+        assert_eq!(config.limits, smallest.limits);
+        assert_eq!(
+            (config.http_address, config.poll_seconds, config.lease_seconds),
+            (smallest.http_address, smallest.poll_seconds, smallest.lease_seconds)
+        );
+        let (shown, default) = (&config.projects[0], &smallest.projects[0]);
+        assert_eq!(
+            (&shown.branch, &shown.channel, shown.host_provides, shown.rounds_max, shown.priority),
+            (&default.branch, &default.channel, default.host_provides, default.rounds_max, default.priority)
+        );
+    }
+
     pub(crate) fn check(text: &str) -> Result<Config, String> {
         Config::parse(Path::new("summit.toml"), text).map_err(|error| fault::chain(&error).join(": "))
     }

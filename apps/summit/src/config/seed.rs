@@ -237,6 +237,7 @@ fn name_of(free: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::tests::{example, keys, keys_at};
 
     /// A distribution with one repository of recipes, and a second architecture in the making.
     const SEED: &str = r#"
@@ -268,6 +269,30 @@ mod tests {
 
     fn check(text: &str) -> Result<Vec<Project>, String> {
         projects(text).map_err(|error| fault::chain(&error).join(": "))
+    }
+
+    #[test]
+    fn the_example_has_every_key_and_can_be_used() {
+        let (_, text) = example("seed.toml");
+        let table: toml::Table = toml::from_str(&text).unwrap();
+        for (path, known) in [
+            (&[][..], keys::<Seed>()),
+            (&["project"], keys::<SeedProject>()),
+            (&["project", "profile"], keys::<SeedProfile>()),
+            (&["project", "profile", "remote"], keys::<SeedRemote>()),
+            (&["project", "profile", "remote", "index"], keys::<SeedIndex>()),
+            (&["project", "repository"], keys::<SeedRepository>()),
+        ] {
+            assert_eq!(keys_at(&table, path), known, "{path:?}");
+        }
+        let projects = check(&text).unwrap();
+        let [project] = &projects[..] else { panic!("{projects:?}") };
+        assert_eq!(
+            (project.name.as_str(), project.branch.as_str(), project.channel.as_str()),
+            ("harbour", "trunk", "unstable")
+        );
+        let places: Vec<_> = project.repositories.iter().map(|place| place.id.as_str()).collect();
+        assert_eq!(places, ["mainland", "drivers"], "by rising priority");
     }
 
     #[test]
