@@ -6,6 +6,7 @@ mod demo;
 mod doctor;
 mod examples;
 mod farm;
+mod history;
 mod plan;
 mod signals;
 mod sim;

@@ -15,6 +15,7 @@ use fault::{Fault, Kind};
 use observe::OutputError;
 use summit::recipes::ReadFolderError;
 
+use crate::history::HistoryError;
 use crate::summit_api::ApiError;
 
 #[derive(Debug, Subcommand)]
@@ -28,9 +29,9 @@ pub(crate) enum PlanCommand {
 /// A folder of recipes to plan over.
 #[derive(Debug, Args)]
 struct FolderArguments {
-    /// Architecture whose manifests are read.
-    #[arg(long, value_name = "ARCH", default_value = std::env::consts::ARCH)]
-    arch: String,
+    /// Architecture to plan for; this machine's, or for Summit the first one of the project, unless given.
+    #[arg(long, value_name = "ARCH")]
+    arch: Option<String>,
     /// Where dependencies come from that no recipe offers.
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = Host::Nothing)]
     host: Host,
@@ -66,6 +67,9 @@ pub(crate) enum PlanError {
     /// What was asked for cannot be planned.
     #[error(transparent)]
     Rebuild(#[from] RebuildError),
+    /// The history cannot be read.
+    #[error(transparent)]
+    History(#[from] HistoryError),
     /// The builders cannot be understood.
     #[error(transparent)]
     Fleet(#[from] SpecError),
@@ -95,6 +99,7 @@ impl Fault for PlanError {
         match self {
             PlanError::Recipes(error) => error.kind(),
             PlanError::Rebuild(error) => error.kind(),
+            PlanError::History(error) => error.kind(),
             PlanError::Fleet(error) => error.kind(),
             PlanError::Summit(error) => error.kind(),
             PlanError::Project { .. } => Kind::Input,
@@ -107,6 +112,7 @@ impl Fault for PlanError {
         match self {
             PlanError::Recipes(error) => error.hints(),
             PlanError::Rebuild(error) => error.hints(),
+            PlanError::History(error) => error.hints(),
             PlanError::Fleet(error) => error.hints(),
             PlanError::Summit(error) => error.hints(),
             PlanError::Project { known } if known.is_empty() => {
@@ -131,5 +137,6 @@ pub(crate) fn plan(command: &PlanCommand) -> Result<(), PlanError> {
 }
 
 fn read(folder: &Path, arguments: &FolderArguments) -> Result<Catalogue, ReadFolderError> {
-    summit::recipes::read_folder(folder, &arguments.arch)
+    let architecture = arguments.arch.as_deref().unwrap_or(std::env::consts::ARCH);
+    summit::recipes::read_folder(folder, architecture)
 }

@@ -1,6 +1,5 @@
 //! `moraine sim`: how long a fleet of builders would take for all recipes of a folder, under which policy.
 
-mod history;
 mod report;
 
 use std::path::PathBuf;
@@ -13,7 +12,7 @@ use fault::{Fault, Kind};
 use observe::{OutputError, Palette, Stream, write_stdout};
 use summit::recipes::{ReadFolderError, read_folder};
 
-use history::HistoryError;
+use crate::history::{self, HistoryError};
 
 /// Earlier builds of every recipe that a farm in use has seen, unless said otherwise.
 const REMEMBERED: u32 = 3;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use farm::rebuild::{RebuildPlan, RebuildRequest};
 use fault::{Fault, Kind};
-use fetch::{Body, Client, HttpError, Validators};
+use fetch::{Answer, Body, Client, HttpError, Validators};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -273,27 +273,13 @@ impl SummitApi {
         let body = serde_json::to_vec(body).map_err(answer_error)?;
         let headers = [("X-Moraine", "1"), ("Content-Type", "application/json")];
         let answer = self.client.post(&url, &headers, &body, ANSWER_BYTES_MAX).map_err(ApiError::Fetch)?;
-        if (200..300).contains(&answer.status) {
-            return serde_json::from_slice(&answer.bytes).map_err(answer_error);
-        }
-        let status = answer.status;
-        Err(match serde_json::from_slice::<Refusal>(&answer.bytes) {
-            Ok(Refusal { error }) => {
-                let message = [vec![error.message], error.causes].concat().join(": ");
-                ApiError::Refused { message, hints: error.hints, status }
-            }
-            Err(_) => ApiError::Refused {
-                message: format!("it answers {status} to {url}"),
-                hints: Vec::new(),
-                status,
-            },
-        })
+        understand(&url, &answer)
     }
 
     fn ask<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
-        let bytes = self.get(path, ANSWER_BYTES_MAX)?;
-        serde_json::from_slice(&bytes)
-            .map_err(|source| ApiError::Answer { url: format!("{}{path}", self.base), source })
+        let url = format!("{}{path}", self.base);
+        let answer = self.client.ask(&url, ANSWER_BYTES_MAX).map_err(ApiError::Fetch)?;
+        understand(&url, &answer)
     }
 
     fn get(&self, path: &str, size_bytes_max: u64) -> Result<Vec<u8>, ApiError> {
@@ -303,6 +289,25 @@ impl SummitApi {
             Body::NotModified => Ok(Vec::new()),
         }
     }
+}
+
+/// What Summit says, or in its words why it does not.
+fn understand<T: DeserializeOwned>(url: &str, answer: &Answer) -> Result<T, ApiError> {
+    let status = answer.status;
+    if (200..300).contains(&status) {
+        return serde_json::from_slice(&answer.bytes)
+            .map_err(|source| ApiError::Answer { url: url.to_owned(), source });
+    }
+    Err(match serde_json::from_slice::<Refusal>(&answer.bytes) {
+        Ok(Refusal { error }) => {
+            let message = [vec![error.message], error.causes].concat().join(": ");
+            ApiError::Refused { message, hints: error.hints, status }
+        }
+        Err(_) => {
+            let message = format!("it answers {status} to {url}");
+            ApiError::Refused { message, hints: Vec::new(), status }
+        }
+    })
 }
 
 impl Task {

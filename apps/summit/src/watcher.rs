@@ -542,9 +542,11 @@ fn redrawn(
     places.sort_by_key(|(place, _)| (place.bootstrap, std::cmp::Reverse(place.priority)));
     let further: Vec<&Published> = places.iter().map(|(_, published)| &**published).collect();
     let supply = Supply { own: &repository.published, others: &further, host: before.project.host_provides };
+    let began = Instant::now();
     let mut graph = Graph::clone(&before.graph);
     graph.update(&catalogue, &supply);
-    World { catalogue, repository, others, graph: Arc::new(graph), ..before }
+    let graph_seconds = began.elapsed().as_secs_f64();
+    World { catalogue, repository, others, graph: Arc::new(graph), graph_seconds, ..before }
 }
 
 /// What a repository has of these sources. A first generation serves for what we build ourselves, and for nothing else.

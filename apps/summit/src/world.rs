@@ -48,6 +48,8 @@ pub(crate) struct World {
     /// The repositories that are built against besides it, in the order of the configuration.
     pub(crate) others: Vec<RepositoryState>,
     pub(crate) graph: Arc<Graph>,
+    /// How long the graph took to follow the last change.
+    pub(crate) graph_seconds: f64,
     /// When everything was read last.
     pub(crate) looked: Option<Moment>,
     /// Landings that the repository was read after; see [`crate::hub::Hub::landings`].
@@ -73,6 +75,7 @@ impl World {
             repository: RepositoryState::default(),
             others: Vec::new(),
             graph: Arc::default(),
+            graph_seconds: 0.0,
             looked: None,
             landings: 0,
             trouble: None,

@@ -25,6 +25,7 @@ mod names;
 mod obstacles;
 mod order;
 mod rank;
+mod summary;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -37,6 +38,7 @@ use smallvec::SmallVec;
 use crate::ids::RecipeId;
 use crate::published::Published;
 use names::{List, Map, Name, Names, Things};
+pub use summary::{DeferredNeed, GraphSummary, UnreadableRecipe, UnresolvedNeed};
 
 /// What the machine that builds has besides our own packages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

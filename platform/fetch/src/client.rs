@@ -168,31 +168,46 @@ impl Client {
         body: &[u8],
         size_bytes_max: u64,
     ) -> Result<Answer, HttpError> {
-        let transfer = Transfer {
-            url: redacted(url),
-            known: &Validators::default(),
-            size_bytes_max,
-            progress: &|_| (),
-            settings: &self.settings,
-        };
-        let Address::Http(address) = Address::parse(url)? else {
-            return Err(transfer.protocol("a file cannot be asked to do anything"));
-        };
+        let known = Validators::default();
+        let (transfer, address) = self.question(url, &known, size_bytes_max)?;
         let mut request =
             self.agent.post(address).config().max_redirects(0).max_redirects_will_error(false).build();
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let response = request.send(body).map_err(|source| transfer.connection(source))?;
-        refuse_encoding(response.headers()).map_err(|why| transfer.protocol(why))?;
-        let status = response.status().as_u16();
-        let total_bytes = response.body().content_length();
-        if total_bytes.is_some_and(|total| total > size_bytes_max) {
-            return Err(transfer.too_large());
+        answer(&transfer, request.send(body))
+    }
+
+    /// Asks for what is at `url`, where whatever the server answers is an answer, also a refusal: for the interfaces of
+    /// programs, which say more than a status does. Redirects are not followed.
+    ///
+    /// # Errors
+    /// When there is no answer, it is larger than `size_bytes_max`, or `url` is no address of a server.
+    pub fn ask(&self, url: &str, size_bytes_max: u64) -> Result<Answer, HttpError> {
+        let known = Validators::default();
+        let (transfer, address) = self.question(url, &known, size_bytes_max)?;
+        let request =
+            self.agent.get(address).config().max_redirects(0).max_redirects_will_error(false).build();
+        answer(&transfer, request.call())
+    }
+
+    fn question<'a>(
+        &'a self,
+        url: &'a str,
+        known: &'a Validators,
+        size_bytes_max: u64,
+    ) -> Result<(Transfer<'a>, String), HttpError> {
+        let transfer = Transfer {
+            url: redacted(url),
+            known,
+            size_bytes_max,
+            progress: &|_| (),
+            settings: &self.settings,
+        };
+        match Address::parse(url)? {
+            Address::Http(address) => Ok((transfer, address)),
+            Address::File(_) => Err(transfer.protocol("a file cannot be asked to do anything")),
         }
-        let mut sink = Memory::default();
-        transfer.receive(&mut response.into_body().into_reader(), &mut sink, total_bytes)?;
-        Ok(Answer { status, bytes: sink.bytes })
     }
 
     /// Receives what is at `url` into `part`, going on after the bytes the part already holds where the server
@@ -475,6 +490,23 @@ impl Pace {
 }
 
 /// The first byte of a `Content-Range: bytes 5-9/10`.
+/// The whole of what a server says, whatever it is.
+fn answer(
+    transfer: &Transfer<'_>,
+    response: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+) -> Result<Answer, HttpError> {
+    let response = response.map_err(|source| transfer.connection(source))?;
+    refuse_encoding(response.headers()).map_err(|why| transfer.protocol(why))?;
+    let status = response.status().as_u16();
+    let total_bytes = response.body().content_length();
+    if total_bytes.is_some_and(|total| total > transfer.size_bytes_max) {
+        return Err(transfer.too_large());
+    }
+    let mut sink = Memory::default();
+    transfer.receive(&mut response.into_body().into_reader(), &mut sink, total_bytes)?;
+    Ok(Answer { status, bytes: sink.bytes })
+}
+
 fn range_start(headers: &header::HeaderMap) -> Option<u64> {
     let text = headers.get(header::CONTENT_RANGE)?.to_str().ok()?;
     text.strip_prefix("bytes ")?.split_once('-')?.0.trim().parse().ok()

@@ -1,6 +1,7 @@
 //! `moraine plan rebuild`: over a folder of recipes without a farm, or by asking a Summit that runs.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use farm::graph::{Graph, Supply};
@@ -13,6 +14,7 @@ use package::Dependency;
 
 use super::picture::wrapped;
 use super::{FolderArguments, PlanError, read};
+use crate::history;
 use crate::summit_api::SummitApi;
 
 /// Rounds in which a knot is built at most, unless a project says otherwise.
@@ -30,7 +32,7 @@ const DEPENDENCIES_MAX: usize = 3;
 /// What builders look like, and where figures come from.
 const NOTES: &str = "\
 With --recipes nothing but the folder is read: what is published is taken to be what the manifests say, nobody knows \
-sizes, and builders are those of --builders. Without it Summit is asked, which knows what is published, how long builds \
+sizes, builders are those of --builders, and times those of --history. Without it Summit is asked, which knows what is published, how long builds \
 took, and who builds.
 
 Builders: name=cores:speed:memory, separated by commas. A builder has a place for every four cores, at least one; \
@@ -66,6 +68,9 @@ pub(crate) struct RebuildArguments {
     /// Builders to plan for: name=cores:speed:memory,… such as a=16:1.0:64G,b=8:0.8:32G.
     #[arg(long, value_name = "SPEC", requires = "recipes")]
     builders: Option<String>,
+    /// Measured builds, one JSON object on each line: {"source","seconds","peak_memory_bytes"?}.
+    #[arg(long, value_name = "FILE", requires = "recipes")]
+    history: Option<PathBuf>,
     /// Address of Summit.
     #[arg(long, value_name = "URL", env = "MORAINE_SUMMIT", default_value = "http://127.0.0.1:5000")]
     summit: String,
@@ -109,7 +114,7 @@ pub(super) fn rebuild(arguments: &RebuildArguments) -> Result<(), PlanError> {
         names: arguments.names.clone(),
         dependents: arguments.dependents.map(Dependents::from),
         all: arguments.all,
-        architecture: None,
+        architecture: arguments.folder.arch.clone(),
         apply: arguments.apply,
     };
     let plan = match &arguments.recipes {
@@ -129,6 +134,7 @@ fn offline(
     arguments: &RebuildArguments,
     request: &RebuildRequest,
 ) -> Result<RebuildPlan, PlanError> {
+    let measured = arguments.history.as_deref().map(history::read).transpose()?.unwrap_or_default();
     let catalogue = read(folder, &arguments.folder)?;
     let published = promised(&catalogue);
     let supply = Supply { own: &published, others: &[], host: arguments.folder.host.into() };
@@ -138,7 +144,7 @@ fn offline(
         catalogue: &catalogue,
         graph: &graph,
         published: &published,
-        expected: &|_| None,
+        expected: &|source| Duration::try_from_secs_f64(measured.get(source)?.seconds).ok(),
         fleet: &fleet,
         rounds_max: ROUNDS_MAX,
     };
@@ -373,8 +379,9 @@ mod tests {
             dependents: Some(Who::Direct),
             all: false,
             recipes: Some(folder.path().to_path_buf()),
-            folder: FolderArguments { arch: "x86_64".into(), host: super::super::Host::Nothing },
+            folder: FolderArguments { arch: Some("x86_64".into()), host: super::super::Host::Nothing },
             builders: Some("a=4:1.0:4G".into()),
+            history: None,
             summit: String::new(),
             project: None,
             apply: false,
@@ -386,7 +393,7 @@ mod tests {
             ..RebuildRequest::default()
         };
         let plan = offline(folder.path(), &arguments, &request).unwrap();
-        let text = text(&plan, Palette::plain(), 80);
+        let shown = text(&plan, Palette::plain(), 80);
         for expected in [
             "Rebuild of zlib with who needs it: 2 builds, 2 stages",
             "stage 1, 1 recipe\n    zlib",
@@ -396,7 +403,17 @@ mod tests {
             "note: the time of 2 of the builds is not known",
             "Nothing was changed.",
         ] {
-            assert!(text.contains(expected), "{expected:?} in\n{text}");
+            assert!(shown.contains(expected), "{expected:?} in\n{shown}");
         }
+
+        let known = folder.path().join("history.jsonl");
+        let line =
+            |source: &str, seconds: u32| format!("{{\"source\":\"{source}\",\"seconds\":{seconds}}}\n");
+        fs_err::write(&known, line("app", 600) + &line("zlib", 1200)).unwrap();
+        let arguments = RebuildArguments { history: Some(known), ..arguments };
+        let plan = offline(folder.path(), &arguments, &request).unwrap();
+        let shown = text(&plan, Palette::plain(), 80);
+        assert!(shown.contains("30 minutes on 1 builder with 1 place"), "{shown}");
+        assert!(!shown.contains("is not known"), "{shown}");
     }
 }

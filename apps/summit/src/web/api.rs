@@ -5,7 +5,8 @@
 //! * `GET /api/tasks/ID/why`: `{"task","project","architecture","source","phase","headline","because":[{"text","task"?}],"next_step"}`
 //! * `GET /api/projects`, `GET /api/builders`
 //! * `GET /api/queue?project=NAME&arch=ARCH`: the first of them unless named; `GET /api/recipes?project=NAME`: all of them
-//! * `GET /api/plan/graph?project=NAME&arch=ARCH`: figures of the build graph, its knots, and what nobody offers
+//! * `GET /api/plan/graph?project=NAME&arch=ARCH`: the build graph as [`farm::graph::GraphSummary`], with `project` and
+//!   `architecture`; the same as `moraine plan graph --json`
 //! * `POST /api/tasks/ID/retry`, `POST /api/tasks/ID/cancel`: the task afterwards; 409 with the reason on refusal
 //! * `POST /api/projects/NAME/rebuild` with `{"names":[…],"dependents":"direct|transitive|abi","all","architecture","apply"}`:
 //!   the plan, as [`farm::rebuild::RebuildPlan`]; with `"apply":true` its rebuilds are ordered

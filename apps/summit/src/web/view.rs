@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use farm::graph::GraphSummary;
 use farm::ids::{BuilderId, TaskId};
 use farm::moment::Moment;
 use farm::plan::KnownTask;
@@ -249,35 +250,13 @@ pub(crate) struct QueueView {
     pub(crate) shortened: bool,
 }
 
-/// `/api/plan/graph`
+/// `/api/plan/graph`: what `moraine plan graph` says of a folder, of the graph that is planned with.
 #[derive(Debug, Serialize)]
 pub(crate) struct GraphView {
     pub(crate) project: String,
     pub(crate) architecture: String,
-    pub(crate) recipes: usize,
-    /// Pairs of recipes of which one needs the other to be built.
-    pub(crate) build_edges: usize,
-    /// Pairs of recipes of which packages of one need packages of the other at run time.
-    pub(crate) run_edges: usize,
-    pub(crate) levels: usize,
-    /// Build dependencies that nobody offers.
-    pub(crate) unresolved: Vec<UnresolvedView>,
-    /// Recipes that need each other, by knot and in build order.
-    pub(crate) components: Vec<Vec<String>>,
-    /// Needs inside a knot for which the previous generation serves.
-    pub(crate) deferred: Vec<DeferredView>,
-}
-
-#[derive(Debug, Serialize)]
-pub(crate) struct UnresolvedView {
-    pub(crate) recipe: String,
-    pub(crate) dependency: String,
-}
-
-#[derive(Debug, Serialize)]
-pub(crate) struct DeferredView {
-    pub(crate) recipe: String,
-    pub(crate) needs: String,
+    #[serde(flatten)]
+    pub(crate) summary: GraphSummary,
 }
 
 #[derive(Debug, Serialize)]
@@ -584,33 +563,10 @@ impl Web {
     pub(crate) fn graph_view(&self, arena: &Arena) -> Result<GraphView, WebError> {
         let worlds = self.hub.worlds();
         let world = worlds.get(arena).filter(|world| world.looked.is_some()).ok_or(WebError::NotReadYet)?;
-        let graph = &world.graph;
-        let source = |recipe| graph.source(recipe).to_owned();
-        let unresolved = graph.recipes().flat_map(|recipe| {
-            let row = move |dependency: package::Dependency| UnresolvedView {
-                recipe: source(recipe),
-                dependency: dependency.to_string(),
-            };
-            graph.unresolved(recipe).into_iter().map(row)
-        });
-        let deferred = graph.recipes().flat_map(|recipe| {
-            graph
-                .deferred(recipe)
-                .map(move |needed| DeferredView { recipe: source(recipe), needs: source(needed) })
-        });
         Ok(GraphView {
             project: arena.project.clone(),
             architecture: arena.architecture.clone(),
-            recipes: graph.len(),
-            build_edges: graph.edge_count(),
-            run_edges: graph.run_edge_count(),
-            levels: graph.level_count(),
-            unresolved: unresolved.collect(),
-            components: graph
-                .knots()
-                .map(|knot| knot.iter().map(|&member| source(member)).collect())
-                .collect(),
-            deferred: deferred.collect(),
+            summary: world.graph.summary(&world.catalogue, world.graph_seconds),
         })
     }
 

@@ -328,4 +328,9 @@ async fn a_rebuild_is_planned_then_ordered_and_needs_no_edit() {
         (&graph["recipes"], &graph["build_edges"], &graph["levels"]),
         (&json!(3), &json!(1), &json!(2))
     );
+    assert_eq!((&graph["dropped"], &graph["widths"]), (&json!(0), &json!([2, 1])));
+    assert!(graph["seconds"].is_f64() && graph["run_edges"].is_u64(), "{graph}");
+    for list in ["unresolved", "components", "deferred", "unreadable"] {
+        assert_eq!(graph[list], json!([]), "{list}");
+    }
 }

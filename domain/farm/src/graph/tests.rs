@@ -483,3 +483,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_summary_counts_everything_and_loses_nothing() {
+    let recipes = vec![
+        recipe("app", &["gir-devel", "binary(nothing)"]),
+        recipe("gir", &["glib", "gir"]),
+        recipe("glib", &["gir", "zlib"]),
+        recipe("zlib", &[]),
+    ];
+    let unreadable = Unreadable { path: "x/stone.yaml".into(), line: 3, column: 4, message: "odd".into() };
+    let catalogue = Catalogue::new(recipes, vec![unreadable]);
+    let graph = Graph::new(&catalogue, &supply(&Published::default(), HostProvides::Nothing));
+    let summary = graph.summary(&catalogue, 0.001);
+    assert_eq!((summary.recipes, summary.build_edges, summary.run_edges, summary.dropped), (4, 4, 0, 0));
+    let unresolved = UnresolvedNeed { recipe: "app".into(), dependency: "binary(nothing)".parse().unwrap() };
+    assert_eq!(summary.unresolved, [unresolved]);
+    let [knot] = summary.components.as_slice() else { panic!("{:?}", summary.components) };
+    // The first one of the knot is built against what was published of the other.
+    assert_eq!(summary.deferred, [DeferredNeed { recipe: knot[0].clone(), needs: knot[1].clone() }]);
+    assert_eq!((summary.levels, summary.widths.as_slice()), (3, &[1, 2, 1][..]));
+    assert_eq!((summary.unreadable[0].path.as_str(), summary.unreadable[0].line), ("x/stone.yaml", 3));
+    // A graph of other recipes has lost what these need.
+    assert_eq!(graph_of(&[recipe("app", &[])]).summary(&catalogue, 0.0).dropped, 6);
+}

@@ -53,10 +53,16 @@ fn what_changes_something_is_asked_once_and_every_answer_is_one() {
         assert_eq!(requests.len(), 1, "{status}");
         assert_eq!((requests[0].method.as_str(), requests[0].body.as_slice()), ("POST", &b"{}"[..]));
         assert_eq!(requests[0].headers["x-moraine"], "1");
-        let error = patient().post(&url, &[], b"{}", 3).unwrap_err();
-        assert!(matches!(error, HttpError::TooLarge { .. }), "{error}");
+        let asked = patient().ask(&url, LIMIT).unwrap();
+        assert_eq!(asked, said, "a question is answered in the same way");
+        let requests = server.requests();
+        assert_eq!((requests.len(), requests[1].method.as_str()), (2, "GET"), "{status}");
+        for error in [patient().post(&url, &[], b"{}", 3).unwrap_err(), patient().ask(&url, 3).unwrap_err()] {
+            assert!(matches!(error, HttpError::TooLarge { .. }), "{error}");
+        }
     }
     assert!(patient().post("file:///a", &[], b"", LIMIT).is_err());
+    assert!(patient().ask("file:///a", LIMIT).is_err());
 }
 
 #[test]
