@@ -21,7 +21,7 @@ use farm::task::{Claim, Event, Phase, State};
 use crate::config::{BuilderSize, Config};
 use crate::sessions::Attached;
 use crate::store::{BuilderRow, Mark, TaskRow};
-use crate::world::{Arena, Worlds};
+use crate::world::{Arena, World, Worlds};
 
 /// Phases of tasks that still matter to others.
 pub(crate) const LIVING: [Phase; 8] = [
@@ -150,15 +150,7 @@ impl Board {
             }
         }
         for (arena, world) in worlds.iter().filter(|(_, world)| world.looked.is_some()) {
-            let known = self.arenas.get(arena);
-            if known.is_some_and(|known| Arc::ptr_eq(&known.graph, &world.graph)) {
-                continue;
-            }
-            let queue = Queue::new(&world.graph, self.open_tasks(arena, &world.graph));
-            let board =
-                ArenaBoard { graph: Arc::clone(&world.graph), queue, lengths: Vec::new(), is_stale: true };
-            self.arenas.insert(arena.clone(), board);
-            is_other = true;
+            self.follow_graph(arena, world);
         }
         let largest = builders.iter().map(|builder| size_of(config, &builder.id)).max().unwrap_or_default();
         let most_memory_bytes = builders.iter().map(|builder| builder.memory_bytes).max().unwrap_or(0);
@@ -174,13 +166,38 @@ impl Board {
         }
     }
 
-    fn open_tasks(&self, arena: &Arena, graph: &Graph) -> Vec<(RecipeId, OpenTask)> {
-        let tasks = self.tasks_of.get(arena).into_iter().flatten();
-        let open = tasks.filter_map(|(source, ids)| {
-            let id = *ids.last()?;
-            Some((graph.by_source(source)?, OpenTask { id, phase: self.living.get(&id)?.state.phase() }))
+    /// Follows the graph of one arena: along its changes where they are known, else afresh.
+    fn follow_graph(&mut self, arena: &Arena, world: &World) {
+        let graph = &world.graph;
+        let mut known = self.arenas.remove(arena);
+        if let Some(board) = known.as_mut().filter(|board| !Arc::ptr_eq(&board.graph, graph)) {
+            match world.redrawn.as_ref().filter(|redrawn| redrawn.is_of(&board.graph)) {
+                Some(redrawn) => {
+                    board.queue.follow(graph, &redrawn.touched);
+                    for &recipe in &redrawn.touched.recipes {
+                        let open = self.open_task(arena, graph.source(recipe));
+                        board.queue.set(graph, recipe, open);
+                    }
+                    board.is_stale |= redrawn.touched.structure;
+                    board.graph = Arc::clone(graph);
+                }
+                None => known = None,
+            }
+        }
+        let board = known.unwrap_or_else(|| {
+            let sources = self.tasks_of.get(arena).into_iter().flatten().map(|(source, _)| source);
+            let open =
+                sources.filter_map(|source| Some((graph.by_source(source)?, self.open_task(arena, source)?)));
+            let queue = Queue::new(graph, open);
+            ArenaBoard { graph: Arc::clone(graph), queue, lengths: Vec::new(), is_stale: true }
         });
-        open.collect()
+        self.arenas.insert(arena.clone(), board);
+    }
+
+    /// The newest living task of a source.
+    fn open_task(&self, arena: &Arena, source: &str) -> Option<OpenTask> {
+        let id = *self.tasks_of.get(arena)?.get(source)?.last()?;
+        Some(OpenTask { id, phase: self.living.get(&id)?.state.phase() })
     }
 
     /// Measures the ways where tasks were added; whether it had to.
@@ -450,3 +467,6 @@ fn attempts(living: &Living) -> impl Iterator<Item = (&Claim, Moment)> {
 fn size_of(config: &Config, builder: &BuilderId) -> BuilderSize {
     config.builder(&builder.0).map(|known| known.size).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

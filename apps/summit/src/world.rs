@@ -4,10 +4,10 @@
 //! world.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use farm::catalogue::Catalogue;
-use farm::graph::Graph;
+use farm::graph::{Graph, Touched};
 use farm::moment::Moment;
 
 use crate::config::Project;
@@ -48,6 +48,8 @@ pub(crate) struct World {
     /// The repositories that are built against besides it, in the order of the configuration.
     pub(crate) others: Vec<RepositoryState>,
     pub(crate) graph: Arc<Graph>,
+    /// How the graph came from another one; none when it was drawn afresh.
+    pub(crate) redrawn: Option<Arc<Redrawn>>,
     /// How long the graph took to follow the last change.
     pub(crate) graph_seconds: f64,
     /// When everything was read last.
@@ -58,6 +60,21 @@ pub(crate) struct World {
     pub(crate) trouble: Option<String>,
     /// Members of knots that were built as often as is allowed and are still out of date; a line for each.
     pub(crate) unsettled: Vec<String>,
+}
+
+/// What a graph has become, beside the one that it was made of.
+#[derive(Debug)]
+pub(crate) struct Redrawn {
+    /// The graph before. Nobody keeps it for this.
+    pub(crate) of: Weak<Graph>,
+    pub(crate) touched: Touched,
+}
+
+impl Redrawn {
+    /// Whether it tells what became of `graph`.
+    pub(crate) fn is_of(&self, graph: &Arc<Graph>) -> bool {
+        std::ptr::eq(self.of.as_ptr(), Arc::as_ptr(graph))
+    }
 }
 
 /// Every world there is.
@@ -75,6 +92,7 @@ impl World {
             repository: RepositoryState::default(),
             others: Vec::new(),
             graph: Arc::default(),
+            redrawn: None,
             graph_seconds: 0.0,
             looked: None,
             landings: 0,

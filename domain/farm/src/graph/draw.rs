@@ -209,18 +209,24 @@ impl Graph {
                 }
             };
             let node = &mut self.nodes[slot as usize];
+            let mut is_other = node.component == names::NONE || node.path != path;
             node.path = path;
             node.content = content_of(entry);
             node.release = entry.release;
             let old_build = std::mem::replace(&mut node.build, build.clone());
             let old_run = std::mem::replace(&mut node.run, run.clone());
             let (gone, new) = names::compare(&old_build, &build);
+            is_other |= !gone.is_empty() || !new.is_empty();
             self.each_thing(&gone, |thing| names::remove(&mut thing.build_users, slot));
             self.each_thing(&new, |thing| names::insert(&mut thing.build_users, slot));
             let (gone, new) = names::compare(&old_run, &run);
+            is_other |= !gone.is_empty() || !new.is_empty();
             self.each_thing(&gone, |thing| names::remove(&mut thing.run_users, slot));
             self.each_thing(&new, |thing| names::insert(&mut thing.run_users, slot));
-            work.nodes.insert(slot);
+            // Another text that needs the same, such as that of a new release, changes nothing here.
+            if is_other {
+                work.nodes.insert(slot);
+            }
         }
     }
 
