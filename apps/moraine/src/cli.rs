@@ -124,7 +124,7 @@ struct DoctorArguments {
 #[derive(Debug, Args)]
 struct WhyArguments {
     /// Number of the task.
-    task: u64,
+    task: String,
     /// Address of Summit's dashboard.
     #[arg(long, value_name = "URL", env = "MORAINE_SUMMIT", default_value = "http://127.0.0.1:5000")]
     summit: String,
@@ -197,7 +197,7 @@ fn run(command: Command) -> Result<(), Box<dyn Fault>> {
             farm::up(&options, arguments.json)?;
         }
         Command::Plan(command) => plan::plan(&command)?,
-        Command::Why(arguments) => why::why(arguments.task, &arguments.summit, arguments.json)?,
+        Command::Why(arguments) => why::why(&arguments.task, &arguments.summit, arguments.json)?,
         Command::Doctor(arguments) => doctor(&arguments.data, arguments.json)?,
         Command::Sim(arguments) => sim(&arguments)?,
         Command::Bootstrap(BootstrapCommand::Host { output, programs, json }) => {

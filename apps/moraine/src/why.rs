@@ -1,5 +1,6 @@
 //! `moraine why TASK`: asks Summit where a task stands, what is behind it, and what the next step is.
 
+use fault::{Fault, Kind};
 use observe::{Palette, Stream, Style, printable, write_stdout};
 use serde::{Deserialize, Serialize};
 
@@ -40,8 +41,14 @@ pub(crate) struct Because {
 ///
 /// # Errors
 /// When Summit does not answer, or knows no such task.
-pub(crate) fn why(task: u64, summit: &str, json: bool) -> Result<(), WhyError> {
-    let why = SummitApi::new(summit.trim_end_matches('/').to_owned()).why(task)?;
+pub(crate) fn why(task: &str, summit: &str, json: bool) -> Result<(), WhyError> {
+    let summit = summit.trim_end_matches('/');
+    let named = |task: &str| WhyError::NoTask { task: task.to_owned(), summit: summit.to_owned() };
+    let number: u64 = task.parse().map_err(|_| named(task))?;
+    let why = SummitApi::new(summit.to_owned()).why(number).map_err(|error| match error.kind() {
+        Kind::NotFound => named(task),
+        _ => WhyError::Api(error),
+    })?;
     let text = match json {
         true => format!("{}\n", serde_json::to_string(&why).map_err(WhyError::Print)?),
         false => text(&why, Palette::of(Stream::Stdout)),
@@ -55,6 +62,14 @@ pub(crate) enum WhyError {
     /// Summit does not give it.
     #[error(transparent)]
     Api(#[from] ApiError),
+    /// There is no such task.
+    #[error("cannot explain task {task:?}: Summit at {summit} has no task of this number")]
+    NoTask {
+        /// What was asked for.
+        task: String,
+        /// Where Summit is.
+        summit: String,
+    },
     /// It cannot be printed.
     #[error("cannot print the answer")]
     Print(#[source] serde_json::Error),
@@ -63,11 +78,12 @@ pub(crate) enum WhyError {
     Output(#[from] observe::OutputError),
 }
 
-impl fault::Fault for WhyError {
-    fn kind(&self) -> fault::Kind {
+impl Fault for WhyError {
+    fn kind(&self) -> Kind {
         match self {
             WhyError::Api(error) => error.kind(),
-            WhyError::Print(_) => fault::Kind::Bug,
+            WhyError::NoTask { .. } => Kind::NotFound,
+            WhyError::Print(_) => Kind::Bug,
             WhyError::Output(error) => error.kind(),
         }
     }
@@ -76,9 +92,11 @@ impl fault::Fault for WhyError {
         match self {
             WhyError::Api(error) => {
                 let mut hints = error.hints();
+                hints.push("say where Summit is with --summit URL or in MORAINE_SUMMIT".into());
                 hints
-                    .push("say where Summit is with --summit URL or MORAINE_SUMMIT; tasks: URL/tasks".into());
-                hints
+            }
+            WhyError::NoTask { summit, .. } => {
+                vec![format!("{summit}/tasks shows every task with its number")]
             }
             WhyError::Print(_) | WhyError::Output(_) => Vec::new(),
         }

@@ -422,6 +422,12 @@ impl Board {
             .map_or_else(Vec::new, |(board, recipe)| board.queue.waits_on(&board.graph, recipe, max))
     }
 
+    /// What holds a task up in the end: tasks before it, near or far, that wait for no other; at most `max`.
+    pub(crate) fn held_up_by(&self, task: TaskId, max: usize) -> Vec<TaskId> {
+        self.place(task)
+            .map_or_else(Vec::new, |(board, recipe)| board.queue.held_up_by(&board.graph, recipe, max))
+    }
+
     /// How many open tasks wait for this one.
     pub(crate) fn holds_up(&self, task: TaskId) -> usize {
         self.place(task).map_or(0, |(board, recipe)| board.queue.holds_up(&board.graph, recipe))

@@ -248,6 +248,29 @@ impl Queue {
         found
     }
 
+    /// Open tasks below a recipe, near or far, that wait for no other themselves: what holds it up in the end. At most
+    /// `max` of them, the nearest, in order.
+    #[must_use]
+    pub fn held_up_by(&self, graph: &Graph, recipe: RecipeId, max: usize) -> Vec<TaskId> {
+        let waits = |at: RecipeId| self.counts.get(at.index()).is_some_and(|count| count.open > 0);
+        let mut found = Vec::new();
+        let mut seen = HashSet::from([recipe]);
+        let mut path = VecDeque::from([recipe]);
+        while let Some(recipe) = path.pop_front() {
+            for below in graph.waits_for(recipe) {
+                if found.len() == max || !self.trouble(graph, below).is_any() || !seen.insert(below) {
+                    continue;
+                }
+                match self.task(below) {
+                    Some(task) if !waits(below) => found.push(task.id),
+                    _ => path.push_back(below),
+                }
+            }
+        }
+        found.sort_unstable();
+        found
+    }
+
     /// How many open tasks wait for the one of this recipe, near or far. Costs as much as there is above it.
     #[must_use]
     pub fn holds_up(&self, graph: &Graph, recipe: RecipeId) -> usize {

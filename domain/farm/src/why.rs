@@ -17,6 +17,11 @@ use crate::task::{FAULTS_MAX, Lease, Phase, State, Tries, Twin};
 /// How many of a list are named; the others are counted.
 const NAMED_MAX: usize = 5;
 
+/// How a machine becomes a builder.
+const ADD_BUILDER: &str = "on the new machine `moraine avalanche key --data DIR` prints its KEY; on Summit's machine `moraine summit builder add \
+     NAME KEY --data SUMMIT_DATA`; then on the new one `moraine avalanche run --data DIR --summit HOST:PORT --summit-key SUMMIT_KEY`, which \
+     `moraine summit key --data SUMMIT_DATA` prints";
+
 /// What is known about a task.
 pub struct Snapshot<'a> {
     /// Its number.
@@ -31,6 +36,8 @@ pub struct Snapshot<'a> {
     pub state: &'a State,
     /// The nearest open tasks that have to be published before it; for a waiting one.
     pub waits_on: &'a [Ahead],
+    /// Open tasks below it, near or far, that wait for no other: what holds it up in the end.
+    pub held_up_by: &'a [Ahead],
     /// Why no builder gets it; for a ready one, none when it is handed out next.
     pub unplaced: Option<&'a Unplaced>,
     /// Its attempts, the first one first.
@@ -56,6 +63,8 @@ pub struct Ahead {
     pub phase: Phase,
     /// When its build will be done, by experience.
     pub expected_end: Option<Moment>,
+    /// Why no builder gets it; for a ready one.
+    pub unplaced: Option<Unplaced>,
 }
 
 /// An attempt.
@@ -117,9 +126,7 @@ pub fn explain(snapshot: &Snapshot<'_>) -> Explanation {
     };
     if !matches!(snapshot.state, State::Published { .. } | State::Superseded { .. }) {
         if !snapshot.made_because.is_empty() {
-            answer
-                .because
-                .push(Because::new(format!("It is to be built for this reason: {}.", snapshot.made_because)));
+            answer.because.push(Because::new(format!("Why it is built: {}.", snapshot.made_because)));
         }
         match snapshot.holds_up {
             0 => {}
@@ -136,7 +143,9 @@ fn waiting(snapshot: &Snapshot<'_>, tries: &Tries) -> Explanation {
         return Explanation {
             headline: format!("{title} was just made, or what it waited for was just published."),
             because: behind(snapshot, tries),
-            next_step: "Nothing to do: Summit looks at it within seconds.".into(),
+            next_step: "Nothing to do: Summit looks at it within seconds. If it stays so for a minute, the dashboard's first page says \
+                 what Summit cannot read."
+                .into(),
         };
     }
     let names: Vec<&str> = snapshot.waits_on.iter().map(|ahead| ahead.source.as_str()).collect();
@@ -146,34 +155,65 @@ fn waiting(snapshot: &Snapshot<'_>, tries: &Tries) -> Explanation {
         because.push(Because::new(format!("And for {} more.", snapshot.waits_on.len() - NAMED_MAX)));
     }
     because.extend(behind(snapshot, tries));
-    // What has not even begun tells more about the rest of the wait than what is nearly done.
-    let slowest = snapshot
-        .waits_on
-        .iter()
-        .max_by_key(|ahead| (!ahead.phase.is_running(), ahead.expected_end, std::cmp::Reverse(ahead.task)));
-    let next_step = match slowest {
-        Some(ahead) if !ahead.phase.is_running() => format!(
-            "Nothing to do here: it goes on by itself when {} published. What {} waits for: `moraine why {}`.",
-            is_or_are(&names),
-            ahead.source,
-            ahead.task
-        ),
-        Some(Ahead { expected_end: Some(end), .. }) if *end > snapshot.now => format!(
-            "Nothing to do: it goes on by itself when {} published, in about {}.",
-            is_or_are(&names),
-            left(*end, snapshot.now)
-        ),
-        _ => format!("Nothing to do: it goes on by itself when {} published.", is_or_are(&names)),
-    };
     Explanation {
         headline: format!("{title} waits until {} published.", is_or_are(&names)),
         because,
-        next_step,
+        next_step: going_on(snapshot),
+    }
+}
+
+/// What a waiting task waits for in the end, and whether somebody has to do something about that.
+fn going_on(snapshot: &Snapshot<'_>) -> String {
+    // What nobody builds tells more about the rest of the wait than what is nearly done; and of that, what does not go
+    // on by itself.
+    let idle = |ahead: &&Ahead| !ahead.phase.is_running();
+    let stuck = |ahead: &&Ahead| ahead.unplaced.as_ref().is_some_and(needs_somebody);
+    let roots = snapshot.held_up_by;
+    let name = |builder: &BuilderId| (snapshot.name_of)(builder);
+    if let Some(root) = roots.iter().find(stuck) {
+        let why = root.unplaced.as_ref().map(|unplaced| told(unplaced, &name)).unwrap_or_default();
+        return format!(
+            "Nothing to do for this task itself, but it will not go on by itself: what holds it up in the end is {}: {why}. \
+             `moraine why {}` says what to do.",
+            root.source, root.task
+        );
+    }
+    if let Some(root) = roots.iter().find(idle) {
+        return format!(
+            "Nothing to do: it goes on by itself. First of all {} has to be built: `moraine why {}`.",
+            root.source, root.task
+        );
+    }
+    match roots.iter().max_by_key(|root| (root.expected_end, std::cmp::Reverse(root.task))) {
+        Some(Ahead { expected_end: Some(end), source, .. }) if *end > snapshot.now => format!(
+            "Nothing to do: it goes on by itself. {source} is expected to be done in about {}.",
+            left(*end, snapshot.now)
+        ),
+        Some(root) => format!("Nothing to do: it goes on by itself when {} is published.", root.source),
+        None => "Nothing to do: it goes on by itself.".into(),
+    }
+}
+
+/// Whether a ready task stays where it is until somebody does something.
+fn needs_somebody(unplaced: &Unplaced) -> bool {
+    match unplaced {
+        Unplaced::NoBuilder
+        | Unplaced::NoArchitecture { .. }
+        | Unplaced::NoFeature { .. }
+        | Unplaced::NotTrusted
+        | Unplaced::NoMemory { .. }
+        | Unplaced::NoDisk { .. }
+        | Unplaced::SetAside { until: None } => true,
+        Unplaced::Resting { .. }
+        | Unplaced::SetAside { until: Some(_) }
+        | Unplaced::ReservedFor { .. }
+        | Unplaced::HeldFor { .. }
+        | Unplaced::Busy { .. } => false,
     }
 }
 
 fn where_it_is(snapshot: &Snapshot<'_>, ahead: &Ahead) -> Because {
-    let Ahead { task, source, phase, expected_end } = ahead;
+    let Ahead { task, source, phase, expected_end, .. } = ahead;
     let text = match (phase, expected_end) {
         (Phase::Building, Some(end)) if *end > snapshot.now => {
             format!("{source} is being built, for about {} more.", left(*end, snapshot.now))
@@ -195,9 +235,14 @@ fn blocked(snapshot: &Snapshot<'_>, by: &[Blocker], tries: &Tries) -> Explanatio
     }
     because.extend(behind(snapshot, tries));
     let headline = format!("{} cannot be built until somebody does something.", snapshot.title);
-    let next_step = match by.first() {
-        Some(blocker) => mend(snapshot, blocker),
-        None => "Nothing to do: Summit looks at it again within seconds.".into(),
+    let next_step = match by {
+        [blocker] => mend(snapshot, blocker),
+        [first, ..] => format!(
+            "First: {} All {} reasons have to go: ask again after each.",
+            mend(snapshot, first),
+            by.len()
+        ),
+        [] => "Nothing to do: Summit looks at it again within seconds.".into(),
     };
     Explanation { headline, because, next_step }
 }
@@ -206,12 +251,12 @@ fn reason(blocker: &Blocker) -> Because {
     match blocker {
         Blocker::Task { task, source } => {
             let text = format!(
-                "It needs {source}, and task {task} for that failed, was cancelled, or cannot start."
+                "{source} has to be published first, and its task {task} failed, was stopped, or cannot start."
             );
             Because { text, task: Some(*task) }
         }
         Blocker::Unresolved { dependency } => Because::new(format!(
-            "It needs {} to be built, and neither a recipe nor a repository nor the host offers that.",
+            "It needs {} to be built, and neither a recipe nor a repository nor the builders' own systems offer that.",
             dependency.as_written()
         )),
         Blocker::Uninstallable { dependency, package, needs } => Because::new(format!(
@@ -222,7 +267,8 @@ fn reason(blocker: &Blocker) -> Because {
         Blocker::Knot { source, dependency } => {
             let what = what_of_knot(source, dependency.as_ref());
             Because::new(format!(
-                "It needs {what}, which needs this one as well; such packages are built against their previous generation, and {source} has none."
+                "It needs {what}, and {source} needs this package too, near or far: to break the circle an earlier build of \
+                 {source} is needed, and nobody has one."
             ))
         }
         Blocker::Unreadable { path } => {
@@ -239,8 +285,9 @@ fn mend(snapshot: &Snapshot<'_>, blocker: &Blocker) -> String {
             "`moraine why {task}` says what {source} needs. This task goes on by itself as soon as that one does."
         ),
         Blocker::Unresolved { dependency } => format!(
-            "The maintainer of {recipe}: correct the name {}, or add a recipe that offers it. The farm's operator: or name a \
-             repository that has it in a `[[project.repository]]` of the configuration. It goes on by itself then.",
+            "The maintainer of {recipe}: correct the dependency {} in it and push, or add a recipe that offers it. Or the farm's operator: name \
+             a repository that has it in a `[[project.repository]]` of Summit's configuration (`id`, and `index_uri` or `base_uri`), or \
+             say with `host_provides` that builders have it. It goes on by itself then.",
             dependency.as_written()
         ),
         Blocker::Uninstallable { package, needs, .. } => format!(
@@ -249,8 +296,8 @@ fn mend(snapshot: &Snapshot<'_>, blocker: &Blocker) -> String {
             needs.as_written()
         ),
         Blocker::Knot { source, .. } => format!(
-            "The farm's operator: name a repository that has {source} in a `[[project.repository]]` with `bootstrap = true`; the first \
-             build of {source} here then replaces it. It goes on by itself then."
+            "The farm's operator: name a repository that has {source} in a `[[project.repository]]` of Summit's configuration, \
+             with `bootstrap = true`; it is used only until {source} is built here. It goes on by itself then."
         ),
         Blocker::Unreadable { path } => format!(
             "The maintainer of {path}: correct it and push; the dashboard's first page says what is wrong with it. It goes on by \
@@ -269,10 +316,14 @@ fn ready(snapshot: &Snapshot<'_>, since: Moment, tries: &Tries) -> Explanation {
             "Nothing to do: it begins within seconds.".to_owned(),
         ),
         Some(unplaced) => {
-            because.push(Because::new(format!("{}.", capital(&told(unplaced, &name)))));
             let headline = match unplaced {
-                Unplaced::Resting { .. } => "rests after an attempt that came to nothing",
-                _ => "could be built, and waits for a builder",
+                Unplaced::Resting { .. } => {
+                    "waits a little, after an attempt that came to nothing through no fault of its own"
+                }
+                _ => {
+                    because.push(Because::new(format!("{}.", capital(&told(unplaced, &name)))));
+                    "could be built, and waits for a builder"
+                }
             };
             (headline.to_owned(), placing(snapshot, unplaced, tries, &name))
         }
@@ -304,44 +355,55 @@ fn placing(
     name: &dyn Fn(&BuilderId) -> String,
 ) -> String {
     let now = snapshot.now;
-    let add =
-        "on the new machine `avalanche key`, here `summit builder add NAME KEY`, then `avalanche run` there";
     match unplaced {
         Unplaced::Resting { until } => {
             let elsewhere = match &tries.avoid {
                 Some(builder) => format!(", rather not on {}", name(builder)),
                 None => String::new(),
             };
-            format!("Nothing to do: it is tried again in {}{elsewhere}.", left(*until, now))
+            format!("Nothing to do: it is tried again by itself in {}{elsewhere}.", left(*until, now))
         }
         Unplaced::NoBuilder => format!(
-            "The farm's operator: start a builder that was added (`summit builder list` shows them), or add one: {add}."
+            "The farm's operator: start one of the builders on the dashboard's page /builders, or add one: {ADD_BUILDER}. A farm of \
+             `moraine up` has builders of its own with `--agents 2`."
         ),
         Unplaced::NoArchitecture { architecture } => {
-            format!("The farm's operator: add a builder for {architecture}: {add}.")
+            format!("The farm's operator: add a builder for {architecture}: {ADD_BUILDER}.")
         }
         Unplaced::NoFeature { features } => {
             let names: Vec<&str> = features.iter().map(String::as_str).collect();
             format!(
-                "The farm's operator: add a builder that has {}: {add}.",
-                names.join(" and ")
+                "The farm's operator: if a machine that builds has {}, say so in Summit's configuration, in a `[[builder]]` with its \
+                 `public_key` and `features = [{}]`; that is read again by itself. Or add such a machine: {ADD_BUILDER}.",
+                names.join(" and "),
+                names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ")
             )
         }
-        Unplaced::NotTrusted => format!("The farm's operator: start or add a machine of the distribution: {add}."),
+        Unplaced::NotTrusted => format!(
+            "The farm's operator: start a machine of the distribution; or say in Summit's configuration that one is, in a `[[builder]]` \
+             with its `public_key` and `trust = \"official\"`. Or add one: {ADD_BUILDER}."
+        ),
         Unplaced::NoMemory { needed_bytes, .. } => format!(
-            "The farm's operator: add a builder with at least {} of memory: {add}. Or its maintainer: let {} build with fewer jobs at once.",
-            size(*needed_bytes),
-            snapshot.recipe_path
+            "The farm's operator: add a builder with at least {} of memory: {ADD_BUILDER}. Or, if that is more than it needs: lower `memory` in the \
+             `[[project.requirement]]` that asks for it.",
+            size(*needed_bytes)
         ),
         Unplaced::NoDisk { needed_bytes, .. } => {
-            format!("The farm's operator: make room for {} on the disk of a builder.", size(*needed_bytes))
+            format!(
+                "The farm's operator: make room for {} on the disk of a builder, or lower `disk` in the `[[project.requirement]]` that \
+                 asks for it.",
+                size(*needed_bytes)
+            )
         }
         Unplaced::SetAside { until: Some(until) } if *until > now => format!(
-            "Nothing to do: the first of them is tried again in {}. Its fault stands in `summit builder list`.",
+            "Such a builder is tried again by itself in {}, and fails again unless its fault is mended. The farm's operator: the \
+             dashboard's page /builders shows the last fault of each.",
             left(*until, now)
         ),
         Unplaced::SetAside { .. } => {
-            "The farm's operator: `summit builder list` shows who is drained; `summit builder undrain NAME` gives it work again.".into()
+            "The farm's operator: the dashboard's page /builders shows who is drained; on Summit's machine `moraine summit builder \
+             undrain NAME --data SUMMIT_DATA` gives it work again."
+                .into()
         }
         Unplaced::ReservedFor { builder, until } | Unplaced::HeldFor { builder, until } => format!(
             "Nothing to do: it begins when {} has room, in about {}.",
@@ -393,7 +455,7 @@ fn building(snapshot: &Snapshot<'_>, lease: &Lease, since: Moment, twin: Option<
     let next_step = match snapshot.expected_end {
         Some(end) if end > snapshot.now => {
             format!(
-                "Nothing to do: it is done in about {}, by experience. Its log: {page}.",
+                "Nothing to do: judging by earlier builds it is done in about {}. Its log: {page}.",
                 left(end, snapshot.now)
             )
         }
@@ -416,7 +478,11 @@ fn building(snapshot: &Snapshot<'_>, lease: &Lease, since: Moment, twin: Option<
 fn publishing(snapshot: &Snapshot<'_>, lease: &Lease, files: usize, since: Moment) -> Explanation {
     let builder = (snapshot.name_of)(&lease.claim.builder);
     let lasted = duration(snapshot.now.0.saturating_sub(since.0));
-    let mut because = vec![Because::new(format!("{builder} has built it, and uploads {files} files."))];
+    let mut because = vec![Because::new(match files {
+        0 => format!("{builder} has built it."),
+        1 => format!("{builder} has built it, and uploads one file."),
+        _ => format!("{builder} has built it, and uploads {files} files."),
+    })];
     because.extend(behind(snapshot, &lease.tries));
     Explanation {
         headline: format!(
@@ -426,14 +492,14 @@ fn publishing(snapshot: &Snapshot<'_>, lease: &Lease, files: usize, since: Momen
         because,
         next_step: format!(
             "Nothing to do: it is published when all files are there, or tried again by itself. If {builder} and Vessel are both \
-             running and it stays so for an hour, the farm's operator should read Vessel's messages."
+             running and it stays so for an hour, the farm's operator should read the messages of Vessel, the repository server."
         ),
     }
 }
 
 fn published(snapshot: &Snapshot<'_>, attempt: AttemptId, history: &str) -> Explanation {
     Explanation {
-        headline: format!("{} is published, in history {history}.", snapshot.title),
+        headline: format!("{} is published, in version {history} of the repository.", snapshot.title),
         because: assigned(snapshot, attempt),
         next_step: "Nothing to do: users get it with their next update.".into(),
     }
@@ -455,8 +521,8 @@ fn failed(
     let page = log_page(snapshot, attempt);
     let limit = |key: &str| {
         format!(
-            "Look at the end of the log ({page}). If the build is in order and needs more, the farm's operator raises `{key}` under \
-             `limits` of Summit's configuration; then {again}. Else its maintainer corrects {recipe} and pushes."
+            "Look at the end of the log ({page}). If the build is in order and needs more, the farm's operator raises {key} under \
+             `[limits]` of Summit's configuration; then {again}. Otherwise its maintainer corrects {recipe} and pushes."
         )
     };
     let next_step = match class {
@@ -468,25 +534,33 @@ fn failed(
             "The maintainer of {recipe}: the message names what could not be had; correct the dependency and push. If it was missing \
              only for a while: {again}."
         ),
-        FailureClass::TimeLimit => limit("time_seconds"),
-        FailureClass::Silence => limit("silence_seconds"),
-        FailureClass::LogLimit => limit("log_bytes"),
-        FailureClass::SizeLimit => limit("output_bytes"),
-        FailureClass::OutOfMemory => limit("memory_bytes"),
+        FailureClass::TimeLimit => limit("`time_seconds`"),
+        FailureClass::Silence => limit("`silence_seconds`"),
+        FailureClass::LogLimit => limit("`log_bytes` (and starts Summit again)"),
+        FailureClass::SizeLimit => limit("`output_bytes`"),
+        FailureClass::OutOfMemory => format!(
+            "Look at the end of the log ({page}). If the build is in order, the farm's operator raises `memory_bytes` under `[limits]` of \
+             Summit's configuration; where that is 0 it was the machine that had no more, and `memory` in a `[[project.requirement]]` \
+             gives it a larger one. Then {again}. Otherwise its maintainer lets {recipe} build with fewer jobs at once, and pushes."
+        ),
         FailureClass::HostFault | FailureClass::Lost => format!(
-            "The recipe is not to blame. The farm's operator: see what is wrong with the builders in `summit builder list`, drain or \
-             mend them, then {again}."
+            "The recipe is not to blame. The farm's operator: the dashboard's page /builders shows the last fault of each builder; mend \
+             it, then {again}."
         ),
         FailureClass::StoreFault => format!(
-            "The recipe is not to blame. The farm's operator: see in Vessel's messages why it does not take the files, mend that, \
-             then {again}."
+            "The recipe is not to blame. The farm's operator: the messages of Vessel, the repository server, say why it does not take \
+             the files; mend that, then {again}."
         ),
         FailureClass::Cancelled => format!("Somebody stopped it. When it is wanted after all: {again}."),
         FailureClass::Unsupported => format!(
             "The farm's operator: add a builder that can do it, then {again}. Or the maintainer of {recipe}: ask for less, and push."
         ),
     };
-    Explanation { headline: format!("{} could not be built.", snapshot.title), because, next_step }
+    let headline = match class.is_infrastructure() {
+        true => format!("{} failed because of the farm, not because of its recipe.", snapshot.title),
+        false => format!("{} could not be built.", snapshot.title),
+    };
+    Explanation { headline, because, next_step }
 }
 
 /// A class as the beginning of a sentence.
@@ -499,9 +573,9 @@ fn class_text(class: FailureClass) -> &'static str {
         FailureClass::LogLimit => "it said more than a build may",
         FailureClass::SizeLimit => "it wrote more than a build may",
         FailureClass::OutOfMemory => "it needed more memory than it may have",
-        FailureClass::HostFault => "the building machines were not in order, several times",
-        FailureClass::StoreFault => "the repository did not take what was built, several times",
-        FailureClass::Lost => "builders were lost while they built it, several times",
+        FailureClass::HostFault => "builders had faults several times; the last one",
+        FailureClass::StoreFault => "the repository refused several times what was built; the last time",
+        FailureClass::Lost => "builders were lost several times while they built it; the last time",
         FailureClass::Cancelled => "somebody stopped it",
         FailureClass::Unsupported => "no builder can do what the recipe asks for",
     }
@@ -525,13 +599,13 @@ fn superseded(snapshot: &Snapshot<'_>, by: Option<TaskId>) -> Explanation {
     match by {
         Some(by) => Explanation {
             headline: format!("{} is not built any more: task {by} took its place.", snapshot.title),
-            because: vec![Because { text: "A later commit changed the recipe.".into(), task: Some(by) }],
+            because: vec![Because { text: "A newer task builds the same recipe.".into(), task: Some(by) }],
             next_step: format!("Look at the task that took its place: `moraine why {by}`."),
         },
         None => Explanation {
             headline: format!("{} is not built any more: nobody asks for it.", snapshot.title),
             because: vec![Because::new("The recipe was removed, or the repository has what it asks for.")],
-            next_step: "Nothing to do. If it should be built, put the recipe back, or ask for a rebuild with `moraine plan rebuild`."
+            next_step: "Nothing to do. If it should be built, put the recipe back, or order a rebuild: `moraine plan rebuild NAME --apply`."
                 .into(),
         },
     }
@@ -555,8 +629,8 @@ fn behind(snapshot: &Snapshot<'_>, tries: &Tries) -> Vec<Because> {
     let mut because = earlier(snapshot, None);
     if tries.faults > 0 {
         because.push(Because::new(format!(
-            "The farm lost {} in a row; after {FAULTS_MAX} a person has to look.",
-            if tries.faults == 1 { "one attempt".into() } else { format!("{} attempts", tries.faults) }
+            "{} in a row came to nothing through the farm's fault; at {FAULTS_MAX} it fails, unless builders merely declined it.",
+            if tries.faults == 1 { "One attempt".into() } else { format!("{} attempts", tries.faults) }
         )));
     }
     because
@@ -575,7 +649,7 @@ fn earlier(snapshot: &Snapshot<'_>, told: Option<AttemptId>) -> Vec<Because> {
 }
 
 fn try_again(task: TaskId) -> String {
-    format!("press \"Try again\" on the page /tasks/{task} of the dashboard")
+    format!("press \"Try again\" on the page /tasks/{task} of the dashboard, on Summit's own machine")
 }
 
 fn log_page(snapshot: &Snapshot<'_>, attempt: AttemptId) -> String {

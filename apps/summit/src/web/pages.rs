@@ -129,7 +129,12 @@ pub(crate) async fn task(State(web): State<Web>, id: MaybeId) -> Page {
             p { (view.why.headline) }
             ul {
                 @for because in &view.why.because {
-                    li { a href=[because.task.map(|task| format!("/tasks/{task}"))] { (because.text) } }
+                    li {
+                        @match because.task {
+                            Some(task) => a href=(format!("/tasks/{task}")) { (because.text) },
+                            None => (because.text),
+                        }
+                    }
                 }
             }
             p.hint { "Next: " (view.why.next_step) }

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use farm::ids::TaskId;
 use farm::task::Phase;
 use farm::why::{Ahead, Explanation, Snapshot, Tried, explain};
 use serde::Serialize;
@@ -46,7 +47,7 @@ pub(crate) async fn why(State(web): State<Web>, id: MaybeId) -> Result<Json<WhyV
 impl Web {
     /// Explains a task with what is in mind now.
     pub(crate) fn explanation(&self, task: &TaskRow, attempts: &[AttemptRow], names: &Names) -> Explanation {
-        let (waits_on, holds_up, expected_end) = self.hub.with_board(|board| {
+        let (waits_on, held_up_by, holds_up, expected_end) = self.hub.with_board(|board| {
             let ahead = |id| {
                 let living = board.living(id)?;
                 Some(Ahead {
@@ -54,13 +55,18 @@ impl Web {
                     source: living.source.clone(),
                     phase: living.state.phase(),
                     expected_end: board.expected_end_of(id),
+                    unplaced: names.unplaced(id).cloned(),
                 })
             };
-            let waits_on: Vec<Ahead> = match task.state.phase() {
-                Phase::Waiting => board.waits_on(task.id, AHEAD_MAX).into_iter().filter_map(ahead).collect(),
-                _ => Vec::new(),
+            let ahead_of = |ids: Vec<TaskId>| -> Vec<Ahead> { ids.into_iter().filter_map(ahead).collect() };
+            let (waits_on, held_up_by) = match task.state.phase() {
+                Phase::Waiting => (
+                    ahead_of(board.waits_on(task.id, AHEAD_MAX)),
+                    ahead_of(board.held_up_by(task.id, AHEAD_MAX)),
+                ),
+                _ => (Vec::new(), Vec::new()),
             };
-            (waits_on, board.holds_up(task.id), board.expected_end_of(task.id))
+            (waits_on, held_up_by, board.holds_up(task.id), board.expected_end_of(task.id))
         });
         let tried: Vec<Tried> = attempts
             .iter()
@@ -78,6 +84,7 @@ impl Web {
             made_because: &task.reason.to_string(),
             state: &task.state,
             waits_on: &waits_on,
+            held_up_by: &held_up_by,
             unplaced: names.unplaced(task.id),
             attempts: &tried,
             holds_up,

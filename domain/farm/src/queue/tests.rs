@@ -199,6 +199,15 @@ fn no_more_roots_are_named_than_anybody_reads() {
 }
 
 #[test]
+fn what_holds_up_in_the_end_waits_for_nobody_itself() {
+    let recipes: &[(&str, &[&str])] = &[("a", &[]), ("b", &["a"]), ("c", &["b"]), ("d", &["c"]), ("e", &[])];
+    let world = world(recipes, &["b"], &[("a", Building), ("c", Waiting), ("d", Waiting), ("e", Waiting)]);
+    let held_up_by = |source| world.queue.held_up_by(&world.graph, world.id(source), 9);
+    assert_eq!(held_up_by("d"), [world.queue.task(world.id("a")).unwrap().id], "c waits itself");
+    assert_eq!(held_up_by("a"), []);
+}
+
+#[test]
 fn rows_that_were_written_before_are_still_read() {
     let waits: Readiness = serde_json::from_str(r#"{"Waits":{"on":[3,4]}}"#).unwrap();
     assert_eq!(waits, Readiness::Waits {});

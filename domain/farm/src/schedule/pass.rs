@@ -362,7 +362,7 @@ impl<'a> Pass<'a> {
             Priority::Low => why.push_str("low priority; "),
             Priority::Normal => {}
         }
-        why.push_str(&format!("longest way from here {}", duration(candidate.path_ms)));
+        why.push_str(&format!("the chain of builds from here takes {}", duration(candidate.path_ms)));
         let assumed = if candidate.expected_ms.is_none() { " (never built before)" } else { "" };
         why.push_str(&format!("; expected {} here{assumed}", duration(here.lasts_ms)));
         // Nearly always the next fastest: with a busy machine or a builder to avoid, it may be the one after that.

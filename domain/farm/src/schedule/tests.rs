@@ -92,7 +92,10 @@ fn the_faster_builder_is_taken_first() {
     let schedule = scheduler.pass(&[builder("slow", 4, 0.5), builder("fast", 1, 1.0)], NOW);
     assert_eq!(pairs(&schedule), [(1, "fast"), (2, "slow")]);
     let why = &schedule.assignments[0].why;
-    assert_eq!(why, "longest way from here 10 min; expected 1 min here, 2 min on slow; ready for 0 s");
+    assert_eq!(
+        why,
+        "the chain of builds from here takes 10 min; expected 1 min here, 2 min on slow; ready for 0 s"
+    );
 }
 
 #[test]

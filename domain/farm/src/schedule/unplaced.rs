@@ -86,9 +86,8 @@ impl std::fmt::Display for Unplaced {
                 let names: Vec<&str> = features.iter().map(String::as_str).collect();
                 write!(formatter, "no connected builder has {}", names.join(", "))
             }
-            Unplaced::NotTrusted => {
-                formatter.write_str("no machine of the distribution is connected, and this needs one")
-            }
+            Unplaced::NotTrusted => formatter
+                .write_str("it may only be built on a machine of the distribution, and none is connected"),
             Unplaced::NoMemory { needed_bytes, largest_bytes } => write!(
                 formatter,
                 "needs {} of memory, and the largest connected builder has {}",

@@ -40,7 +40,7 @@ fn tried(attempt: u64, builder: &str, why: &str, outcome: Option<&str>) -> Tried
 
 fn ahead(task: u64, source: &str, phase: Phase, minutes: Option<u64>) -> Ahead {
     let expected_end = minutes.map(|minutes| Moment(NOW.0 + minutes * MINUTE));
-    Ahead { task: TaskId(task), source: source.into(), phase, expected_end }
+    Ahead { task: TaskId(task), source: source.into(), phase, expected_end, unplaced: None }
 }
 
 /// One question.
@@ -48,6 +48,7 @@ struct Question {
     about: String,
     state: State,
     waits_on: Vec<Ahead>,
+    held_up_by: Vec<Ahead>,
     unplaced: Option<Unplaced>,
     attempts: Vec<Tried>,
     holds_up: usize,
@@ -59,6 +60,7 @@ fn ask(about: impl Into<String>, state: State) -> Question {
         about: about.into(),
         state,
         waits_on: Vec::new(),
+        held_up_by: Vec::new(),
         unplaced: None,
         attempts: Vec::new(),
         holds_up: 0,
@@ -74,6 +76,7 @@ fn answer(question: &Question) -> Explanation {
         made_because: "release 2 replaces release 1",
         state: &question.state,
         waits_on: &question.waits_on,
+        held_up_by: &question.held_up_by,
         unplaced: question.unplaced.as_ref(),
         attempts: &question.attempts,
         holds_up: question.holds_up,
@@ -86,7 +89,19 @@ fn answer(question: &Question) -> Explanation {
 fn waiting_questions() -> Vec<Question> {
     use Phase::{Building, Leased, Publishing, Ready, Waiting};
     let state = || State::Waiting { tries: Tries::default() };
-    let on = |about: &str, waits_on: Vec<Ahead>| Question { waits_on, ..ask(about, state()) };
+    let on = |about: &str, waits_on: Vec<Ahead>| Question {
+        held_up_by: waits_on.iter().filter(|ahead| ahead.phase != Waiting).cloned().collect(),
+        waits_on,
+        ..ask(about, state())
+    };
+    let far = |about: &str, unplaced: Option<Unplaced>| Question {
+        waits_on: vec![ahead(9, "qt6-base", Waiting, None)],
+        held_up_by: vec![
+            ahead(3, "zlib", Building, Some(4)),
+            Ahead { unplaced, ..ahead(187, "findutils", Ready, None) },
+        ],
+        ..ask(about, state())
+    };
     let many = (1..=7).map(|task| ahead(task, &format!("lib{task}"), Waiting, None)).collect();
     vec![
         ask("waiting, not judged", state()),
@@ -102,6 +117,8 @@ fn waiting_questions() -> Vec<Question> {
             ],
         ),
         on("waiting for many", many),
+        far("waiting for one that waits for a builder", Some(Unplaced::Busy { ahead: 2, until: None })),
+        far("waiting for one that nobody can build", Some(Unplaced::NoBuilder)),
     ]
 }
 
@@ -179,7 +196,7 @@ fn ready_questions() -> Vec<Question> {
 
 fn running_questions() -> Vec<Question> {
     let since = Moment(NOW.0 - 20 * MINUTE);
-    let why = "longest way from here 2 h; expected 25 min here, 31 min on bob; ready for 3 s";
+    let why = "the chain of builds from here takes 2 h; expected 25 min here, 31 min on bob; ready for 3 s";
     let attempts = || {
         vec![tried(7, "ada", why, None), tried(8, "bob", "runs for 50 min on ada instead of 25 min", None)]
     };
@@ -301,7 +318,8 @@ fn whoever_waits_for_others_is_sent_to_the_one_that_decides() {
     let failed = Blocker::Task { task: TaskId(3), source: "ncurses".into() };
     assert!(answer(&question(failed)).next_step.contains("`moraine why 3`"));
     let waits_on = vec![ahead(3, "zlib", Phase::Building, Some(4)), ahead(4, "xz", Phase::Ready, None)];
-    let waiting = Question { waits_on, ..ask("", State::Waiting { tries: Tries::default() }) };
+    let held_up_by = waits_on.clone();
+    let waiting = Question { waits_on, held_up_by, ..ask("", State::Waiting { tries: Tries::default() }) };
     assert!(answer(&waiting).next_step.contains("`moraine why 4`"), "what has not begun decides");
 }
 
