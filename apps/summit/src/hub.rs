@@ -78,6 +78,8 @@ pub(crate) struct Hub {
     landings: Mutex<HashMap<(String, String), u64>>,
     worlds: RwLock<Arc<Worlds>>,
     board: Mutex<Board>,
+    /// Why tasks that were built are not published, as of the last look.
+    unpublished: RwLock<HashMap<TaskId, String>>,
     watchers: RwLock<BTreeMap<String, WatcherHandle>>,
     /// Keys that may speak with us.
     known_keys: RwLock<HashSet<PublicKey>>,
@@ -105,6 +107,7 @@ impl Hub {
             landings: Mutex::default(),
             worlds: RwLock::default(),
             board: Mutex::default(),
+            unpublished: RwLock::default(),
             watchers: RwLock::default(),
             known_keys: RwLock::default(),
             identity,
@@ -146,6 +149,15 @@ impl Hub {
     /// What the dispatcher keeps in mind. Others only look.
     pub(crate) fn with_board<T>(&self, look: impl FnOnce(&mut Board) -> T) -> T {
         look(&mut self.board.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Why a task that was built is not published.
+    pub(crate) fn unpublished(&self, task: TaskId) -> Option<String> {
+        self.unpublished.read().unwrap_or_else(PoisonError::into_inner).get(&task).cloned()
+    }
+
+    pub(crate) fn set_unpublished(&self, troubles: HashMap<TaskId, String>) {
+        *self.unpublished.write().unwrap_or_else(PoisonError::into_inner) = troubles;
     }
 
     pub(crate) fn worlds(&self) -> Arc<Worlds> {

@@ -3,7 +3,7 @@
 //!
 //! Nothing is remembered that matters: after a restart everything is asked again, and Vessel answers the same.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -104,12 +104,15 @@ impl Publisher {
             self.hub.store.withdrawn(attempt).await?;
         }
         let mut first_error = None;
+        let mut troubles = HashMap::new();
         for task in publishing {
             // One task that Vessel does not like must not hold up the others.
             if let Err(error) = self.publish(&task).await {
+                troubles.insert(task.id, fault::chain(&error).join(": "));
                 first_error.get_or_insert(error);
             }
         }
+        self.hub.set_unpublished(troubles);
         first_error.map_or(Ok(true), Err)
     }
 

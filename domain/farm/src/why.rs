@@ -46,6 +46,8 @@ pub struct Snapshot<'a> {
     pub holds_up: usize,
     /// When the build that runs will be done, by experience.
     pub expected_end: Option<Moment>,
+    /// What Summit cannot do: read recipes or repository, for a task that was not built; publish, for one that was.
+    pub trouble: Option<&'a str>,
     /// Names of builders, for people.
     pub name_of: &'a dyn Fn(&BuilderId) -> String,
     /// Now.
@@ -124,6 +126,11 @@ pub fn explain(snapshot: &Snapshot<'_>) -> Explanation {
         State::Cancelled { why } => cancelled(snapshot, why),
         State::Superseded { by } => superseded(snapshot, *by),
     };
+    if let (Some(trouble), Phase::Waiting | Phase::Blocked) = (snapshot.trouble, snapshot.state.phase()) {
+        answer
+            .because
+            .push(Because::new(format!("Besides, Summit does not know how things stand now: {trouble}")));
+    }
     if !matches!(snapshot.state, State::Published { .. } | State::Superseded { .. }) {
         if !snapshot.made_because.is_empty() {
             answer.because.push(Because::new(format!("Why it is built: {}.", snapshot.made_because)));
@@ -478,6 +485,15 @@ fn building(snapshot: &Snapshot<'_>, lease: &Lease, since: Moment, twin: Option<
 fn publishing(snapshot: &Snapshot<'_>, lease: &Lease, files: usize, since: Moment) -> Explanation {
     let builder = (snapshot.name_of)(&lease.claim.builder);
     let lasted = duration(snapshot.now.0.saturating_sub(since.0));
+    if let Some(trouble) = snapshot.trouble {
+        return Explanation {
+            headline: format!("{} was built {lasted} ago, and cannot be published.", snapshot.title),
+            because: vec![Because::new(format!("Publishing comes to nothing: {trouble}"))],
+            next_step:
+                "The farm's operator: mend that. What was built is kept, and is published by itself then."
+                    .into(),
+        };
+    }
     let mut because = vec![Because::new(match files {
         0 => format!("{builder} has built it."),
         1 => format!("{builder} has built it, and uploads one file."),

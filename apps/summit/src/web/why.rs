@@ -12,6 +12,7 @@ use super::api::{self, MaybeId};
 use super::error::WebError;
 use super::view::Names;
 use crate::store::{AttemptRow, Outcome, TaskRow};
+use crate::world::Arena;
 
 /// Tasks before this one that are looked at; the explanation names fewer.
 const AHEAD_MAX: usize = 50;
@@ -77,6 +78,10 @@ impl Web {
                 outcome: attempt.outcome.as_ref().map(told),
             })
             .collect();
+        let trouble = match task.state.phase() {
+            Phase::Publishing => self.hub.unpublished(task.id),
+            _ => self.hub.worlds().get(&Arena::of(task)).and_then(|world| world.trouble.clone()),
+        };
         explain(&Snapshot {
             task: task.id,
             title: &format!("{} {}-{}", task.source, task.version, task.release),
@@ -89,6 +94,7 @@ impl Web {
             attempts: &tried,
             holds_up,
             expected_end,
+            trouble: trouble.as_deref(),
             name_of: &|builder| names.builder(builder),
             now: self.hub.clock.now(),
         })

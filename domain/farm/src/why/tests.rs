@@ -53,6 +53,7 @@ struct Question {
     attempts: Vec<Tried>,
     holds_up: usize,
     expected_end: Option<Moment>,
+    trouble: Option<&'static str>,
 }
 
 fn ask(about: impl Into<String>, state: State) -> Question {
@@ -65,6 +66,7 @@ fn ask(about: impl Into<String>, state: State) -> Question {
         attempts: Vec::new(),
         holds_up: 0,
         expected_end: None,
+        trouble: None,
     }
 }
 
@@ -81,6 +83,7 @@ fn answer(question: &Question) -> Explanation {
         attempts: &question.attempts,
         holds_up: question.holds_up,
         expected_end: question.expected_end,
+        trouble: question.trouble,
         name_of: &name_of,
         now: NOW,
     })
@@ -105,6 +108,10 @@ fn waiting_questions() -> Vec<Question> {
     let many = (1..=7).map(|task| ahead(task, &format!("lib{task}"), Waiting, None)).collect();
     vec![
         ask("waiting, not judged", state()),
+        Question {
+            trouble: Some("cannot read the repository: the server answered 502"),
+            ..ask("waiting, and Summit cannot read the repository", state())
+        },
         on("waiting for one that is built", vec![ahead(3, "zlib", Building, Some(4))]),
         on("waiting for one that is overdue", vec![ahead(3, "zlib", Building, Some(0))]),
         on("waiting for one on its way", vec![ahead(3, "zlib", Publishing, None)]),
@@ -216,7 +223,11 @@ fn running_questions() -> Vec<Question> {
         Question { expected_end: at(-12), ..ask("building, late", building(None)) },
         ask("building, never before", building(None)),
         Question { attempts: attempts(), expected_end: at(5), ..ask("building twice", building(Some(twin))) },
-        ask("publishing", publishing),
+        ask("publishing", publishing.clone()),
+        Question {
+            trouble: Some("cannot reach Vessel at 10.0.0.2:5002: connection refused"),
+            ..ask("publishing without Vessel", publishing)
+        },
     ]
 }
 
