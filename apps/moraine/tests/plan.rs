@@ -232,7 +232,7 @@ fn what_cannot_be_planned_says_what_to_do(farm: &Farm) {
         (&["plan", "rebuild", "a", "--project", "other"], &["cannot find project \"other\""]),
         (
             &["plan", "rebuild", "a", "--project", "main", "--arch", "riscv64"],
-            &["is built for x86_64, aarch64"],
+            &["is built for x86_64, aarch64 and not for riscv64"],
         ),
         (&["plan", "rebuild", "nobody", "--project", "main"], &["nobody"]),
         (&["why", "999"], &["task 999", "/tasks"]),

@@ -22,6 +22,9 @@ const LOOKS_WAITING_MAX: usize = 16;
 /// Time until it is tried again when the database failed.
 const AGAIN: Duration = Duration::from_secs(2);
 
+/// What the names of folders with mirrors end with, after the names of projects.
+const MIRROR_SUFFIX: &str = ".git";
+
 /// Phases of tasks that end when nobody asks for them any more. What is being published lands: it cannot be taken back.
 const ENDED: [Phase; 7] = [
     Phase::Waiting,
@@ -106,6 +109,12 @@ impl Watchers {
         self.end_tasks(config).await?;
         let names: Vec<String> = config.projects.iter().map(|project| project.name.clone()).collect();
         self.hub.store.keep_projects(&names).await?;
+        // Their watchers have stopped: nobody reads what goes away.
+        let (folder, kept) = (self.folder.clone(), names.clone());
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || remove_mirrors(&folder, &kept)).await {
+            // It is tried again when the projects change the next time, and at every start.
+            tracing::warn!(%error, "cannot remove what is left of projects that are gone");
+        }
         for project in &config.projects {
             if !self.running.contains_key(&project.name) {
                 let watcher = self.start(Arc::new(project.clone()));
@@ -180,7 +189,50 @@ impl Drop for RunningWatcher {
     }
 }
 
+/// Removes the mirrors of all projects but these. What is there besides mirrors is left alone.
+fn remove_mirrors(folder: &Path, kept: &[String]) -> Result<(), std::io::Error> {
+    if !folder.is_dir() {
+        return Ok(());
+    }
+    for entry in fs_err::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(project) = name.to_str().and_then(|name| name.strip_suffix(MIRROR_SUFFIX)) else { continue };
+        if kept.iter().any(|name| name == project) || !entry.file_type()?.is_dir() {
+            continue;
+        }
+        fs_err::remove_dir_all(entry.path())?;
+        tracing::info!(project.name = project, "removed the mirror of a project that is gone");
+    }
+    Ok(())
+}
+
 /// Where the mirror of a project is. Names of projects are parts of paths.
 pub(crate) fn mirror(folder: &Path, project: &str) -> PathBuf {
-    folder.join(format!("{project}.git"))
+    folder.join(format!("{project}{MIRROR_SUFFIX}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mirrors_of_projects_that_are_gone_are_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("recipes");
+        remove_mirrors(&path, &[]).unwrap();
+        for name in ["demo.git", "gone.git", "mine", "go.ne.git"] {
+            fs_err::create_dir_all(path.join(name).join("objects")).unwrap();
+        }
+        fs_err::write(path.join("file.git"), "").unwrap();
+        std::os::unix::fs::symlink(path.join("mine"), path.join("link.git")).unwrap();
+        remove_mirrors(&path, &["demo".to_owned()]).unwrap();
+        let mut left: Vec<String> = fs_err::read_dir(&path)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        assert_eq!(left, ["demo.git", "file.git", "link.git", "mine"]);
+        assert!(path.join("mine/objects").is_dir());
+    }
 }

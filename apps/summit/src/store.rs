@@ -4,6 +4,7 @@
 //! written with compare-and-set on its generation, and the event is written beside it. Rows become domain types here
 //! and nowhere else.
 
+mod attempts;
 mod builders;
 mod changes;
 mod learned;
@@ -21,10 +22,11 @@ use database::{Database, DatabaseError, During};
 use farm::task::Refusal;
 use fault::{Fault, Kind};
 
+pub use attempts::{AttemptRow, Outcome};
 pub use builders::{About, BuilderRow};
 pub use changes::Applied;
 pub use recipes::{RecipeRow, RecipeSummary, UnreadableRow};
-pub use tasks::{AttemptRow, EventRow, Mark, NewTask, Outcome, TaskRow};
+pub use tasks::{EventRow, Mark, NewTask, TaskRow};
 
 /// The database of one Summit.
 #[derive(Debug, Clone)]

@@ -270,6 +270,14 @@ async fn projects_come_and_go_while_summit_runs() {
     .await;
     agent.build_and_publish(&farm.vessel, &a).await;
     farm.until_status(|status| status["idle"] == true && status["published_packages"] == 1).await;
+    let mirrors = farm.folder().join("data/recipes");
+    eventually("its recipes are not kept", || async { !mirrors.join("next.git").exists() }).await;
+    assert!(mirrors.join("test.git").is_dir());
+    // It may come back under the same name.
+    farm.configure(&next);
+    eventually("it is read again", || async { mirrors.join("next.git").is_dir() }).await;
+    let again = agent.order().await;
+    assert_eq!((again.source_name.as_str(), again.git_url), ("b", other.display().to_string()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,0 +1,175 @@
+//! Attempts: who tried to build a task, when, and what came of it.
+
+use database::sqlx::sqlite::SqliteRow;
+use database::sqlx::{self, Row};
+use database::{DatabaseError, During};
+use farm::failure::FailureClass;
+use farm::ids::{AttemptId, BuilderId, LeaseToken, TaskId};
+use farm::moment::Moment;
+use farm::task::Claim;
+use serde::{Deserialize, Serialize};
+
+use super::{Store, StoreError, integer, json, number, optional_number, text};
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "kebab-case")]
+pub enum Outcome {
+    /// The repository has what it built.
+    Published {
+        /// The first history that has it.
+        history: String,
+    },
+    /// It came to nothing.
+    Failed {
+        /// Why.
+        class: FailureClass,
+        /// Why, in a line.
+        message: String,
+        /// In which part of the build.
+        during: String,
+    },
+    /// Somebody stopped it.
+    Stopped {
+        /// Why.
+        why: String,
+    },
+}
+
+/// An attempt as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptRow {
+    /// Its number.
+    pub id: AttemptId,
+    /// Its task.
+    pub task: TaskId,
+    /// Who has or had it.
+    pub builder: BuilderId,
+    /// The token of its lease.
+    pub token: LeaseToken,
+    /// When it was handed out.
+    pub assigned: Moment,
+    /// When the build began.
+    pub started: Option<Moment>,
+    /// When the build was finished.
+    pub built: Option<Moment>,
+    /// When everything was over.
+    pub ended: Option<Moment>,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+    /// Why this builder got it at that time.
+    pub why: String,
+    /// Whether its log has reached the limit.
+    pub log_full: bool,
+    /// Most memory that its build needed at once; 0 when nobody knows.
+    pub peak_memory_bytes: u64,
+}
+
+impl AttemptRow {
+    /// What a report on it must carry.
+    #[must_use]
+    pub fn claim(&self) -> Claim {
+        Claim { builder: self.builder.clone(), attempt: self.id, token: self.token }
+    }
+}
+
+impl Store {
+    /// The attempts of a task, the first one first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn attempts(&self, task: TaskId) -> Result<Vec<AttemptRow>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM attempt WHERE task = ? ORDER BY id")
+            .bind(integer(task.0))
+            .fetch_all(self.database.pool())
+            .await
+            .during("list attempts")?;
+        rows.iter().map(|row| attempt_of(row).map_err(StoreError::from)).collect()
+    }
+
+    /// The attempt of this number.
+    ///
+    /// # Errors
+    /// When there is none, when the database fails.
+    pub async fn attempt(&self, id: AttemptId) -> Result<AttemptRow, StoreError> {
+        let row = sqlx::query("SELECT * FROM attempt WHERE id = ?")
+            .bind(integer(id.0))
+            .fetch_optional(self.database.pool())
+            .await
+            .during("read an attempt")?;
+        match row {
+            Some(row) => Ok(attempt_of(&row)?),
+            None => Err(StoreError::NotFound { what: format!("attempt {id}") }),
+        }
+    }
+
+    /// Notes how much memory the build of an attempt needed at once.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn attempt_needed(&self, attempt: AttemptId, peak_memory_bytes: u64) -> Result<(), StoreError> {
+        sqlx::query("UPDATE attempt SET peak_memory_bytes = ? WHERE id = ?")
+            .bind(integer(peak_memory_bytes))
+            .bind(integer(attempt.0))
+            .execute(self.database.pool())
+            .await
+            .during("note what an attempt needed")?;
+        Ok(())
+    }
+
+    /// Notes that the log of an attempt has reached its limit.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn log_is_full(&self, attempt: AttemptId) -> Result<(), StoreError> {
+        sqlx::query("UPDATE attempt SET log_full = 1 WHERE id = ?")
+            .bind(integer(attempt.0))
+            .execute(self.database.pool())
+            .await
+            .during("note a full log")?;
+        Ok(())
+    }
+
+    /// Attempts that the repository should forget.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn to_withdraw(&self) -> Result<Vec<AttemptId>, StoreError> {
+        let rows = sqlx::query("SELECT id FROM attempt WHERE withdraw = 1 ORDER BY id LIMIT 100")
+            .fetch_all(self.database.pool())
+            .await
+            .during("list attempts to withdraw")?;
+        rows.iter().map(|row| Ok(AttemptId(number(row, "id")?))).collect()
+    }
+
+    /// Notes that the repository has forgotten an attempt.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn withdrawn(&self, attempt: AttemptId) -> Result<(), StoreError> {
+        sqlx::query("UPDATE attempt SET withdraw = 0 WHERE id = ?")
+            .bind(integer(attempt.0))
+            .execute(self.database.pool())
+            .await
+            .during("note a withdrawal")?;
+        Ok(())
+    }
+}
+
+fn attempt_of(row: &SqliteRow) -> Result<AttemptRow, DatabaseError> {
+    let outcome: Option<String> = row.try_get("outcome").during("read an attempt")?;
+    Ok(AttemptRow {
+        id: AttemptId(number(row, "id")?),
+        task: TaskId(number(row, "task")?),
+        builder: BuilderId(text(row, "builder")?),
+        token: LeaseToken(number(row, "token")?),
+        assigned: Moment(number(row, "assigned")?),
+        started: optional_number(row, "started")?.map(Moment),
+        built: optional_number(row, "built")?.map(Moment),
+        ended: optional_number(row, "ended")?.map(Moment),
+        outcome: outcome.map(|_| json(row, "outcome")).transpose()?,
+        why: text(row, "why")?,
+        log_full: number(row, "log_full")? != 0,
+        peak_memory_bytes: number(row, "peak_memory_bytes")?,
+    })
+}

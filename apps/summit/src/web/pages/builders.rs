@@ -1,0 +1,60 @@
+//! Who builds.
+
+use axum::extract::State;
+use maud::{Markup, html};
+
+use super::figures::{elapsed, size, time};
+use super::{Page, page};
+use crate::web::Web;
+use crate::web::view::BuilderView;
+
+pub(crate) async fn builders(State(web): State<Web>) -> Page {
+    let builders = web.builder_list().await?;
+    let now = web.hub.clock.now().0;
+    let body = html! {
+        h1 { "Builders" }
+        div #builders data-live { (builder_cards(&builders, now)) }
+        p.hint { "Add one with " code { "summit builder add NAME PUBLIC_KEY --data DIR" } ", while Summit runs." }
+    };
+    Ok(page("Builders", &web.farm_name(), body))
+}
+
+pub(super) fn builder_cards(builders: &[BuilderView], now_ms: u64) -> Markup {
+    if builders.is_empty() {
+        return html! { p.empty { "No builder may attach yet: add one with " code { "summit builder add NAME PUBLIC_KEY --data DIR" } "." } };
+    }
+    html! {
+        div.cards {
+            @for builder in builders {
+                section.card {
+                    h3 {
+                        (builder.name) " "
+                        @if builder.drained { span.badge.blocked { "drained" } }
+                        @else if builder.rests_until_ms.is_some() { span.badge.failed { "set aside" } }
+                        @else if builder.attached { span.badge.published { "attached" } }
+                        @else { span.badge.waiting { "away" } }
+                    }
+                    p.meta title=(builder.public_key) {
+                        @if builder.architectures.is_empty() { "never attached" }
+                        @else { (builder.architectures.join(", ")) " · " (builder.cores) " cores · " (size(builder.memory_bytes)) " · version " (builder.version) }
+                    }
+                    p {
+                        (builder.running.len()) " of " (builder.slots) " places taken"
+                        @if builder.memory_set_aside_bytes > 0 {
+                            ", " (size(builder.memory_set_aside_bytes)) " of memory expected to be needed"
+                        }
+                        @for link in &builder.running { " · " a href=(format!("/tasks/{}", link.task)) { (link.source) } }
+                    }
+                    @if let Some(fault) = &builder.fault { p { "last fault: " (fault) } }
+                    p.meta {
+                        @match (builder.attached_since_ms, builder.last_seen_ms) {
+                            (Some(since), _) => { "for " (elapsed(since, now_ms)) }
+                            (None, Some(seen)) => { "last seen " (time(seen)) }
+                            (None, None) => "",
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
