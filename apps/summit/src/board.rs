@@ -14,7 +14,8 @@ use farm::ids::{BuilderId, RecipeId, TaskId};
 use farm::moment::Moment;
 use farm::queue::{OpenTask, Queue};
 use farm::schedule::{
-    ASSUMED_MS, Assignment, Builder, Candidate, Needs, Policy, Running, Schedule, Scheduler, Unplaced,
+    ASSUMED_MS, Assignment, Builder, Candidate, Needs, Policy, Priority, Running, Schedule, Scheduler,
+    Unplaced,
 };
 use farm::task::{Claim, Event, Phase, State};
 
@@ -372,6 +373,15 @@ impl Board {
         let learned = self.estimates.expected_on(&living.source, &living.arena.architecture, &claim.builder);
         let assumed = Duration::from_millis(ASSUMED_MS);
         since.after(learned.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).unwrap_or(assumed))
+    }
+
+    /// What decides which of two ready tasks goes first: the priority that was wished for, and the longest way that begins
+    /// with the task, in milliseconds.
+    pub(crate) fn urgency(&self, task: TaskId) -> (Priority, u64) {
+        let Some(living) = self.living.get(&task) else { return (Priority::Low, 0) };
+        let project = self.config.as_ref().and_then(|config| config.project(&living.arena.project));
+        let priority = project.map(|project| project.wishes(&living.source).priority).unwrap_or_default();
+        (priority, self.tail_ms(living))
     }
 
     /// The longest way that begins when a task is done.

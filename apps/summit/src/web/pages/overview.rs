@@ -1,5 +1,7 @@
 //! The first page: how the farm is, and what needs somebody.
 
+use std::cmp::Reverse;
+
 use axum::extract::State;
 use farm::task::Phase;
 use maud::{Markup, html};
@@ -21,6 +23,10 @@ pub(crate) async fn overview(State(web): State<Web>) -> Page {
     let running = web.tasks_in(&[Phase::Leased, Phase::Building, Phase::Publishing], &names).await?;
     let mut queued = web.tasks_in(&[Phase::Ready, Phase::Waiting], &names).await?;
     let queued_total = queued.len();
+    web.hub.with_board(|board| {
+        // What may begin first, and of that the most urgent: nearly the order in which builders get it.
+        queued.sort_by_cached_key(|task| (task.phase != Phase::Ready, Reverse(board.urgency(task.id))));
+    });
     queued.truncate(usize::try_from(OVERVIEW_ROWS).unwrap_or(usize::MAX));
     let stuck = web.tasks_in(&[Phase::Failed, Phase::Blocked], &names).await?;
     let recent = web.task_list(Some(Phase::Published), None, 1, OVERVIEW_ROWS).await?.tasks;
