@@ -19,25 +19,30 @@
 //! What it does not do: it knows no tasks ([`crate::queue`] does), and does not judge which packages of several that
 //! offer the same should be taken: it waits for all.
 
+mod compare;
 mod components;
 mod draw;
 mod names;
 mod obstacles;
+mod offers;
 mod order;
+mod pool;
 mod rank;
 mod summary;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::sync::Weak;
 
 use package::{Dependency, DependencyKind};
 use serde::{Deserialize, Serialize};
-use smallvec::SmallVec;
 
+use crate::catalogue::RecipeEntry;
 use crate::ids::RecipeId;
 use crate::published::Published;
-use names::{List, Map, Name, Names, Things};
+use names::{Map, NONE, Name, Names, Things};
+use pool::{List, Pool};
 pub use summary::{DeferredNeed, GraphSummary, UnreadableRecipe, UnresolvedNeed};
 
 /// What the machine that builds has besides our own packages.
@@ -130,35 +135,30 @@ impl Touched {
     }
 }
 
-/// An end of an edge that orders builds.
+/// An end of an edge that orders builds. In order by recipe, a build edge before a first-generation edge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Edge {
-    /// The recipe at the other end in the low bits; the highest bit tells that no build dependency makes the edge.
+    /// The recipe at the other end, and in the lowest bit whether no build dependency makes the edge.
     bits: u32,
 }
 
 impl Edge {
-    const FIRST_GENERATION: u32 = 1 << 31;
-
     fn build(recipe: u32) -> Self {
-        Self { bits: recipe }
+        Self { bits: recipe << 1 }
     }
 
     fn first_generation(recipe: u32) -> Self {
-        Self { bits: recipe | Self::FIRST_GENERATION }
+        Self { bits: recipe << 1 | 1 }
     }
 
     fn recipe(self) -> u32 {
-        self.bits & !Self::FIRST_GENERATION
+        self.bits >> 1
     }
 
     fn is_build(self) -> bool {
-        self.bits & Self::FIRST_GENERATION == 0
+        self.bits & 1 == 0
     }
 }
-
-/// The ends of one recipe's edges, by recipe.
-type Ends = SmallVec<[Edge; 4]>;
 
 /// One recipe among the others.
 #[derive(Debug, Clone)]
@@ -167,11 +167,10 @@ struct Node {
     source: Name,
     /// Fingerprint of what the catalogue says.
     content: u64,
-    /// Fingerprint of what our own repository has of it; 0 when it has nothing.
-    published: u64,
-    release: u64,
     /// Whether there is such a recipe: places of removed ones are used again.
     exists: bool,
+    /// Whether our own repository has anything of it.
+    is_published: bool,
     /// Whether our own repository has not got this release yet.
     is_due: bool,
     /// Whether a published package of it may need at run time what nobody offers.
@@ -182,20 +181,17 @@ struct Node {
     run: List,
     /// What of the things that anybody needs it offers.
     offers: List,
-    needs: Ends,
-    needed_by: Ends,
-    /// Index of its component.
-    component: u32,
-    /// Its place in the order of all.
-    place: u32,
-    level: u32,
+    /// Its edges, to what it needs.
+    needs: List,
+    /// The other ends of the edges to it.
+    needed_by: List,
 }
 
-/// What our own repository has of a source without a recipe.
-#[derive(Debug, Clone, Default)]
-struct Stray {
-    published: u64,
-    offers: List,
+/// What our own repository has of a source.
+#[derive(Debug, Clone, Copy)]
+struct PublishedRow {
+    source: Name,
+    fingerprint: u64,
 }
 
 /// The graph of a catalogue.
@@ -203,10 +199,19 @@ struct Stray {
 pub struct Graph {
     names: Names,
     things: Things,
+    /// The numbers of all lists of nodes and things.
+    pool: Pool,
     nodes: Vec<Node>,
+    /// Place of each recipe in the order of all; none for a place without a recipe.
+    places: Vec<u32>,
+    /// Index of the component of each recipe.
+    component_of: Vec<u32>,
+    /// Level of each recipe.
+    levels: Vec<u32>,
     /// Places of removed recipes.
     free: Vec<u32>,
-    strays: HashMap<String, Stray>,
+    /// What our own repository has of sources without a recipe: all such sources, with what they offer.
+    strays: Map<Name, Vec<u32>>,
     /// Recipes in the order of their components, each component after all that it needs; inside a knot in its order.
     order: Vec<RecipeId>,
     /// Where each component begins in `order`, and at last where the last one ends.
@@ -217,8 +222,12 @@ pub struct Graph {
     obstacles: BTreeMap<u32, Vec<Obstacle>>,
     /// Paths of recipes that cannot be read.
     unreadable: Vec<String>,
-    /// The recipe of each entry of the catalogue that was followed last.
+    /// The recipe of each entry of the catalogue that was followed last, by path.
     catalogue_order: Vec<u32>,
+    /// These entries, to know them again. They keep nothing in memory but the place of the entry itself.
+    entries: Vec<Weak<RecipeEntry>>,
+    /// What our own repository has, by name of the source.
+    rows: Vec<PublishedRow>,
     /// What our own repository has, as a fingerprint.
     own: u64,
     /// What the further repositories and the host have, as a fingerprint.
@@ -235,7 +244,9 @@ impl Graph {
     /// The recipe at this path.
     #[must_use]
     pub fn recipe(&self, path: &str) -> Option<RecipeId> {
-        self.names.find(path).and_then(|name| self.names.recipe_at(name)).map(RecipeId)
+        let path_of = |slot: &u32| self.path(RecipeId(*slot));
+        let found = self.catalogue_order.binary_search_by(|slot| path_of(slot).cmp(path)).ok()?;
+        self.catalogue_order.get(found).copied().map(RecipeId)
     }
 
     /// The recipe with this source name.
@@ -279,35 +290,40 @@ impl Graph {
         self.node(id).map_or("", |node| self.names.text(node.path))
     }
 
-    fn ends(&self, id: RecipeId, of: impl Fn(&Node) -> &Ends) -> impl Iterator<Item = Edge> {
-        self.node(id).map_or(&[][..], |node| of(node).as_slice()).iter().copied()
+    fn ends(&self, id: RecipeId, of: impl Fn(&Node) -> List) -> impl Iterator<Item = Edge> {
+        let ends = self.nodes.get(id.index()).map_or(&[][..], |node| self.pool.get(of(node)));
+        ends.iter().map(|&bits| Edge { bits })
+    }
+
+    fn place(&self, id: RecipeId) -> u32 {
+        self.places.get(id.index()).copied().unwrap_or(NONE)
     }
 
     /// Recipes that this one needs to be built, by number.
     pub fn needs(&self, id: RecipeId) -> impl Iterator<Item = RecipeId> {
-        self.ends(id, |node| &node.needs).filter(|edge| edge.is_build()).map(|edge| RecipeId(edge.recipe()))
+        self.ends(id, |node| node.needs).filter(|edge| edge.is_build()).map(|edge| RecipeId(edge.recipe()))
     }
 
     /// Recipes that need this one to be built, by number.
     pub fn needed_by(&self, id: RecipeId) -> impl Iterator<Item = RecipeId> {
-        self.ends(id, |node| &node.needed_by)
+        self.ends(id, |node| node.needed_by)
             .filter(|edge| edge.is_build())
             .map(|edge| RecipeId(edge.recipe()))
     }
 
     /// Recipes of whose first generation this one has to wait, besides those that it needs to be built.
     pub fn first_generations(&self, id: RecipeId) -> impl Iterator<Item = RecipeId> {
-        self.ends(id, |node| &node.needs).filter(|edge| !edge.is_build()).map(|edge| RecipeId(edge.recipe()))
+        self.ends(id, |node| node.needs).filter(|edge| !edge.is_build()).map(|edge| RecipeId(edge.recipe()))
     }
 
     /// All that come before this one if it can be helped: build edges and first-generation edges, deferred or not.
     pub fn ordered_after(&self, id: RecipeId) -> impl Iterator<Item = RecipeId> {
-        self.ends(id, |node| &node.needs).map(|edge| RecipeId(edge.recipe()))
+        self.ends(id, |node| node.needs).map(|edge| RecipeId(edge.recipe()))
     }
 
     /// All that come after this one if it can be helped: the reverse of [`Graph::ordered_after`].
     pub fn ordered_before(&self, id: RecipeId) -> impl Iterator<Item = RecipeId> {
-        self.ends(id, |node| &node.needed_by).map(|edge| RecipeId(edge.recipe()))
+        self.ends(id, |node| node.needed_by).map(|edge| RecipeId(edge.recipe()))
     }
 
     /// Those of [`Graph::ordered_after`] that a build of this one waits for: all but the deferred ones.
@@ -322,25 +338,25 @@ impl Graph {
 
     /// Recipes whose packages the packages of this one need at run time, by number.
     pub fn run_needs(&self, id: RecipeId) -> impl Iterator<Item = RecipeId> {
-        self.through(id, |node| &node.run, |thing| &thing.providers).into_iter()
+        self.through(id, |node| node.run, |thing| thing.providers).into_iter()
     }
 
     /// Recipes whose packages need packages of this one at run time, by number.
     pub fn run_needed_by(&self, id: RecipeId) -> impl Iterator<Item = RecipeId> {
-        self.through(id, |node| &node.offers, |thing| &thing.run_users).into_iter()
+        self.through(id, |node| node.offers, |thing| thing.run_users).into_iter()
     }
 
     fn through(
         &self,
         id: RecipeId,
-        things: impl Fn(&Node) -> &List,
-        recipes: impl Fn(&names::Thing) -> &List,
+        things: impl Fn(&Node) -> List,
+        recipes: impl Fn(&names::Thing) -> List,
     ) -> Vec<RecipeId> {
-        let things = self.node(id).map_or(&[][..], |node| things(node).as_slice());
+        let things = self.node(id).map_or(&[][..], |node| self.pool.get(things(node)));
         let mut found: Vec<u32> = things
             .iter()
             .filter_map(|&thing| self.things.get(thing))
-            .flat_map(|thing| recipes(thing).iter().copied())
+            .flat_map(|thing| self.pool.get(recipes(thing)).iter().copied())
             .filter(|&recipe| recipe != id.0)
             .collect();
         found.sort_unstable();
@@ -353,11 +369,11 @@ impl Graph {
     #[must_use]
     pub fn because(&self, user: RecipeId, needed: RecipeId) -> Vec<Dependency> {
         let Some(node) = self.node(user) else { return Vec::new() };
-        let is_build = node.needs.iter().any(|edge| *edge == Edge::build(needed.0));
-        let things = if is_build { &node.build } else { &node.run };
+        let is_build = self.ends(user, |node| node.needs).any(|edge| edge == Edge::build(needed.0));
+        let things = if is_build { node.build } else { node.run };
+        let things = self.pool.get(things).iter();
         let mut found: Vec<Dependency> = things
-            .iter()
-            .filter(|&&thing| self.things.get(thing).is_some_and(|thing| thing.providers.contains(&needed.0)))
+            .filter(|&&thing| self.things.providers(&self.pool, thing).contains(&needed.0))
             .filter_map(|&thing| self.things.dependency(&self.names, thing))
             .collect();
         found.sort();
@@ -367,11 +383,11 @@ impl Graph {
     /// Build dependencies that no recipe offers and `wanted` has said yes to, in order.
     fn without_recipe(&self, id: RecipeId, wanted: impl Fn(names::Had) -> bool) -> Vec<Dependency> {
         let Some(node) = self.node(id) else { return Vec::new() };
-        let mut found: Vec<Dependency> = node
-            .build
-            .iter()
+        let things = self.pool.get(node.build).iter();
+        let mut found: Vec<Dependency> = things
             .filter(|&&thing| {
-                self.things.get(thing).is_some_and(|thing| thing.providers.is_empty() && wanted(thing.had))
+                let is_wanted = self.things.get(thing).is_some_and(|thing| wanted(thing.had));
+                is_wanted && self.things.providers(&self.pool, thing).is_empty()
             })
             .filter_map(|&thing| self.things.dependency(&self.names, thing))
             .collect();
@@ -406,7 +422,11 @@ impl Graph {
     /// Index of the component of a recipe. Updates change it.
     #[must_use]
     pub fn component(&self, id: RecipeId) -> usize {
-        self.node(id).map_or(usize::MAX, |node| node.component as usize)
+        self.node(id).map_or(usize::MAX, |_| self.component_of(id.0) as usize)
+    }
+
+    fn component_of(&self, slot: u32) -> u32 {
+        self.component_of.get(slot as usize).copied().unwrap_or(NONE)
     }
 
     /// How many components there are.
@@ -438,7 +458,8 @@ impl Graph {
     /// Index of the knot that a recipe belongs to.
     #[must_use]
     pub fn knot_of(&self, id: RecipeId) -> Option<usize> {
-        let component = self.node(id)?.component as usize;
+        self.node(id)?;
+        let component = self.component_of(id.0) as usize;
         (self.component_members(component).len() > 1).then_some(component)
     }
 
@@ -451,54 +472,49 @@ impl Graph {
     /// Whether `left` comes before `right` in the build order.
     #[must_use]
     pub fn is_in_order(&self, left: RecipeId, right: RecipeId) -> bool {
-        match (self.node(left), self.node(right)) {
-            (Some(left), Some(right)) => left.place < right.place,
-            _ => false,
-        }
+        let right = self.place(right);
+        self.place(left) < right && right != NONE
     }
 
     /// 0 for a recipe that needs no other, else one more than the highest level that its component needs.
     #[must_use]
     pub fn level(&self, id: RecipeId) -> usize {
-        self.node(id).map_or(0, |node| node.level as usize)
+        self.node(id).map_or(0, |_| self.levels.get(id.index()).map_or(0, |&level| level as usize))
     }
 
     /// How many levels there are.
     #[must_use]
     pub fn level_count(&self) -> usize {
-        let highest = self.nodes.iter().filter(|node| node.exists).map(|node| node.level).max();
-        highest.map_or(0, |level| level as usize + 1)
+        self.recipes().map(|recipe| self.level(recipe) + 1).max().unwrap_or(0)
     }
 
     /// Whether `user` is built against the previous generation of `needed`: both are in one knot, and `needed` comes later
     /// in its order. An edge that does not exist is never deferred.
     #[must_use]
     pub fn is_deferred(&self, user: RecipeId, needed: RecipeId) -> bool {
-        match (self.node(user), self.node(needed)) {
-            (Some(left), Some(right)) => {
-                left.component == right.component
-                    && left.place < right.place
-                    && left.needs.binary_search_by_key(&needed.0, |edge| edge.recipe()).is_ok()
-            }
-            _ => false,
-        }
+        self.component_of(user.0) == self.component_of(needed.0)
+            && self.is_in_order(user, needed)
+            && self.ordered_after(user).any(|found| found == needed)
     }
 
     /// Recipes that this one needs, whose previous generation it is built against, by number.
     pub fn deferred(&self, id: RecipeId) -> impl Iterator<Item = RecipeId> {
-        self.ordered_after(id).filter(move |&needed| self.is_deferred(id, needed))
+        let is_later = move |&needed: &RecipeId| {
+            self.component_of(id.0) == self.component_of(needed.0) && self.is_in_order(id, needed)
+        };
+        self.ordered_after(id).filter(is_later)
     }
 
     /// How many build edges there are.
     #[must_use]
     pub fn edge_count(&self) -> usize {
-        self.nodes.iter().map(|node| node.needs.iter().filter(|edge| edge.is_build()).count()).sum()
+        self.recipes().map(|recipe| self.needs(recipe).count()).sum()
     }
 
     /// How many first-generation edges there are.
     #[must_use]
     pub fn first_generation_count(&self) -> usize {
-        self.nodes.iter().map(|node| node.needs.iter().filter(|edge| !edge.is_build()).count()).sum()
+        self.recipes().map(|recipe| self.first_generations(recipe).count()).sum()
     }
 
     /// How many run edges there are.

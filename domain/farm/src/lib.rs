@@ -22,6 +22,7 @@ pub mod graph;
 pub mod ids;
 pub mod missing;
 pub mod moment;
+mod number_set;
 pub mod plan;
 pub mod published;
 pub mod queue;

@@ -2,16 +2,15 @@
 //!
 //! Numbers are never given back: the memory that a name once took is free again when the graph is drawn afresh.
 
-use std::collections::{HashMap, HashSet};
-use std::hash::BuildHasher;
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry as Place;
 use package::{Dependency, DependencyKind};
-use smallvec::SmallVec;
 
-/// Most lists of the graph are this short or shorter: they then need no memory of their own.
-pub(super) type List = SmallVec<[u32; 4]>;
+use super::pool::{List, Pool};
 
 /// Stands for no number.
 pub(super) const NONE: u32 = u32::MAX;
@@ -26,11 +25,8 @@ pub(super) fn number(position: usize) -> u32 {
     u32::try_from(position).unwrap_or(NONE)
 }
 
-/// Maps and sets of the graph. Names come from reviewed recipes, so that a hash that is fast and always the same will do.
+/// Maps of the graph. Names come from reviewed recipes, so that a hash that is fast and always the same will do.
 pub(super) type Map<K, V> = HashMap<K, V, FixedState>;
-
-/// See [`Map`].
-pub(super) type Set<K> = HashSet<K, FixedState>;
 
 pub(super) fn fingerprint<T: std::hash::Hash + ?Sized>(value: &T) -> u64 {
     FixedState::default().hash_one(value)
@@ -43,10 +39,28 @@ struct Entry {
     end: u32,
     /// The recipe whose source name it is.
     recipe: u32,
-    /// The recipe whose path it is.
-    recipe_at: u32,
     /// The first dependency with this name; see [`Thing::next`].
     thing: u32,
+}
+
+/// A text in the table: with enough of its hash that others are nearly never looked at, nor this one when it moves.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    hash: u32,
+    name: Name,
+}
+
+impl Known {
+    /// The table takes its bits from both ends of this.
+    fn spread(hash: u32) -> u64 {
+        u64::from(hash) << 32 | u64::from(hash)
+    }
+}
+
+fn hash_of(text: &str) -> u32 {
+    let mut hasher = FixedState::default().build_hasher();
+    hasher.write(text.as_bytes());
+    u32::try_from(hasher.finish() >> 32).unwrap_or_default()
 }
 
 /// Texts by number, and numbers by text.
@@ -54,7 +68,7 @@ struct Entry {
 pub(super) struct Names {
     bytes: String,
     entries: Vec<Entry>,
-    table: HashTable<Name>,
+    table: HashTable<Known>,
 }
 
 impl Names {
@@ -63,20 +77,28 @@ impl Names {
     }
 
     pub(super) fn find(&self, wanted: &str) -> Option<Name> {
-        self.table.find(fingerprint(wanted), |&name| self.text(name) == wanted).copied()
+        let hash = hash_of(wanted);
+        let is_wanted = |known: &Known| known.hash == hash && self.text(known.name) == wanted;
+        self.table.find(Known::spread(hash), is_wanted).map(|known| known.name)
     }
 
     pub(super) fn intern(&mut self, wanted: &str) -> Name {
-        if let Some(name) = self.find(wanted) {
-            return name;
+        let hash = hash_of(wanted);
+        let is_wanted =
+            |known: &Known| known.hash == hash && text(&self.bytes, &self.entries, known.name) == wanted;
+        match self.table.entry(Known::spread(hash), is_wanted, |known| Known::spread(known.hash)) {
+            Place::Occupied(known) => known.get().name,
+            Place::Vacant(place) => {
+                let name = store(&mut self.bytes, &mut self.entries, wanted);
+                place.insert(Known { hash, name });
+                name
+            }
         }
-        let name = Name(number(self.entries.len()));
-        self.bytes.push_str(wanted);
-        let end = number(self.bytes.len());
-        self.entries.push(Entry { end, recipe: NONE, recipe_at: NONE, thing: NONE });
-        let (bytes, entries) = (&self.bytes, &self.entries);
-        self.table.insert_unique(fingerprint(wanted), name, |&name| fingerprint(text(bytes, entries, name)));
-        name
+    }
+
+    /// Keeps a text without making it known: it will not be found, nor anybody else's.
+    pub(super) fn keep(&mut self, text: &str) -> Name {
+        store(&mut self.bytes, &mut self.entries, text)
     }
 
     /// Gives back what growing took in advance.
@@ -94,16 +116,6 @@ impl Names {
             entry.recipe = recipe;
         }
     }
-
-    pub(super) fn recipe_at(&self, path: Name) -> Option<u32> {
-        self.entries.get(path.0 as usize).map(|entry| entry.recipe_at).filter(|&recipe| recipe != NONE)
-    }
-
-    pub(super) fn set_recipe_at(&mut self, path: Name, recipe: u32) {
-        if let Some(entry) = self.entries.get_mut(path.0 as usize) {
-            entry.recipe_at = recipe;
-        }
-    }
 }
 
 fn text<'n>(bytes: &'n str, entries: &[Entry], name: Name) -> &'n str {
@@ -111,6 +123,13 @@ fn text<'n>(bytes: &'n str, entries: &[Entry], name: Name) -> &'n str {
     let end_of = |index: usize| entries.get(index).map_or(0, |entry| entry.end as usize);
     let begin = index.checked_sub(1).map_or(0, end_of);
     bytes.get(begin..end_of(index)).unwrap_or_default()
+}
+
+fn store(bytes: &mut String, entries: &mut Vec<Entry>, text: &str) -> Name {
+    let name = Name(number(entries.len()));
+    bytes.push_str(text);
+    entries.push(Entry { end: number(bytes.len()), recipe: NONE, thing: NONE });
+    name
 }
 
 /// Who has a dependency that some recipe needs, besides the recipes.
@@ -133,11 +152,11 @@ impl Had {
 /// A dependency that some recipe needs, or once needed.
 #[derive(Debug, Clone)]
 pub(super) struct Thing {
-    kind: DependencyKind,
-    name: Name,
+    pub(super) kind: DependencyKind,
+    pub(super) had: Had,
+    pub(super) name: Name,
     /// The next dependency with the same name and another kind.
     next: u32,
-    pub(super) had: Had,
     /// Recipes that offer it.
     pub(super) providers: List,
     /// Recipes that need it for their build.
@@ -149,17 +168,12 @@ pub(super) struct Thing {
 /// Needed dependencies by number.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Things {
-    all: Vec<Thing>,
+    pub(super) all: Vec<Thing>,
 }
 
 impl Things {
     /// Gives back what growing took in advance.
     pub(super) fn shrink(&mut self) {
-        for thing in &mut self.all {
-            for list in [&mut thing.providers, &mut thing.build_users, &mut thing.run_users] {
-                list.shrink_to_fit();
-            }
-        }
         self.all.shrink_to_fit();
     }
 
@@ -175,16 +189,12 @@ impl Things {
         self.all.get_mut(thing as usize)
     }
 
-    pub(super) fn dependency(&self, names: &Names, thing: u32) -> Option<Dependency> {
-        self.get(thing).map(|thing| Dependency::new(thing.kind, names.text(thing.name)))
+    pub(super) fn providers<'p>(&self, pool: &'p Pool, thing: u32) -> &'p [u32] {
+        self.get(thing).map_or(&[], |thing| pool.get(thing.providers))
     }
 
-    pub(super) fn kind_and_name<'n>(
-        &self,
-        names: &'n Names,
-        thing: u32,
-    ) -> Option<(DependencyKind, &'n str)> {
-        self.get(thing).map(|thing| (thing.kind, names.text(thing.name)))
+    pub(super) fn dependency(&self, names: &Names, thing: u32) -> Option<Dependency> {
+        self.get(thing).map(|thing| Dependency::new(thing.kind, names.text(thing.name)))
     }
 
     /// The number of a dependency, if anybody needs it.
@@ -192,7 +202,7 @@ impl Things {
         self.find_named(names, kind, names.find(name)?)
     }
 
-    fn find_named(&self, names: &Names, kind: DependencyKind, name: Name) -> Option<u32> {
+    pub(super) fn find_named(&self, names: &Names, kind: DependencyKind, name: Name) -> Option<u32> {
         let mut next = names.entries.get(name.0 as usize)?.thing;
         while let Some(thing) = self.get(next) {
             if thing.kind == kind {
@@ -212,38 +222,38 @@ impl Things {
         let Some(entry) = names.entries.get_mut(name.0 as usize) else { return NONE };
         self.all.push(Thing {
             kind: dependency.kind,
+            had: Had::default(),
             name,
             next: entry.thing,
-            had: Had::default(),
-            providers: List::new(),
-            build_users: List::new(),
-            run_users: List::new(),
+            providers: List::default(),
+            build_users: List::default(),
+            run_users: List::default(),
         });
         entry.thing = thing;
         thing
     }
 }
 
-/// Puts `value` into a sorted list.
-pub(super) fn insert(list: &mut List, value: u32) {
-    if let Err(place) = list.binary_search(&value) {
-        list.insert(place, value);
+/// Calls `only_before` for what only the sorted `before` has, and `only_after` for what only the sorted `after` has.
+pub(super) fn compare(
+    before: &[u32],
+    after: &[u32],
+    mut only_before: impl FnMut(u32),
+    mut only_after: impl FnMut(u32),
+) {
+    let (mut before, mut after) = (before.iter().copied().peekable(), after.iter().copied().peekable());
+    loop {
+        match (before.peek(), after.peek()) {
+            (Some(left), Some(right)) if left == right => {
+                before.next();
+                after.next();
+            }
+            (Some(left), Some(right)) if left > right => after.next().into_iter().for_each(&mut only_after),
+            (Some(_), _) => before.next().into_iter().for_each(&mut only_before),
+            (None, Some(_)) => after.next().into_iter().for_each(&mut only_after),
+            (None, None) => return,
+        }
     }
-}
-
-/// Takes `value` out of a sorted list.
-pub(super) fn remove(list: &mut List, value: u32) {
-    if let Ok(place) = list.binary_search(&value) {
-        list.remove(place);
-    }
-}
-
-/// What only the sorted list `before` has, and what only the sorted list `after` has.
-pub(super) fn compare(before: &[u32], after: &[u32]) -> (List, List) {
-    let only = |left: &[u32], right: &[u32]| {
-        left.iter().copied().filter(|value| right.binary_search(value).is_err()).collect()
-    };
-    (only(before, after), only(after, before))
 }
 
 #[cfg(test)]
@@ -257,6 +267,9 @@ mod tests {
         assert_eq!(numbers[0], numbers[3]);
         assert_eq!([1, 2, 4].map(|index: usize| names.text(numbers[index])), ["", "xz", "ä"]);
         assert_eq!((names.find("xz"), names.find("x")), (Some(numbers[2]), None));
+        let kept = names.keep("a/b");
+        assert_eq!((names.text(kept), names.find("a/b")), ("a/b", None));
+        assert_ne!(names.intern("a/b"), kept);
     }
 
     #[test]
@@ -278,7 +291,8 @@ mod tests {
             (&[], &[1, 2], &[], &[1, 2]),
             (&[1, 3, 5], &[2, 3, 6, 7], &[1, 5], &[2, 6, 7]),
         ] {
-            let (gone, new) = compare(before, after);
+            let (mut gone, mut new) = (Vec::new(), Vec::new());
+            compare(before, after, |number| gone.push(number), |number| new.push(number));
             assert_eq!((&gone[..], &new[..]), (expect_gone, expect_new));
         }
     }

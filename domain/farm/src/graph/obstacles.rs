@@ -32,26 +32,30 @@ impl Graph {
             work.nodes.extend(self.recipes().map(|recipe| recipe.0));
         }
         let mut users = Vec::new();
-        for &slot in work.nodes.iter().chain(&work.published) {
+        for slot in work.nodes.iter().chain(work.published.iter()) {
             let lacks = self.lacks_something(slot);
             let before = std::mem::replace(&mut self.nodes[slot as usize].lacks_something, lacks);
-            if lacks || before {
-                users.extend(self.nodes[slot as usize].needed_by.iter().map(|edge| edge.recipe()));
+            if work.is_first || !(lacks || before) {
+                continue;
             }
+            let of_slot = self.ordered_before(RecipeId(slot)).map(|user| user.0);
+            // Without a lack there, nobody has an obstacle who has none now.
+            users.extend(of_slot.filter(|user| lacks || self.obstacles.contains_key(user)));
         }
         // Somebody else may offer now what a package that lacks something offers, or not any more.
-        let offered = work.to_check.iter().filter_map(|&thing| self.things.get(thing));
-        let suspect = offered.filter(|thing| {
-            thing.providers.iter().any(|&provider| self.nodes[provider as usize].lacks_something)
-        });
-        users.extend(suspect.flat_map(|thing| thing.build_users.iter().copied()));
+        for thing in work.to_check.iter().filter_map(|thing| self.things.get(thing)) {
+            let mut providers = self.pool.get(thing.providers).iter();
+            if providers.any(|&provider| self.nodes[provider as usize].lacks_something) {
+                users.extend_from_slice(self.pool.get(thing.build_users));
+            }
+        }
         work.nodes.extend(users);
-        for &slot in &work.nodes {
+        for slot in work.nodes.iter() {
             let found = self.obstacles_of(slot, own);
-            if found.is_empty() {
-                self.obstacles.remove(&slot);
-            } else {
+            if !found.is_empty() {
                 self.obstacles.insert(slot, found);
+            } else if !self.obstacles.is_empty() {
+                self.obstacles.remove(&slot);
             }
         }
     }
@@ -60,12 +64,16 @@ impl Graph {
     /// nobody offers.
     fn lacks_something(&self, slot: u32) -> bool {
         let node = &self.nodes[slot as usize];
-        node.published != 0 && !node.is_due && node.run.iter().any(|&thing| self.is_nowhere(thing))
+        node.is_published
+            && !node.is_due
+            && self.pool.get(node.run).iter().any(|&thing| self.is_nowhere(thing))
     }
 
     /// Whether nobody has a thing, and no recipe offers it.
     fn is_nowhere(&self, thing: u32) -> bool {
-        self.things.get(thing).is_some_and(|thing| !thing.had.at_all() && thing.providers.is_empty())
+        self.things
+            .get(thing)
+            .is_some_and(|thing| !thing.had.at_all() && self.pool.get(thing.providers).is_empty())
     }
 
     /// The package in the way and what it needs, when everybody who has `dependency` is such a package.
@@ -77,18 +85,15 @@ impl Graph {
         own: &Published,
     ) -> Option<Obstacle> {
         let may_lack = |&provider: &u32| provider != slot && self.nodes[provider as usize].lacks_something;
-        if thing.had.others
-            || thing.had.host
-            || thing.providers.is_empty()
-            || !thing.providers.iter().all(may_lack)
-        {
+        let providers = self.pool.get(thing.providers);
+        if thing.had.others || thing.had.host || providers.is_empty() || !providers.iter().all(may_lack) {
             return None;
         }
         let mut first = None;
         for name in own.providers(dependency) {
             let package = own.package(name)?;
-            let run =
-                self.slot(&package.source).map_or(&[][..], |maker| self.nodes[maker as usize].run.as_slice());
+            let maker = self.slot(&package.source);
+            let run = maker.map_or(&[][..], |maker| self.pool.get(self.nodes[maker as usize].run));
             // What the recipe does not know of is not followed.
             let needs = package.depends.iter().find(|needed| {
                 let number = self.things.find(&self.names, needed.kind, &needed.name);
@@ -108,28 +113,28 @@ impl Graph {
         let mut found = Vec::new();
         let mut knot = Vec::new();
         let Some(node) = self.nodes.get(slot as usize) else { return found };
-        for &number in &node.build {
+        for &number in self.pool.get(node.build) {
             let Some(thing) = self.things.get(number) else { continue };
+            let providers = self.pool.get(thing.providers);
             let dependency = || self.things.dependency(&self.names, number);
             if thing.had.own || thing.had.others {
                 let is_suspect = |&provider: &u32| self.nodes[provider as usize].lacks_something;
-                if thing.providers.iter().any(is_suspect) {
+                if providers.iter().any(is_suspect) {
                     found.extend(
                         dependency().and_then(|needed| self.uninstallable(slot, thing, &needed, own)),
                     );
                 }
                 continue;
             }
-            if thing.providers.is_empty() {
+            if providers.is_empty() {
                 if let Some(path) = self.unreadable_provider(number) {
                     found.push(Obstacle::Unreadable { path: path.to_owned() });
                 } else if !thing.had.host {
                     found.extend(dependency().map(|dependency| Obstacle::Unresolved { dependency }));
                 }
-            } else if !thing.had.host
-                && thing.providers.iter().all(|&provider| self.comes_too_late(slot, provider))
+            } else if !thing.had.host && providers.iter().all(|&provider| self.comes_too_late(slot, provider))
             {
-                for &provider in &thing.providers {
+                for &provider in providers {
                     let source = self.source(RecipeId(provider)).to_owned();
                     knot.extend(dependency().map(|dependency| (source, dependency)));
                 }
@@ -152,10 +157,8 @@ impl Graph {
     /// The unreadable recipe that most likely offers a thing: the folder of a recipe has the name of its source, and the
     /// names of its packages begin with it. Better to wait for its correction than to build against the host.
     fn unreadable_provider(&self, thing: u32) -> Option<&str> {
-        let (kind, name) = self.things.kind_and_name(&self.names, thing)?;
-        if kind != DependencyKind::Name {
-            return None;
-        }
+        let thing = self.things.get(thing).filter(|thing| thing.kind == DependencyKind::Name)?;
+        let name = self.names.text(thing.name);
         let mut paths = self.unreadable.iter().map(String::as_str);
         paths.find(|path| {
             let folder = path.rsplit('/').nth(1).unwrap_or_default();

@@ -1,5 +1,7 @@
 //! What the graph says, and that following changes says the same as drawing afresh.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -444,16 +446,26 @@ pub(crate) fn worlds() -> impl Strategy<Value = Vec<World>> {
     })
 }
 
+/// The same catalogue with the entries of another one where they are equal.
+fn sharing(catalogue: &Catalogue, other: &Catalogue) -> Catalogue {
+    let of_other = |entry: &Arc<RecipeEntry>| other.recipes().iter().find(|known| *known == entry).cloned();
+    let entries = catalogue.recipes().iter().map(|entry| of_other(entry).unwrap_or_else(|| entry.clone()));
+    Catalogue::sharing(entries.collect(), catalogue.unreadable().to_vec())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn following_changes_says_the_same_as_drawing_afresh(worlds in worlds()) {
+    fn following_changes_says_the_same_as_drawing_afresh(worlds in worlds(), shares in any::<bool>()) {
         let mut graph = Graph::default();
+        let mut last = Catalogue::default();
         for world in &worlds {
             with_supply(world, |catalogue, supply| {
                 let before = describe(&graph);
-                let touched = graph.update(catalogue, supply);
+                let next = if shares { sharing(catalogue, &last) } else { catalogue.clone() };
+                let touched = graph.update(&next, supply);
+                last = next;
                 let after = describe(&graph);
                 prop_assert_eq!(&after, &describe(&Graph::new(catalogue, supply)));
                 for (source, (said, _)) in &after {
