@@ -1,6 +1,10 @@
-//! Holds that every path of this project that the documents name is there.
+//! Holds that every path and test of this project that the documents name is there.
 
-const DOCUMENTS: [&str; 3] = ["ARCHITECTURE.md", "CONTRIBUTING.md", "README.md"];
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+const DOCUMENTS: [&str; 4] = ["ARCHITECTURE.md", "CONTRIBUTING.md", "README.md", "docs/lessons.md"];
+/// The document that names tests.
+const LESSONS: &str = "docs/lessons.md";
 /// First folders of paths that mean this project.
 const ROOMS: [&str; 7] = ["domain/", "platform/", "apps/", "tests/", "xtask/", "docs/", "examples/"];
 
@@ -31,6 +35,34 @@ fn every_path_that_a_document_names_is_there() {
         );
     }
     assert!(missing.is_empty(), "these paths are not there: {missing:#?}");
+}
+
+/// Names of all test functions below a folder.
+fn tests_below(folder: &std::path::Path, found: &mut std::collections::HashSet<String>) {
+    for entry in fs_err::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && path.file_name().is_none_or(|name| name != "target") {
+            tests_below(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs_err::read_to_string(&path).unwrap();
+            let after_mark = text.split("test").skip(1).filter_map(|rest| rest.split_once("fn "));
+            found.extend(after_mark.filter_map(|(_, rest)| Some(rest.split_once('(')?.0.trim().to_owned())));
+        }
+    }
+}
+
+#[test]
+fn every_test_that_the_lessons_name_is_there() {
+    let root = testkit::workspace_root();
+    let mut tests = std::collections::HashSet::new();
+    for room in ["domain", "platform", "apps", "tests"] {
+        tests_below(&root.join(room), &mut tests);
+    }
+    let text = fs_err::read_to_string(root.join(LESSONS)).unwrap();
+    let named = text.split('`').skip(1).step_by(2).filter(|word| !word.contains(['/', ' ', '.']));
+    let missing: Vec<&str> = named.clone().filter(|name| !tests.contains(*name)).collect();
+    assert!(named.count() > 30, "the lessons name hardly any test; are they read right?");
+    assert!(missing.is_empty(), "these tests are not there: {missing:#?}");
 }
 
 #[test]

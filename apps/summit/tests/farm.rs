@@ -142,6 +142,18 @@ async fn a_new_commit_is_found_by_a_wake_up_call_and_replaces_what_waits() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_names_the_commit_that_its_task_was_made_for() {
+    let Some(farm) = Farm::start(&[("z/zlib", &recipe("zlib", 1, &[]))]).await else { return };
+    let status = farm.until_status(|status| status["open"] == 1).await;
+    farm.commit(&[("x/xz", &recipe("xz", 1, &["zlib"]))]);
+    let (_, report) = farm.post("/api/wake-up").await;
+    assert_ne!(report["commit"], status["commit"]);
+    let mut agent = farm.attach("one", 1, &[]).await;
+    let order = agent.order().await;
+    assert_eq!((order.source_name.as_str(), &json!(order.commit)), ("zlib", &status["commit"]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failed_build_shows_its_class_blocks_by_name_and_is_retried_on_demand() {
     let Some(farm) = Farm::start(&[
         ("a/a", &recipe("a", 1, &[])),
