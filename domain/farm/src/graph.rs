@@ -158,6 +158,11 @@ impl Edge {
     fn is_build(self) -> bool {
         self.bits & 1 == 0
     }
+
+    /// The same edge as seen from the other end.
+    fn back_to(self, recipe: u32) -> Self {
+        Self { bits: recipe << 1 | self.bits & 1 }
+    }
 }
 
 /// One recipe among the others.

@@ -23,7 +23,7 @@ impl Graph {
         let entries = std::mem::replace(&mut self.entries, Vec::with_capacity(recipes.len()));
         let mut before = slots.into_iter().zip(entries).peekable();
         let (mut left, mut found) = (Vec::new(), NumberSet::default());
-        for (index, entry) in recipes.iter().enumerate() {
+        for (index, entry) in (0..).zip(recipes) {
             let mut likely = None;
             // Both are in the order of their paths.
             while let Some((slot, known)) = before.peek() {
@@ -81,7 +81,7 @@ impl Graph {
     }
 
     /// The recipe of an entry at a path where it was not before.
-    fn moved_or_new(&mut self, entry: &RecipeEntry, index: usize, work: &mut Work) -> u32 {
+    fn moved_or_new(&mut self, entry: &RecipeEntry, index: u32, work: &mut Work) -> u32 {
         let source = self.names.intern(&entry.source);
         if let Some(slot) = self.names.recipe(source) {
             work.changed.push((slot, index));

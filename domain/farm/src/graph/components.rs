@@ -2,38 +2,6 @@
 
 use super::names::{NONE, number};
 
-/// Who needs whom, as one list for all: the needs of a node lie side by side.
-#[derive(Debug, Default)]
-pub(super) struct Edges {
-    starts: Vec<u32>,
-    targets: Vec<u32>,
-}
-
-impl Edges {
-    pub(super) fn new() -> Self {
-        Self { starts: vec![0], targets: Vec::new() }
-    }
-
-    /// Adds the next node with its needs.
-    pub(super) fn push(&mut self, needs: impl Iterator<Item = u32>) {
-        self.targets.extend(needs);
-        self.starts.push(number(self.targets.len()));
-    }
-
-    fn count(&self) -> usize {
-        self.starts.len().saturating_sub(1)
-    }
-
-    fn range(&self, node: u32) -> (u32, u32) {
-        let at = |index: usize| self.starts.get(index).copied().unwrap_or(0);
-        (at(node as usize), at(node as usize + 1))
-    }
-
-    fn target(&self, place: u32) -> Option<u32> {
-        self.targets.get(place as usize).copied()
-    }
-}
-
 /// What is known of a node while it is visited.
 #[derive(Debug, Clone, Copy)]
 struct Visit {
@@ -46,31 +14,35 @@ struct Visit {
     is_open: bool,
 }
 
-/// Components, each after everything that it needs: the nodes one after another, and where each component ends.
-pub(super) fn components(edges: &Edges) -> (Vec<u32>, Vec<u32>) {
-    let mut visits = vec![Visit { number: NONE, low: NONE, next: 0, is_open: false }; edges.count()];
-    let (mut found, mut ends) = (Vec::with_capacity(edges.count()), Vec::new());
+/// Components, each after everything that it needs: the nodes one after another, and where each component ends. There
+/// are `count` nodes. `ends` says what a node needs, in the caller's words, and `node` which node that is, if any.
+pub(super) fn components<'e>(
+    count: usize,
+    ends: impl Fn(u32) -> &'e [u32],
+    node: impl Fn(u32) -> Option<u32>,
+) -> (Vec<u32>, Vec<u32>) {
+    let mut visits = vec![Visit { number: NONE, low: NONE, next: 0, is_open: false }; count];
+    let (mut found, mut component_ends) = (Vec::with_capacity(count), Vec::new());
     let (mut open, mut path) = (Vec::new(), Vec::new());
     let mut numbered = 0;
-    for root in 0..number(edges.count()) {
+    for root in 0..number(count) {
         if visits[root as usize].number != NONE {
             continue;
         }
         path.push(root);
-        while let Some(&node) = path.last() {
-            let (first, end) = edges.range(node);
-            let visit = &mut visits[node as usize];
+        while let Some(&at) = path.last() {
+            let mut visit = visits[at as usize];
             if visit.number == NONE {
-                *visit = Visit { number: numbered, low: numbered, next: first, is_open: true };
+                visit = Visit { number: numbered, low: numbered, next: 0, is_open: true };
                 numbered += 1;
-                open.push(node);
+                open.push(at);
             }
-            let mut visit = *visit;
             let mut child = None;
-            while visit.next < end && child.is_none() {
-                if let Some(needed) = edges.target(visit.next) {
+            for needed in ends(at).get(visit.next as usize..).unwrap_or_default() {
+                if let Some(needed) = node(*needed) {
                     let known = visits[needed as usize];
-                    if known.number == NONE {
+                    // A node that needs itself is known by its number, though not written down yet.
+                    if known.number == NONE && needed != at {
                         child = Some(needed);
                         // The place stays: on the way back the child is looked at again, for its low.
                         break;
@@ -81,7 +53,7 @@ pub(super) fn components(edges: &Edges) -> (Vec<u32>, Vec<u32>) {
                 }
                 visit.next += 1;
             }
-            visits[node as usize] = visit;
+            visits[at as usize] = visit;
             if let Some(child) = child {
                 path.push(child);
                 continue;
@@ -91,15 +63,15 @@ pub(super) fn components(edges: &Edges) -> (Vec<u32>, Vec<u32>) {
                 while let Some(member) = open.pop() {
                     visits[member as usize].is_open = false;
                     found.push(member);
-                    if member == node {
+                    if member == at {
                         break;
                     }
                 }
-                ends.push(number(found.len()));
+                component_ends.push(number(found.len()));
             }
         }
     }
-    (found, ends)
+    (found, component_ends)
 }
 
 #[cfg(test)]
@@ -109,11 +81,7 @@ mod tests {
     use super::*;
 
     fn components_of(needs: &[Vec<u32>]) -> Vec<Vec<u32>> {
-        let mut edges = Edges::new();
-        for needs in needs {
-            edges.push(needs.iter().copied());
-        }
-        let (found, ends) = components(&edges);
+        let (found, ends) = components(needs.len(), |node| &needs[node as usize], Some);
         let mut begin = 0;
         let mut all = Vec::new();
         for end in ends {

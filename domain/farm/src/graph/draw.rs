@@ -7,8 +7,8 @@ use package::Dependency;
 
 use super::compare::content_of;
 use super::names::{self, Had, Map, Name, fingerprint, number};
-use super::pool::Change;
-use super::{Edge, Graph, Supply, Touched};
+use super::pool::{Change, List};
+use super::{Edge, Graph, Node, Supply, Touched};
 use crate::catalogue::Catalogue;
 use crate::ids::RecipeId;
 use crate::number_set::NumberSet;
@@ -20,7 +20,7 @@ pub(super) struct Work {
     /// Whether there was nothing before.
     pub(super) is_first: bool,
     /// Recipes that are new or say something else, with their index in the catalogue.
-    pub(super) changed: Vec<(u32, usize)>,
+    pub(super) changed: Vec<(u32, u32)>,
     /// Recipes that are gone.
     pub(super) removed: Vec<u32>,
     /// Recipes of which something else is published, or that became due, or are not any more.
@@ -82,7 +82,7 @@ impl Graph {
         self.compare_recipes(catalogue, &mut work);
         self.compare_published(supply.own, &mut work);
         self.forget_removed(&mut work);
-        let mut again = self.to_read_again(catalogue, &work);
+        let mut again = self.to_read_again(&work);
         self.read_needs(catalogue, supply.own, &again, &mut work);
         self.read_due(catalogue, supply, &again, &mut work);
         self.read_offers(catalogue, supply.own, &mut again, &mut work);
@@ -156,12 +156,12 @@ impl Graph {
 
     /// Recipes that say something else, or of which something else is published, with their index in the catalogue; by
     /// number.
-    fn to_read_again(&self, catalogue: &Catalogue, work: &Work) -> Vec<(u32, usize)> {
+    fn to_read_again(&self, work: &Work) -> Vec<(u32, u32)> {
         let mut again = work.changed.clone();
         if !work.published.is_empty() && !work.is_first {
             let mut is_changed = NumberSet::default();
             is_changed.extend(work.changed.iter().map(|&(slot, _)| slot));
-            let of_published = (0..catalogue.recipes().len()).zip(&self.catalogue_order);
+            let of_published = (0..).zip(&self.catalogue_order);
             let of_published = of_published
                 .filter(|(_, slot)| work.published.contains(**slot) && !is_changed.contains(**slot));
             again.extend(of_published.map(|(index, &slot)| (slot, index)));
@@ -171,17 +171,11 @@ impl Graph {
     }
 
     /// Reads what changed recipes need.
-    fn read_needs(
-        &mut self,
-        catalogue: &Catalogue,
-        own: &Published,
-        again: &[(u32, usize)],
-        work: &mut Work,
-    ) {
+    fn read_needs(&mut self, catalogue: &Catalogue, own: &Published, again: &[(u32, u32)], work: &mut Work) {
         let is_changed: NumberSet = collect(work.changed.iter().map(|&(slot, _)| slot));
         let mut numbers = Vec::new();
         for &(slot, index) in again {
-            let Some(entry) = catalogue.recipes().get(index) else { continue };
+            let Some(entry) = catalogue.recipes().get(index as usize) else { continue };
             // Without a manifest, what was published says what it needs at run time.
             if !is_changed.contains(slot) && entry.manifest.is_some() {
                 continue;
@@ -195,11 +189,9 @@ impl Graph {
             }
             self.intern_all(entry.build_depends.iter(), &mut numbers);
             let node = &mut self.nodes[slot as usize];
-            let changes = &mut work.build_users;
-            let changes_before = changes.len();
-            compare_things(self.pool.get(node.build), &numbers, slot, changes);
-            let needs_other = changes.len() > changes_before;
+            let needs_other = self.pool.get(node.build) != numbers;
             if needs_other {
+                work.compare_things(self.pool.get(node.build), &numbers, slot, |work| &mut work.build_users);
                 self.pool.set(&mut node.build, &numbers);
                 work.weights.insert(slot);
             }
@@ -215,11 +207,13 @@ impl Graph {
                 }
             }
             let node = &mut self.nodes[slot as usize];
-            let run_before = work.run_users.len();
-            compare_things(self.pool.get(node.run), &numbers, slot, &mut work.run_users);
-            self.pool.set(&mut node.run, &numbers);
+            let runs_other = self.pool.get(node.run) != numbers;
+            if runs_other {
+                work.compare_things(self.pool.get(node.run), &numbers, slot, |work| &mut work.run_users);
+                self.pool.set(&mut node.run, &numbers);
+            }
             // Another text that needs the same, such as that of a new release, changes nothing here.
-            if is_new || has_moved || needs_other || work.run_users.len() > run_before {
+            if is_new || has_moved || needs_other || runs_other {
                 work.nodes.insert(slot);
             }
         }
@@ -238,7 +232,7 @@ impl Graph {
         &mut self,
         catalogue: &Catalogue,
         supply: &Supply<'_>,
-        again: &[(u32, usize)],
+        again: &[(u32, u32)],
         work: &mut Work,
     ) {
         let has_generations = !supply.own.is_empty() || supply.others.iter().any(|other| !other.is_empty());
@@ -249,7 +243,7 @@ impl Graph {
             }
         }
         for &(slot, index) in again {
-            let Some(entry) = catalogue.recipes().get(index) else { continue };
+            let Some(entry) = catalogue.recipes().get(index as usize) else { continue };
             let node = &mut self.nodes[slot as usize];
             let known = if node.is_published { supply.own.source(&entry.source) } else { None };
             let is_due = known.is_none_or(|known| known.release < entry.release);
@@ -271,6 +265,19 @@ impl Graph {
     /// Brings the lists of things in line with those of recipes.
     fn apply_to_things(&mut self, work: &mut Work) {
         let (pool, things) = (&mut self.pool, &mut self.things.all);
+        if work.is_first {
+            let mut turn = |list: fn(&Node) -> List| {
+                pool.turn(self.nodes.iter().map(list), things.len(), |slot, thing| (thing, slot))
+            };
+            let [build_users, run_users, providers] =
+                [|node: &Node| node.build, |node: &Node| node.run, |node: &Node| node.offers].map(&mut turn);
+            for (thing, ((build_users, run_users), providers)) in
+                things.iter_mut().zip(build_users.into_iter().zip(run_users).zip(providers))
+            {
+                (thing.build_users, thing.run_users, thing.providers) = (build_users, run_users, providers);
+            }
+            return;
+        }
         pool.apply(&mut work.build_users, things, |thing| &mut thing.build_users);
         pool.apply(&mut work.run_users, things, |thing| &mut thing.run_users);
         pool.apply(&mut work.providers, things, |thing| &mut thing.providers);
@@ -320,35 +327,25 @@ impl Graph {
     /// Draws the edges of all recipes that may have others now.
     fn draw_edges(&mut self, work: &mut Work) {
         let mut ends = Vec::new();
-        for &slot in work.nodes.sorted() {
+        let nodes = std::mem::take(&mut work.nodes);
+        for slot in nodes.iter() {
             self.needs_of(slot, &mut ends);
             let node = &mut self.nodes[slot as usize];
             let before = self.pool.get(node.needs);
-            if before == ends {
-                continue;
+            if before != ends {
+                work.structure = true;
+                work.compare_edges(before, &ends, slot);
+                self.pool.set(&mut node.needs, &ends);
             }
-            work.structure = true;
-            let back = |bits: u32| slot << 1 | (bits & 1);
-            let (needed_by, new_edges) = (&mut work.needed_by, &mut work.new_edges);
-            let mut lost = false;
-            let mut take = Vec::new();
-            names::compare(
-                before,
-                &ends,
-                |bits| {
-                    take.push(Change::take(Edge { bits }.recipe(), back(bits)));
-                    lost = true;
-                },
-                |bits| {
-                    needed_by.push(Change::put(Edge { bits }.recipe(), back(bits)));
-                    if !work.is_first {
-                        new_edges.push((slot, Edge { bits }.recipe()));
-                    }
-                },
-            );
-            needed_by.extend(take);
-            work.lost_edges.extend(lost.then_some(slot));
-            self.pool.set(&mut node.needs, &ends);
+        }
+        work.nodes = nodes;
+        if work.is_first {
+            let needs = self.nodes.iter().map(|node| node.needs);
+            let turned = |slot, bits| (Edge { bits }.recipe(), Edge { bits }.back_to(slot).bits);
+            let needed_by = self.pool.turn(needs, self.nodes.len(), turned);
+            for (node, needed_by) in self.nodes.iter_mut().zip(needed_by) {
+                node.needed_by = needed_by;
+            }
         }
         self.pool.apply(&mut work.needed_by, &mut self.nodes, |node| &mut node.needed_by);
     }
@@ -387,14 +384,36 @@ fn collect(numbers: impl Iterator<Item = u32>) -> NumberSet {
     set
 }
 
-/// Notes which things a recipe has in its list now and had not before, and the other way round.
-pub(super) fn compare_things(before: &[u32], after: &[u32], slot: u32, changes: &mut Vec<Change>) {
-    if before.is_empty() {
-        changes.extend(after.iter().map(|&thing| Change::put(thing, slot)));
-        return;
+impl Work {
+    /// Notes which things a recipe has in a list now and had not before, and the other way round. At first, nobody had
+    /// anything, and all lists are turned at once.
+    pub(super) fn compare_things(
+        &mut self,
+        before: &[u32],
+        after: &[u32],
+        slot: u32,
+        changes: impl Fn(&mut Self) -> &mut Vec<Change>,
+    ) {
+        if self.is_first {
+            return;
+        }
+        let changes = changes(self);
+        names::compare(before, after, |thing, is_new| changes.push(Change::new(thing, slot, is_new)));
     }
-    let mut new = Vec::new();
-    let gone = |thing| changes.push(Change::take(thing, slot));
-    names::compare(before, after, gone, |thing| new.push(Change::put(thing, slot)));
-    changes.extend(new);
+
+    fn compare_edges(&mut self, before: &[u32], after: &[u32], slot: u32) {
+        if self.is_first {
+            return;
+        }
+        let lost_before = self.lost_edges.len();
+        names::compare(before, after, |bits, is_new| {
+            let edge = Edge { bits };
+            self.needed_by.push(Change::new(edge.recipe(), edge.back_to(slot).bits, is_new));
+            match is_new {
+                true => self.new_edges.push((slot, edge.recipe())),
+                false => self.lost_edges.push(slot),
+            }
+        });
+        self.lost_edges.truncate(lost_before + 1);
+    }
 }

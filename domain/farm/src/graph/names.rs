@@ -234,24 +234,24 @@ impl Things {
     }
 }
 
-/// Calls `only_before` for what only the sorted `before` has, and `only_after` for what only the sorted `after` has.
-pub(super) fn compare(
-    before: &[u32],
-    after: &[u32],
-    mut only_before: impl FnMut(u32),
-    mut only_after: impl FnMut(u32),
-) {
+/// Calls `differs` for what only one of two sorted lists has, and says whether that is `after`.
+pub(super) fn compare(before: &[u32], after: &[u32], mut differs: impl FnMut(u32, bool)) {
     let (mut before, mut after) = (before.iter().copied().peekable(), after.iter().copied().peekable());
     loop {
-        match (before.peek(), after.peek()) {
+        match (before.peek().copied(), after.peek().copied()) {
             (Some(left), Some(right)) if left == right => {
                 before.next();
                 after.next();
             }
-            (Some(left), Some(right)) if left > right => after.next().into_iter().for_each(&mut only_after),
-            (Some(_), _) => before.next().into_iter().for_each(&mut only_before),
-            (None, Some(_)) => after.next().into_iter().for_each(&mut only_after),
-            (None, None) => return,
+            (Some(left), right) if right.is_none_or(|right| left < right) => {
+                before.next();
+                differs(left, false);
+            }
+            (_, Some(right)) => {
+                after.next();
+                differs(right, true);
+            }
+            (_, None) => return,
         }
     }
 }
@@ -292,7 +292,7 @@ mod tests {
             (&[1, 3, 5], &[2, 3, 6, 7], &[1, 5], &[2, 6, 7]),
         ] {
             let (mut gone, mut new) = (Vec::new(), Vec::new());
-            compare(before, after, |number| gone.push(number), |number| new.push(number));
+            compare(before, after, |number, is_new| if is_new { &mut new } else { &mut gone }.push(number));
             assert_eq!((&gone[..], &new[..]), (expect_gone, expect_new));
         }
     }

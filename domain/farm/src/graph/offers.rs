@@ -7,9 +7,8 @@
 use package::{Dependency, DependencyKind};
 
 use super::Graph;
-use super::draw::{Work, compare_things};
+use super::draw::Work;
 use super::names::number;
-use super::pool::Change;
 use crate::catalogue::{Catalogue, RecipeEntry, TEMPLATE_SUFFIXES};
 use crate::published::Published;
 
@@ -24,7 +23,7 @@ impl Graph {
         &mut self,
         catalogue: &Catalogue,
         own: &Published,
-        again: &mut Vec<(u32, usize)>,
+        again: &mut Vec<(u32, u32)>,
         work: &mut Work,
     ) {
         let things = number(self.things.len());
@@ -38,13 +37,13 @@ impl Graph {
                 self.by_publication(thing, own, thing >= new_things.start, &mut offers);
             }
             for &(slot, index) in again.iter() {
-                if let Some(entry) = catalogue.recipes().get(index) {
+                if let Some(entry) = catalogue.recipes().get(index as usize) {
                     self.by_list(slot, entry, &mut offers);
                 }
             }
         } else {
             for &(slot, index) in again.iter() {
-                let Some(entry) = catalogue.recipes().get(index) else { continue };
+                let Some(entry) = catalogue.recipes().get(index as usize) else { continue };
                 self.by_name(slot, entry, &mut offers);
                 self.by_list(slot, entry, &mut offers);
                 self.published_of(&entry.source, own, |thing| offers.push(Offer::new(slot, thing)));
@@ -159,15 +158,14 @@ impl Graph {
 
     fn set_offers(&mut self, slot: u32, things: &[u32], work: &mut Work) {
         let node = &mut self.nodes[slot as usize];
-        let before = work.providers.len();
-        compare_things(self.pool.get(node.offers), things, slot, &mut work.providers);
-        let changes = work.providers.get(before..).unwrap_or_default();
-        if changes.is_empty() {
+        let known = self.pool.get(node.offers);
+        if known == things {
             return;
         }
-        if !work.is_first {
-            work.things.extend(changes.iter().map(|change: &Change| change.owner()));
-        }
+        let before = work.providers.len();
+        work.compare_things(known, things, slot, |work| &mut work.providers);
+        let changes = work.providers.get(before..).unwrap_or_default();
+        work.things.extend(changes.iter().map(|change| change.owner()));
         self.pool.set(&mut node.offers, things);
     }
 

@@ -32,12 +32,12 @@ pub(super) struct Change {
 }
 
 impl Change {
-    pub(super) fn put(owner: u32, number: u32) -> Self {
-        Self { bits: u64::from(owner) << 33 | u64::from(number) << 1 | 1 }
+    pub(super) fn new(owner: u32, number: u32, is_put: bool) -> Self {
+        Self { bits: u64::from(owner) << 33 | u64::from(number) << 1 | u64::from(is_put) }
     }
 
     pub(super) fn take(owner: u32, number: u32) -> Self {
-        Self { bits: u64::from(owner) << 33 | u64::from(number) << 1 }
+        Self::new(owner, number, false)
     }
 
     pub(super) fn owner(self) -> u32 {
@@ -115,6 +115,43 @@ impl Pool {
         changes.clear();
     }
 
+    /// Says lists the other way round: `turned` tells for an owner and a number in its list, to whose list what is
+    /// added. Returns the lists of `count` such, each in the order of the owners.
+    pub(super) fn turn(
+        &mut self,
+        owners: impl Iterator<Item = List> + Clone,
+        count: usize,
+        turned: impl Fn(u32, u32) -> (u32, u32),
+    ) -> Vec<List> {
+        let mut lists = vec![List::default(); count];
+        for (owner, list) in (0..).zip(owners.clone()) {
+            for &number in self.get(list) {
+                if let Some(list) = lists.get_mut(turned(owner, number).0 as usize) {
+                    list.len += 1;
+                }
+            }
+        }
+        let mut end = number(self.numbers.len());
+        for list in &mut lists {
+            list.begin = end;
+            end += std::mem::take(&mut list.len);
+        }
+        self.numbers.reserve_exact((end as usize).saturating_sub(self.numbers.len()));
+        self.numbers.resize(end as usize, 0);
+        for (owner, list) in (0..).zip(owners) {
+            for place in list.begin..list.begin + list.len {
+                let number = self.numbers.get(place as usize).copied().unwrap_or_default();
+                let (target, value) = turned(owner, number);
+                let Some(list) = lists.get_mut(target as usize) else { continue };
+                if let Some(place) = self.numbers.get_mut((list.begin + list.len) as usize) {
+                    *place = value;
+                }
+                list.len += 1;
+            }
+        }
+        lists
+    }
+
     /// Whether it is worth it to move everything together.
     pub(super) fn is_loose(&self) -> bool {
         self.unused > UNUSED_MAX && self.unused > self.numbers.len() / 2
@@ -157,10 +194,7 @@ mod tests {
             for step in steps {
                 let mut changes: Vec<Change> = step
                     .iter()
-                    .map(|&(owner, number, is_put)| match is_put {
-                        true => Change::put(owner, number),
-                        false => Change::take(owner, number),
-                    })
+                    .map(|&(owner, number, is_put)| Change::new(owner, number, is_put))
                     .collect();
                 for &(owner, number, _) in step.iter().filter(|(_, _, is_put)| !is_put) {
                     expect[owner as usize].remove(&number);
@@ -185,9 +219,22 @@ mod tests {
     }
 
     #[test]
+    fn lists_are_said_the_other_way_round() {
+        let mut pool = Pool::default();
+        let mut lists = [List::default(); 3];
+        for (list, numbers) in lists.iter_mut().zip([&[0, 3][..], &[], &[3, 1]]) {
+            pool.set(list, numbers);
+        }
+        let turned = pool.turn(lists.iter().copied(), 5, |owner, number| (number, owner * 10));
+        let turned: Vec<&[u32]> = turned.into_iter().map(|list| pool.get(list)).collect();
+        assert_eq!(turned, [&[0][..], &[20], &[], &[0, 20], &[]]);
+    }
+
+    #[test]
     fn the_largest_numbers_fit() {
-        let change = Change::put(u32::MAX >> 1, u32::MAX);
+        let change = Change::new(u32::MAX >> 1, u32::MAX, true);
         assert_eq!((change.owner(), change.number(), change.is_put()), (u32::MAX >> 1, u32::MAX, true));
-        assert!(Change::take(1, 5) < Change::put(1, 5) && Change::put(1, 5) < Change::take(2, 0));
+        let put = Change::new(1, 5, true);
+        assert!(Change::take(1, 5) < put && put < Change::take(2, 0));
     }
 }

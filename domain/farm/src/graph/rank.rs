@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::ops::Range;
 
-use super::components::{Edges, components};
+use super::components::components;
 use super::draw::Work;
 use super::names::{Map, NONE, Name, fingerprint, number};
 use super::order::{Need, order};
@@ -175,12 +175,15 @@ impl Graph {
         let at = |component: u32| self.starts.get(component as usize).copied().unwrap_or(0);
         let (begin, end) = (at(region.start), at(region.end));
         let members = self.order.get(begin as usize..end as usize).unwrap_or_default();
-        let mut edges = Edges::new();
-        for &member in members {
-            let places = self.ordered_after(member).map(|needed| self.place(needed));
-            edges.push(places.filter(|place| (begin..end).contains(place)).map(|place| place - begin));
-        }
-        let (found, ends) = components(&edges);
+        let ends = |local: u32| match members.get(local as usize) {
+            Some(member) => self.pool.get(self.nodes[member.index()].needs),
+            None => &[],
+        };
+        let local = |bits: u32| {
+            let place = self.place(RecipeId(Edge { bits }.recipe()));
+            (begin..end).contains(&place).then(|| place - begin)
+        };
+        let (found, ends) = components(members.len(), ends, local);
         let mut from = 0;
         for end in ends {
             let component = found.get(from..end as usize).unwrap_or_default();
