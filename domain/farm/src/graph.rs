@@ -474,6 +474,12 @@ impl Graph {
         &self.order
     }
 
+    /// Where a recipe is in the build order.
+    #[must_use]
+    pub fn place_of(&self, id: RecipeId) -> Option<usize> {
+        Some(self.place(id)).filter(|&place| place != NONE).map(|place| place as usize)
+    }
+
     /// Whether `left` comes before `right` in the build order.
     #[must_use]
     pub fn is_in_order(&self, left: RecipeId, right: RecipeId) -> bool {

@@ -6,17 +6,19 @@
 //! for recipes above it alike: whoever waited for a whole knot would be stopped by any member that fails, although the others
 //! have built against its previous generation.
 //!
-//! Every recipe counts how many of those directly below it are not clear. When a task changes, counts change upwards for as
-//! far as anything turns from clear to not clear or back, so that a change costs what it touches. [`Queue::take_changed`]
-//! then tells whose verdict may be another.
+//! Every recipe counts how many of those directly below it are not clear. When a task changes, or the graph does, counts
+//! change upwards for as far as anything turns from clear to not clear or back, so that a change costs what it touches.
+//! [`Queue::take_changed`] then tells whose verdict may be another.
 
-use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashSet, VecDeque};
 
 use package::Dependency;
 use serde::{Deserialize, Serialize};
 
 use crate::graph::{Graph, Obstacle, Touched};
 use crate::ids::{RecipeId, TaskId};
+use crate::number_set::NumberSet;
 use crate::task::Phase;
 
 /// Roots of trouble that one verdict names: more than anybody reads, few enough to be stored with every task.
@@ -119,11 +121,15 @@ struct Count {
     stuck: u32,
 }
 
-/// Whether something at or below a recipe is open, or stuck.
+/// What is not clear at or below a recipe.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Trouble {
+    /// Something is open.
     open: bool,
+    /// Something is stuck.
     stuck: bool,
+    /// Its own task is a reason for that.
+    is_root: bool,
 }
 
 /// Open tasks over a graph, and what each waits for.
@@ -133,7 +139,9 @@ pub struct Queue {
     tasks: Vec<Option<OpenTask>>,
     /// By recipe.
     counts: Vec<Count>,
-    changed: BTreeSet<RecipeId>,
+    /// By recipe, following from its task, its count and its obstacles.
+    troubles: Vec<Trouble>,
+    changed: NumberSet,
 }
 
 impl Queue {
@@ -148,7 +156,8 @@ impl Queue {
             }
         }
         queue.count(graph);
-        queue.changed = queue.queued().collect();
+        let queued: Vec<u32> = queue.queued().map(|recipe| recipe.0).collect();
+        queue.changed.extend(queued);
         queue
     }
 
@@ -158,39 +167,66 @@ impl Queue {
         if *place == task {
             return;
         }
-        let before = self.trouble(graph, recipe);
-        let was_root = self.is_root(graph, recipe);
+        let before = self.trouble(recipe);
         self.tasks[recipe.index()] = task;
-        self.changed.insert(recipe);
-        if was_root || self.is_root(graph, recipe) {
+        self.changed.insert(recipe.0);
+        let is_root = self.is_root(graph, recipe);
+        self.judge(recipe, is_root);
+        if before.is_root || is_root {
             // Those above are blocked by other names, even where they are blocked as before.
-            self.change_above(graph, recipe);
+            self.change_above(graph, [recipe]);
         }
         self.carry_up(graph, recipe, before);
     }
 
     /// Follows the graph to what [`Graph::update`] made of it. Tasks of recipes that are gone are forgotten.
     pub fn follow(&mut self, graph: &Graph, touched: &Touched) {
-        if touched.is_empty() {
-            return;
-        }
         self.tasks.resize(graph.slots(), None);
+        self.counts.resize(graph.slots(), Count::default());
+        self.troubles.resize(graph.slots(), Trouble::default());
+        // Those below are counted before those above.
+        let mut to_count: BinaryHeap<Reverse<usize>> = BinaryHeap::new();
+        let mut is_touched = NumberSet::default();
         for &recipe in &touched.recipes {
-            if graph.source(recipe).is_empty()
-                && let Some(task) = self.tasks.get_mut(recipe.index())
-            {
-                *task = None;
+            match graph.place_of(recipe) {
+                Some(place) => {
+                    is_touched.insert(recipe.0);
+                    to_count.push(Reverse(place));
+                }
+                None => {
+                    self.tasks[recipe.index()] = None;
+                    self.counts[recipe.index()] = Count::default();
+                    self.troubles[recipe.index()] = Trouble::default();
+                }
             }
         }
-        self.count(graph);
-        self.changed.extend(self.queued().collect::<Vec<_>>());
+        let mut are_counted = is_touched.clone();
+        let mut stuck = Vec::new();
+        while let Some(Reverse(place)) = to_count.pop() {
+            let Some(&recipe) = graph.build_order().get(place) else { continue };
+            self.changed.insert(recipe.0);
+            let before = self.trouble(recipe);
+            self.counts[recipe.index()] = self.count_below(graph, recipe);
+            let is_root = self.is_root(graph, recipe);
+            self.judge(recipe, is_root);
+            let now = self.trouble(recipe);
+            if is_touched.contains(recipe.0) && (before.stuck || now.stuck) {
+                stuck.push(recipe);
+            }
+            if before != now {
+                let users = graph.waited_for_by(recipe).filter(|user| are_counted.insert(user.0));
+                to_count.extend(users.filter_map(|user| graph.place_of(user)).map(Reverse));
+            }
+        }
+        // The way to what blocks those above may lead elsewhere now, even where they are blocked as before.
+        self.change_above(graph, stuck);
     }
 
     /// Recipes whose verdict may be another since this was asked last, each once, in order. Only those whose task is
     /// queued: nobody asks whether a running one may start.
     pub fn take_changed(&mut self) -> Vec<RecipeId> {
-        let changed = std::mem::take(&mut self.changed);
-        changed.into_iter().filter(|&recipe| self.is_queued(recipe)).collect()
+        let changed = self.changed.take_sorted().into_iter().map(RecipeId);
+        changed.filter(|&recipe| self.is_queued(recipe)).collect()
     }
 
     /// The newest open task of a recipe.
@@ -215,7 +251,7 @@ impl Queue {
         }
         let mut by: Vec<Blocker> = obstacles.iter().flat_map(blockers_of).collect();
         let below = self.nearest(graph, recipe, BLOCKERS_NAMED_MAX, |queue, at| {
-            queue.is_root(graph, at).then(|| queue.task(at)).flatten()
+            queue.trouble(at).is_root.then(|| queue.task(at)).flatten()
         });
         let named = below
             .into_iter()
@@ -235,7 +271,7 @@ impl Queue {
         let mut path = VecDeque::from([recipe]);
         while let Some(recipe) = path.pop_front() {
             for below in graph.waits_for(recipe) {
-                if found.len() == max || !seen.insert(below) || !self.trouble(graph, below).is_any() {
+                if found.len() == max || !seen.insert(below) || !self.trouble(below).is_any() {
                     continue;
                 }
                 match self.task(below) {
@@ -258,7 +294,7 @@ impl Queue {
         let mut path = VecDeque::from([recipe]);
         while let Some(recipe) = path.pop_front() {
             for below in graph.waits_for(recipe) {
-                if found.len() == max || !self.trouble(graph, below).is_any() || !seen.insert(below) {
+                if found.len() == max || !self.trouble(below).is_any() || !seen.insert(below) {
                     continue;
                 }
                 match self.task(below) {
@@ -275,7 +311,7 @@ impl Queue {
     #[must_use]
     pub fn holds_up(&self, graph: &Graph, recipe: RecipeId) -> usize {
         let mut count = 0;
-        self.above(graph, recipe, |at| count += usize::from(self.task(at).is_some()));
+        self.above(graph, [recipe], |at| count += usize::from(self.task(at).is_some()));
         count
     }
 
@@ -295,63 +331,88 @@ impl Queue {
         })
     }
 
-    fn trouble(&self, graph: &Graph, recipe: RecipeId) -> Trouble {
+    fn trouble(&self, recipe: RecipeId) -> Trouble {
+        self.troubles.get(recipe.index()).copied().unwrap_or_default()
+    }
+
+    /// Notes what is not clear at or below a recipe, by what is counted.
+    fn judge(&mut self, recipe: RecipeId, is_root: bool) {
         let count = self.counts.get(recipe.index()).copied().unwrap_or_default();
-        let is_root = self.is_root(graph, recipe);
         let has_task = self.task(recipe).is_some();
-        Trouble { open: count.open > 0 || (has_task && !is_root), stuck: count.stuck > 0 || is_root }
+        if let Some(trouble) = self.troubles.get_mut(recipe.index()) {
+            *trouble = Trouble {
+                open: count.open > 0 || (has_task && !is_root),
+                stuck: count.stuck > 0 || is_root,
+                is_root,
+            };
+        }
     }
 
     /// Counts everything anew.
     fn count(&mut self, graph: &Graph) {
-        self.counts.clear();
         self.counts.resize(graph.slots(), Count::default());
+        self.troubles.resize(graph.slots(), Trouble::default());
         // What comes first is counted before it is looked at by what comes later.
         for &recipe in graph.build_order() {
-            let mut count = Count::default();
-            for below in graph.waits_for(recipe) {
-                let trouble = self.trouble(graph, below);
-                count.open += u32::from(trouble.open);
-                count.stuck += u32::from(trouble.stuck);
-            }
-            self.counts[recipe.index()] = count;
+            self.counts[recipe.index()] = self.count_below(graph, recipe);
+            let is_root = self.is_root(graph, recipe);
+            self.judge(recipe, is_root);
         }
+    }
+
+    fn count_below(&self, graph: &Graph, recipe: RecipeId) -> Count {
+        let mut count = Count::default();
+        for below in graph.waits_for(recipe) {
+            let trouble = self.trouble(below);
+            count.open += u32::from(trouble.open);
+            count.stuck += u32::from(trouble.stuck);
+        }
+        count
     }
 
     /// Tells those directly above a recipe that it is not as it was, and those above these, as far as it goes.
     fn carry_up(&mut self, graph: &Graph, recipe: RecipeId, before: Trouble) {
         // In the order in which they happened: a recipe may change twice.
-        let mut turns = VecDeque::from([(recipe, before, self.trouble(graph, recipe))]);
+        let mut turns = VecDeque::from([(recipe, before, self.trouble(recipe))]);
         while let Some((recipe, before, now)) = turns.pop_front() {
             if now == before {
                 continue;
             }
             for user in graph.waited_for_by(recipe) {
-                let had = self.trouble(graph, user);
-                self.changed.insert(user);
+                let had = self.trouble(user);
+                self.changed.insert(user.0);
                 let Some(count) = self.counts.get_mut(user.index()) else { continue };
                 count.open = (count.open + u32::from(now.open)).saturating_sub(u32::from(before.open));
                 count.stuck = (count.stuck + u32::from(now.stuck)).saturating_sub(u32::from(before.stuck));
-                turns.push_back((user, had, self.trouble(graph, user)));
+                self.judge(user, had.is_root);
+                let has = self.trouble(user);
+                if has != had {
+                    turns.push_back((user, had, has));
+                }
             }
         }
     }
 
-    fn change_above(&mut self, graph: &Graph, recipe: RecipeId) {
+    fn change_above(&mut self, graph: &Graph, recipes: impl IntoIterator<Item = RecipeId>) {
         let mut changed = std::mem::take(&mut self.changed);
-        self.above(graph, recipe, |at| {
-            changed.insert(at);
+        self.above(graph, recipes, |at| {
+            changed.insert(at.0);
         });
         self.changed = changed;
     }
 
-    /// Calls `visit` for every recipe above one.
-    fn above(&self, graph: &Graph, recipe: RecipeId, mut visit: impl FnMut(RecipeId)) {
-        let mut seen = HashSet::from([recipe]);
-        let mut path = vec![recipe];
+    /// Calls `visit` for every recipe above some.
+    fn above(
+        &self,
+        graph: &Graph,
+        recipes: impl IntoIterator<Item = RecipeId>,
+        mut visit: impl FnMut(RecipeId),
+    ) {
+        let mut path: Vec<RecipeId> = recipes.into_iter().collect();
+        let mut seen = NumberSet::default();
         while let Some(recipe) = path.pop() {
             for user in graph.waited_for_by(recipe) {
-                if seen.insert(user) {
+                if seen.insert(user.0) {
                     path.push(user);
                     visit(user);
                 }
@@ -373,7 +434,7 @@ impl Queue {
         let mut path = VecDeque::from([recipe]);
         while let Some(recipe) = path.pop_front() {
             for below in graph.waits_for(recipe) {
-                if found.len() == max || !self.trouble(graph, below).stuck || !seen.insert(below) {
+                if found.len() == max || !self.trouble(below).stuck || !seen.insert(below) {
                     continue;
                 }
                 if let Some(answer) = wanted(self, below) {

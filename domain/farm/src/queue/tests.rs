@@ -1,12 +1,12 @@
 //! Verdicts, and that counting says the same as looking at everything.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::catalogue::Catalogue;
 use crate::catalogue::tests::recipe;
+use crate::catalogue::{Catalogue, RecipeEntry};
 use crate::graph::HostProvides;
 use crate::graph::tests::{supply, with_supply, worlds};
 use crate::published::Published;
@@ -168,6 +168,31 @@ fn a_change_is_told_to_those_that_it_may_matter_to() {
     assert_eq!(world.changed(), ["c"]);
     world.set("b", Some(Failed));
     assert_eq!(world.changed(), [""; 0]);
+}
+
+#[test]
+fn a_change_of_the_graph_is_told_to_those_that_it_may_matter_to() {
+    let nothing = Published::default();
+    let draw = |needs_of_d: &[&str]| {
+        let others = CHAIN.iter().map(|(source, needs)| recipe(source, needs));
+        let entry = RecipeEntry { content: format!("{needs_of_d:?}"), ..recipe("d", needs_of_d) };
+        Catalogue::new(others.chain([entry]).collect(), Vec::new())
+    };
+    let mut graph = Graph::new(&draw(&[]), &supply(&nothing, HostProvides::Nothing));
+    let open = ["a", "b", "c", "d"].map(|source| graph.by_source(source).unwrap());
+    let mut queue = Queue::new(&graph, open.map(|recipe| (recipe, task(recipe, Waiting))));
+    queue.take_changed();
+    for (needs, expect) in [(&["b"][..], Readiness::Waits {}), (&[], Readiness::Ready)] {
+        let touched = graph.update(&draw(needs), &supply(&nothing, HostProvides::Nothing));
+        queue.follow(&graph, &touched);
+        assert_eq!(queue.take_changed(), [open[3]]);
+        assert_eq!(queue.readiness(&graph, open[3]), Some(expect));
+    }
+    let others =
+        Catalogue::new(CHAIN.iter().map(|(source, needs)| recipe(source, needs)).collect(), Vec::new());
+    let touched = graph.update(&others, &supply(&nothing, HostProvides::Nothing));
+    queue.follow(&graph, &touched);
+    assert_eq!((queue.take_changed(), queue.task(open[3])), (vec![], None));
 }
 
 #[test]
