@@ -76,9 +76,11 @@ impl Farm {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let mut line = String::new();
-        BufReader::new(summit.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.strip_prefix("dashboard: ").expect(&line).trim().trim_end_matches('/').to_owned();
+        // Both lines that it says, or it would find nobody listening.
+        let said = BufReader::new(summit.stdout.take().unwrap()).lines().take(2);
+        let said: Vec<String> = said.map(Result::unwrap).collect();
+        let line = &said[0];
+        let address = line.strip_prefix("dashboard: ").expect(line).trim().trim_end_matches('/').to_owned();
         let farm = Farm { folder, summit, address };
         farm.until("everything was read", |farm| farm.ask("/api/status")["looked_ms"].is_u64());
         Some(farm)

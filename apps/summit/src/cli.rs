@@ -165,8 +165,13 @@ async fn serve(files: ConfigFiles, data: &Path) -> Result<(), Box<dyn Fault>> {
     let mut terminate = signal(SignalKind::terminate()).map_err(RuntimeError)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(RuntimeError)?;
     let mut running = crate::start_from(files, data, Clock::system()).await?;
-    write_stdout(&format!("dashboard: http://{}/\n", running.http_address()))?;
-    write_stdout(&format!("agents: {} key {}\n", running.grpc_address(), running.public_key()))?;
+    // At once: whoever reads only the first line may be gone before the second.
+    write_stdout(&format!(
+        "dashboard: http://{}/\nagents: {} key {}\n",
+        running.http_address(),
+        running.grpc_address(),
+        running.public_key()
+    ))?;
     loop {
         tokio::select! {
             result = running.wait() => result?,
