@@ -95,7 +95,7 @@ fn verdicts(board: &mut Board) -> Vec<(TaskId, Event)> {
 #[test]
 fn a_board_that_follows_a_graph_says_what_a_new_one_says() {
     let waiting = || row(0, "", State::new()).state;
-    let all =
+    let mut all =
         [row(1, "a", waiting()), row(2, "b", waiting()), row(3, "c", waiting()), row(4, "d", waiting())];
     let steps: [&[(&str, &[&str])]; 5] = [
         &[("a", &[]), ("b", &["a"])],
@@ -121,7 +121,14 @@ fn a_board_that_follows_a_graph_says_what_a_new_one_says() {
             assert_eq!(following.waits_on(TaskId(id), 9), fresh.waits_on(TaskId(id), 9), "{recipes:?}");
             assert_eq!(following.holds_up(TaskId(id)), fresh.holds_up(TaskId(id)), "{recipes:?}");
         }
-        assert_eq!(verdicts(&mut following), verdicts(&mut fresh), "{recipes:?}");
+        // What was said before and is written down is not said again, by neither.
+        let said = verdicts(&mut following);
+        assert_eq!(said, verdicts(&mut fresh), "{recipes:?}");
+        for (task, event) in said {
+            let row = all.iter_mut().find(|row| row.id == task).unwrap();
+            row.state = farm::task::step(&row.state, &event, Moment(5)).unwrap().next;
+        }
+        take_in(&mut following, &all);
     }
 }
 
