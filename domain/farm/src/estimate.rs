@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::ids::BuilderId;
 use crate::moment::Moment;
+use crate::texts::Texts;
 
 /// Variance of the logarithm of a build's time when recipe and builder are the same: about 15 % up or down.
 const NOISE: f64 = 0.02;
@@ -90,19 +91,41 @@ struct Learned {
 struct Recipe {
     /// On the reference machine; on its only builder, while there is only one.
     time: Learned,
-    only_builder: Option<usize>,
+    only_builder: Option<u32>,
     memory_bytes: u64,
     at: Moment,
     /// What it adds to the sum of all.
     counted: f64,
 }
 
+/// What was learned of builds for one architecture.
+#[derive(Debug, Clone, Default)]
+struct Recipes {
+    sources: Texts,
+    /// By the number of the source.
+    learned: Vec<Recipe>,
+}
+
+impl Recipes {
+    fn get(&self, source: &str) -> Option<&Recipe> {
+        self.learned.get(self.sources.find(source)? as usize)
+    }
+
+    fn set(&mut self, source: &str, recipe: Recipe) {
+        let (number, _) = self.sources.intern(source);
+        match self.learned.get_mut(number as usize) {
+            Some(known) => *known = recipe,
+            None => self.learned.push(recipe),
+        }
+    }
+}
+
 /// Everything that was learned.
 #[derive(Debug, Clone, Default)]
 pub struct Estimates {
-    /// By architecture, then by source.
-    recipes: BTreeMap<String, HashMap<String, Recipe>>,
-    builders: HashMap<BuilderId, usize>,
+    /// By architecture.
+    recipes: BTreeMap<String, Recipes>,
+    builders: HashMap<BuilderId, u32>,
     /// By the numbers that `builders` gives.
     speeds: Vec<Learned>,
     sum_of_times: f64,
@@ -142,11 +165,10 @@ impl Estimates {
         self.sum_of_times += counted - recipe.counted;
         recipe.counted = counted;
         match self.recipes.get_mut(&sample.architecture) {
-            Some(recipes) => {
-                recipes.insert(sample.source.clone(), recipe);
-            }
+            Some(recipes) => recipes.set(&sample.source, recipe),
             None => {
-                let recipes = HashMap::from([(sample.source.clone(), recipe)]);
+                let mut recipes = Recipes::default();
+                recipes.set(&sample.source, recipe);
                 self.recipes.insert(sample.architecture.clone(), recipes);
             }
         }
@@ -157,16 +179,16 @@ impl Estimates {
     fn compare(
         &mut self,
         time: Learned,
-        only_builder: Option<usize>,
-        builder: usize,
+        only_builder: Option<u32>,
+        builder: u32,
         measured: f64,
-    ) -> (Learned, Option<usize>) {
+    ) -> (Learned, Option<u32>) {
         let none = Learned { value: 0.0, variance: 0.0 };
         let (first, speed) = match only_builder {
             // The same builder again: its speed is in both and cannot be seen.
             Some(only) if only == builder => (none, none),
-            Some(only) => (self.speeds[only], self.speeds[builder]),
-            None => (none, self.speeds[builder]),
+            Some(only) => (self.speeds[only as usize], self.speeds[builder as usize]),
+            None => (none, self.speeds[builder as usize]),
         };
         let expected = time.value + first.value - speed.value;
         let surprise = (measured - expected).clamp(-SURPRISE_MAX, SURPRISE_MAX);
@@ -174,8 +196,8 @@ impl Estimates {
         let (own, mut time) = (time.variance / total, time);
         time.value += own * surprise;
         time.variance = (time.variance * (1.0 - own)).max(RECIPE_UNKNOWN_MIN);
-        let mut learn = |at: usize, part: f64, sign: f64| {
-            let speed = &mut self.speeds[at];
+        let mut learn = |at: u32, part: f64, sign: f64| {
+            let speed = &mut self.speeds[at as usize];
             speed.value += sign * part * surprise;
             speed.variance = (speed.variance * (1.0 - part)).max(BUILDER_UNKNOWN_MIN);
         };
@@ -184,9 +206,10 @@ impl Estimates {
             Some(only) => {
                 learn(only, first.variance / total, 1.0);
                 learn(builder, speed.variance / total, -1.0);
-                time.value += self.speeds[only].value;
+                time.value += self.speeds[only as usize].value;
                 // From now on both builders' speeds are in it, and neither can be told apart any more.
-                time.variance += self.speeds[only].variance.min(self.speeds[builder].variance);
+                time.variance +=
+                    self.speeds[only as usize].variance.min(self.speeds[builder as usize].variance);
                 (time, None)
             }
             None => {
@@ -196,11 +219,11 @@ impl Estimates {
         }
     }
 
-    fn builder(&mut self, id: &BuilderId) -> usize {
+    fn builder(&mut self, id: &BuilderId) -> u32 {
         if let Some(&number) = self.builders.get(id) {
             return number;
         }
-        let number = self.speeds.len();
+        let number = u32::try_from(self.speeds.len()).unwrap_or(u32::MAX);
         self.speeds.push(NEW_BUILDER);
         self.builders.insert(id.clone(), number);
         number
@@ -208,7 +231,7 @@ impl Estimates {
 
     /// The logarithm of the time of a recipe on the reference machine.
     fn reference(&self, recipe: &Recipe) -> f64 {
-        let speed = recipe.only_builder.and_then(|only| self.speeds.get(only));
+        let speed = recipe.only_builder.and_then(|only| self.speeds.get(only as usize));
         recipe.time.value + speed.map_or(0.0, |speed| speed.value)
     }
 
@@ -231,7 +254,7 @@ impl Estimates {
     /// is not known.
     #[must_use]
     pub fn speed(&self, builder: &BuilderId) -> f64 {
-        let speed = self.builders.get(builder).and_then(|&number| self.speeds.get(number));
+        let speed = self.builders.get(builder).and_then(|&number| self.speeds.get(number as usize));
         speed.map_or(1.0, |speed| speed.value.exp())
     }
 

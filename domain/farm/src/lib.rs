@@ -31,4 +31,5 @@ pub mod rounds;
 pub mod schedule;
 pub mod sim;
 pub mod task;
+mod texts;
 pub mod why;

@@ -3,14 +3,13 @@
 //! Numbers are never given back: the memory that a name once took is free again when the graph is drawn afresh.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hasher};
+use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry as Place;
 use package::{Dependency, DependencyKind};
 
 use super::pool::{List, Pool};
+use crate::texts::Texts;
 
 /// Stands for no number.
 pub(super) const NONE: u32 = u32::MAX;
@@ -32,104 +31,64 @@ pub(super) fn fingerprint<T: std::hash::Hash + ?Sized>(value: &T) -> u64 {
     FixedState::default().hash_one(value)
 }
 
-/// What is known of one text.
+/// What a text is the name of.
 #[derive(Debug, Clone, Copy)]
-struct Entry {
-    /// Where it ends in the bytes; it begins where the one before ends.
-    end: u32,
+struct Named {
     /// The recipe whose source name it is.
     recipe: u32,
     /// The first dependency with this name; see [`Thing::next`].
     thing: u32,
 }
 
-/// A text in the table: with enough of its hash that others are nearly never looked at, nor this one when it moves.
-#[derive(Debug, Clone, Copy)]
-struct Known {
-    hash: u32,
-    name: Name,
+impl Named {
+    const NOBODY: Self = Self { recipe: NONE, thing: NONE };
 }
 
-impl Known {
-    /// The table takes its bits from both ends of this.
-    fn spread(hash: u32) -> u64 {
-        u64::from(hash) << 32 | u64::from(hash)
-    }
-}
-
-fn hash_of(text: &str) -> u32 {
-    let mut hasher = FixedState::default().build_hasher();
-    hasher.write(text.as_bytes());
-    u32::try_from(hasher.finish() >> 32).unwrap_or_default()
-}
-
-/// Texts by number, and numbers by text.
+/// Texts by number, numbers by text, and what they are the names of.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Names {
-    bytes: String,
-    entries: Vec<Entry>,
-    table: HashTable<Known>,
+    texts: Texts,
+    named: Vec<Named>,
 }
 
 impl Names {
     pub(super) fn text(&self, name: Name) -> &str {
-        text(&self.bytes, &self.entries, name)
+        self.texts.get(name.0)
     }
 
     pub(super) fn find(&self, wanted: &str) -> Option<Name> {
-        let hash = hash_of(wanted);
-        let is_wanted = |known: &Known| known.hash == hash && self.text(known.name) == wanted;
-        self.table.find(Known::spread(hash), is_wanted).map(|known| known.name)
+        self.texts.find(wanted).map(Name)
     }
 
     pub(super) fn intern(&mut self, wanted: &str) -> Name {
-        let hash = hash_of(wanted);
-        let is_wanted =
-            |known: &Known| known.hash == hash && text(&self.bytes, &self.entries, known.name) == wanted;
-        match self.table.entry(Known::spread(hash), is_wanted, |known| Known::spread(known.hash)) {
-            Place::Occupied(known) => known.get().name,
-            Place::Vacant(place) => {
-                let name = store(&mut self.bytes, &mut self.entries, wanted);
-                place.insert(Known { hash, name });
-                name
-            }
+        let (name, is_new) = self.texts.intern(wanted);
+        if is_new {
+            self.named.push(Named::NOBODY);
         }
+        Name(name)
     }
 
     /// Keeps a text without making it known: it will not be found, nor anybody else's.
     pub(super) fn keep(&mut self, text: &str) -> Name {
-        store(&mut self.bytes, &mut self.entries, text)
+        self.named.push(Named::NOBODY);
+        Name(self.texts.keep(text))
     }
 
     /// Gives back what growing took in advance.
     pub(super) fn shrink(&mut self) {
-        self.bytes.shrink_to_fit();
-        self.entries.shrink_to_fit();
+        self.texts.shrink();
+        self.named.shrink_to_fit();
     }
 
     pub(super) fn recipe(&self, source: Name) -> Option<u32> {
-        self.entries.get(source.0 as usize).map(|entry| entry.recipe).filter(|&recipe| recipe != NONE)
+        self.named.get(source.0 as usize).map(|named| named.recipe).filter(|&recipe| recipe != NONE)
     }
 
     pub(super) fn set_recipe(&mut self, source: Name, recipe: u32) {
-        if let Some(entry) = self.entries.get_mut(source.0 as usize) {
-            entry.recipe = recipe;
+        if let Some(named) = self.named.get_mut(source.0 as usize) {
+            named.recipe = recipe;
         }
     }
-}
-
-fn text<'n>(bytes: &'n str, entries: &[Entry], name: Name) -> &'n str {
-    let index = name.0 as usize;
-    let end_of = |index: usize| entries.get(index).map_or(0, |entry| entry.end as usize);
-    let begin = index.checked_sub(1).map_or(0, end_of);
-    bytes.get(begin..end_of(index)).unwrap_or_default()
-}
-
-fn store(bytes: &mut String, entries: &mut Vec<Entry>, text: &str) -> Name {
-    let name = Name(number(entries.len()));
-    bytes.push_str(text);
-    entries.push(Entry { end: number(bytes.len()), recipe: NONE, thing: NONE });
-    name
 }
 
 /// Who has a dependency that some recipe needs, besides the recipes.
@@ -203,7 +162,7 @@ impl Things {
     }
 
     pub(super) fn find_named(&self, names: &Names, kind: DependencyKind, name: Name) -> Option<u32> {
-        let mut next = names.entries.get(name.0 as usize)?.thing;
+        let mut next = names.named.get(name.0 as usize)?.thing;
         while let Some(thing) = self.get(next) {
             if thing.kind == kind {
                 return Some(next);
@@ -219,17 +178,17 @@ impl Things {
             return thing;
         }
         let thing = number(self.all.len());
-        let Some(entry) = names.entries.get_mut(name.0 as usize) else { return NONE };
+        let Some(named) = names.named.get_mut(name.0 as usize) else { return NONE };
         self.all.push(Thing {
             kind: dependency.kind,
             had: Had::default(),
             name,
-            next: entry.thing,
+            next: named.thing,
             providers: List::default(),
             build_users: List::default(),
             run_users: List::default(),
         });
-        entry.thing = thing;
+        named.thing = thing;
         thing
     }
 }
@@ -261,15 +220,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_has_one_number_and_comes_back_by_it() {
+    fn a_kept_text_is_nobody_elses() {
         let mut names = Names::default();
-        let numbers: Vec<Name> = ["zlib", "", "xz", "zlib", "ä"].map(|text| names.intern(text)).into();
-        assert_eq!(numbers[0], numbers[3]);
-        assert_eq!([1, 2, 4].map(|index: usize| names.text(numbers[index])), ["", "xz", "ä"]);
-        assert_eq!((names.find("xz"), names.find("x")), (Some(numbers[2]), None));
-        let kept = names.keep("a/b");
-        assert_eq!((names.text(kept), names.find("a/b")), ("a/b", None));
-        assert_ne!(names.intern("a/b"), kept);
+        let [source, kept] = [names.intern("a/b"), names.keep("a/b")];
+        names.set_recipe(source, 7);
+        assert_eq!((names.text(kept), names.find("a/b")), ("a/b", Some(source)));
+        assert_eq!((names.recipe(source), names.recipe(kept)), (Some(7), None));
     }
 
     #[test]
