@@ -16,10 +16,12 @@
 //! What stays is explained on demand ([`Scheduler::unplaced`]). Everything here is deterministic: equal questions have
 //! equal answers. It does not know what tasks depend on (only ready ones are offered) and starts nothing itself.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::fast::FixedState;
+use hashbrown::{Equivalent, HashMap};
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{BuilderId, TaskId};
@@ -244,9 +246,41 @@ struct Class {
 #[derive(Debug, Clone)]
 struct Entry {
     candidate: Candidate,
-    class: usize,
-    key: Key,
+    class: u32,
     rests: bool,
+}
+
+/// What a class needs, without a copy of it.
+#[derive(Debug, Hash)]
+struct RoundedNeeds<'n> {
+    // The same as `Needs`, in the same order.
+    architecture: &'n str,
+    features: &'n BTreeSet<String>,
+    memory_bytes: u64,
+    disk_bytes: u64,
+    trust: Trust,
+}
+
+impl<'n> From<&'n Needs> for RoundedNeeds<'n> {
+    fn from(needs: &'n Needs) -> Self {
+        Self {
+            architecture: &needs.architecture,
+            features: &needs.features,
+            memory_bytes: rounded_memory(needs.memory_bytes),
+            disk_bytes: needs.disk_bytes,
+            trust: needs.trust,
+        }
+    }
+}
+
+impl Equivalent<Arc<Needs>> for RoundedNeeds<'_> {
+    fn equivalent(&self, other: &Arc<Needs>) -> bool {
+        self.memory_bytes == other.memory_bytes
+            && self.architecture == other.architecture
+            && self.features == &other.features
+            && self.disk_bytes == other.disk_bytes
+            && self.trust == other.trust
+    }
 }
 
 /// Tasks that may start, in order.
@@ -254,8 +288,8 @@ struct Entry {
 pub struct Scheduler {
     policy: Policy,
     classes: Vec<Class>,
-    class_of: HashMap<Arc<Needs>, usize>,
-    tasks: HashMap<TaskId, Entry>,
+    class_of: HashMap<Arc<Needs>, u32, FixedState>,
+    tasks: HashMap<TaskId, Entry, FixedState>,
     /// Tasks that must not start yet, by the moment when they may.
     resting: BTreeSet<(Moment, TaskId)>,
     /// Expected time of all of them on the reference machine.
@@ -273,16 +307,15 @@ impl Scheduler {
     pub fn offer(&mut self, candidate: Candidate) {
         self.retract(candidate.task);
         let class = self.class(&candidate.needs);
-        let key = comparison::key(self.policy, &candidate);
         let rests = candidate.not_before > Moment(0);
         if rests {
             // Whether it may start already is seen at the next pass.
             self.resting.insert((candidate.not_before, candidate.task));
-        } else if let Some(class) = self.classes.get_mut(class) {
-            class.queue.insert(key);
+        } else if let Some(class) = self.classes.get_mut(class as usize) {
+            class.queue.insert(comparison::key(self.policy, &candidate));
         }
         self.offered_ms = self.offered_ms.saturating_add(candidate.work_ms());
-        self.tasks.insert(candidate.task, Entry { candidate, class, key, rests });
+        self.tasks.insert(candidate.task, Entry { candidate, class, rests });
     }
 
     /// Forgets a task that is not ready any more. Returns it if it was there.
@@ -290,8 +323,8 @@ impl Scheduler {
         let entry = self.tasks.remove(&task)?;
         if entry.rests {
             self.resting.remove(&(entry.candidate.not_before, task));
-        } else if let Some(class) = self.classes.get_mut(entry.class) {
-            class.queue.remove(&entry.key);
+        } else if let Some(class) = self.classes.get_mut(entry.class as usize) {
+            class.queue.remove(&comparison::key(self.policy, &entry.candidate));
         }
         self.offered_ms = self.offered_ms.saturating_sub(entry.candidate.work_ms());
         Some(entry.candidate)
@@ -348,22 +381,22 @@ impl Scheduler {
             self.resting.pop_first();
             let Some(entry) = self.tasks.get_mut(&task) else { continue };
             entry.rests = false;
-            if let Some(class) = self.classes.get_mut(entry.class) {
-                class.queue.insert(entry.key);
+            if let Some(class) = self.classes.get_mut(entry.class as usize) {
+                class.queue.insert(comparison::key(self.policy, &entry.candidate));
             }
         }
     }
 
-    fn class(&mut self, needs: &Arc<Needs>) -> usize {
-        let memory_bytes = rounded_memory(needs.memory_bytes);
-        let needs = match memory_bytes == needs.memory_bytes {
-            true => Arc::clone(needs),
-            false => Arc::new(Needs { memory_bytes, ..Needs::clone(needs) }),
-        };
-        if let Some(&class) = self.class_of.get(&needs) {
+    fn class(&mut self, needs: &Arc<Needs>) -> u32 {
+        let rounded = RoundedNeeds::from(&**needs);
+        if let Some(&class) = self.class_of.get(&rounded) {
             return class;
         }
-        let class = self.classes.len();
+        let needs = match rounded.memory_bytes == needs.memory_bytes {
+            true => Arc::clone(needs),
+            false => Arc::new(Needs { memory_bytes: rounded.memory_bytes, ..Needs::clone(needs) }),
+        };
+        let class = u32::try_from(self.classes.len()).unwrap_or(u32::MAX);
         self.classes.push(Class { needs: Arc::clone(&needs), queue: BTreeSet::new() });
         self.class_of.insert(needs, class);
         class

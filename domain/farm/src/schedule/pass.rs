@@ -28,9 +28,6 @@ const AVOID_FACTOR: f64 = 2.0;
 /// Other free builders that are looked at to name a runner-up.
 const RUNNERS_UP: usize = 8;
 
-/// What a machine that is wholly busy with other things adds to the time of a build.
-const LOAD_PART: f64 = 0.5;
-
 /// Decides what begins now.
 pub(super) fn run(scheduler: &Scheduler, builders: &[Builder], now: Moment) -> Schedule {
     let mut pass = Pass::new(scheduler, builders, now);
@@ -76,7 +73,7 @@ pub(super) struct Pass<'a> {
 #[derive(Debug, Clone)]
 struct Able {
     all: Vec<usize>,
-    /// Those with a free slot, and some that were filled since this was `cleaned`.
+    /// Those with room, and some that were filled since this was `cleaned`. Room only gets less during a pass.
     free: Vec<usize>,
     /// How many assignments had been made then.
     cleaned: usize,
@@ -106,11 +103,12 @@ impl<'a> Pass<'a> {
         let mut longest_ms: f64 = 0.0;
         for builder in builders {
             let in_use = is_in_use(builder, now);
+            let place = Place::new(builder, in_use);
             if in_use {
-                best_speed = best_speed.max(speed(builder));
-                capacity += speed(builder) * f64::from(builder.slots);
+                best_speed = best_speed.max(place.speed);
+                capacity += place.speed * f64::from(builder.slots);
             }
-            places.push(Place::new(builder, in_use));
+            places.push(place);
         }
         let best_speed = if best_speed > 0.0 { best_speed } else { 1.0 };
         for builder in builders {
@@ -185,7 +183,7 @@ impl<'a> Pass<'a> {
         let Some(mut able) = self.able_places(needs, class) else { return false };
         if self.schedule.assignments.len() >= able.cleaned.saturating_add(CLEAN_EVERY) {
             able.cleaned = self.schedule.assignments.len();
-            able.free.retain(|&index| self.places[index].free_slots > 0);
+            able.free.retain(|&index| self.places[index].has_room(needs));
         }
         let here = self.best_now(candidate, needs, &able.free);
         let goes_on = match here {
@@ -219,7 +217,7 @@ impl<'a> Pass<'a> {
         self.sort_by_speed();
         let able = self.by_speed.iter().copied();
         let all: Vec<usize> = able.filter(|&index| is_able(self.places[index].builder, needs)).collect();
-        let free = all.iter().copied().filter(|&index| self.places[index].free_slots > 0).collect();
+        let free = all.iter().copied().filter(|&index| self.places[index].has_room(needs)).collect();
         Some(Able { all, free, cleaned: self.schedule.assignments.len() })
     }
 
@@ -230,9 +228,9 @@ impl<'a> Pass<'a> {
         let in_use = |&index: &usize| is_in_use(self.places[index].builder, self.now);
         self.by_speed = (0..self.places.len()).filter(in_use).collect();
         let places = &self.places;
-        self.by_speed.sort_by(|&left, &right| {
-            let (left, right) = (places[left].builder, places[right].builder);
-            speed(right).total_cmp(&speed(left)).then_with(|| left.id.cmp(&right.id))
+        self.by_speed.sort_unstable_by(|&left, &right| {
+            let (left, right) = (&places[left], &places[right]);
+            right.speed.total_cmp(&left.speed).then_with(|| left.builder.id.cmp(&right.builder.id))
         });
     }
 
@@ -245,7 +243,7 @@ impl<'a> Pass<'a> {
                 // The others are slower still.
                 break;
             }
-            if place.free_slots == 0 {
+            if !place.has_room(needs) {
                 continue;
             }
             let choice = self.choice(candidate, index, self.now.0);
@@ -335,21 +333,19 @@ impl<'a> Pass<'a> {
 
     /// Milliseconds that a task takes on a builder that does nothing else.
     fn at_best_ms(&self, candidate: &Candidate, place: usize) -> f64 {
-        milliseconds(candidate.work_ms()) / speed(self.places[place].builder)
+        milliseconds(candidate.work_ms()) / self.places[place].speed
     }
 
     fn choice(&self, candidate: &Candidate, place: usize, start: u64) -> Choice {
-        let builder = self.places[place].builder;
+        let there = &self.places[place];
         let lasts = self.at_best_ms(candidate, place);
-        // What our own builds load is in the learned speed; only what goes beyond them speaks against a builder.
-        let own = 100.0 * fraction(builder.running.len(), builder.slots);
-        let load = 1.0 + LOAD_PART * (f64::from(builder.load_percent.min(100)) - own).max(0.0) / 100.0;
-        let avoid = if candidate.avoid.as_ref() == Some(&builder.id) { AVOID_FACTOR } else { 1.0 };
+        let avoid = candidate.avoid.as_ref().is_some_and(|avoided| *avoided == there.builder.id);
+        let avoid = if avoid { AVOID_FACTOR } else { 1.0 };
         Choice {
             place,
             start,
             lasts_ms: whole(lasts),
-            score: milliseconds(start.saturating_sub(self.now.0)) + lasts * load * avoid,
+            score: milliseconds(start.saturating_sub(self.now.0)) + lasts * there.load * avoid,
         }
     }
 
@@ -413,9 +409,4 @@ pub(crate) fn milliseconds(value: u64) -> f64 {
 )]
 pub(crate) fn whole(value: f64) -> u64 {
     value as u64
-}
-
-fn fraction(part: usize, of: u32) -> f64 {
-    let part = f64::from(u32::try_from(part).unwrap_or(u32::MAX));
-    if of == 0 { 1.0 } else { part / f64::from(of) }
 }

@@ -1,11 +1,15 @@
 //! What a builder has free now and when it will have more, as a pass fills it.
 
 use crate::moment::Moment;
+use crate::schedule::pass::speed;
 use crate::schedule::{Builder, Needs};
 
 /// What a build that is overdue is taken to need still, as a part of what it has taken so far: the longer something
 /// lasts, the longer it will last.
 const OVERDUE_PART: u64 = 4;
+
+/// What a machine that is wholly busy with other things adds to the time of a build.
+const LOAD_PART: f64 = 0.5;
 
 /// A reservation for a build that does not fit yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,10 +22,15 @@ struct Reservation {
 /// A builder during a pass.
 #[derive(Debug, Clone)]
 pub(super) struct Place<'b> {
-    pub(super) builder: &'b Builder,
-    pub(super) free_slots: u32,
+    // What every task asks of every builder comes first, and lies together.
+    /// How fast it is.
+    pub(super) speed: f64,
+    /// By how much what else its machine does makes a build longer; 1.0 for nothing.
+    pub(super) load: f64,
     free_memory: u64,
     free_disk: u64,
+    pub(super) free_slots: u32,
+    pub(super) builder: &'b Builder,
     /// Ends of what runs, with the memory that is free then; in order once `sorted`.
     ends: Vec<(u64, u64)>,
     sorted: bool,
@@ -34,7 +43,11 @@ impl<'b> Place<'b> {
         let taken = u32::try_from(builder.running.len()).unwrap_or(u32::MAX);
         let used: u64 = builder.running.iter().map(|run| run.memory_bytes).sum();
         let unlimited = |bytes: u64| if bytes == 0 { u64::MAX } else { bytes };
+        // What our own builds load is in the learned speed; only what goes beyond them speaks against a builder.
+        let own = 100.0 * fraction(builder.running.len(), builder.slots);
         Self {
+            speed: speed(builder),
+            load: 1.0 + LOAD_PART * (f64::from(builder.load_percent.min(100)) - own).max(0.0) / 100.0,
             builder,
             free_slots: if in_use { builder.slots.saturating_sub(taken) } else { 0 },
             free_memory: unlimited(builder.memory_bytes).saturating_sub(used),
@@ -45,11 +58,14 @@ impl<'b> Place<'b> {
         }
     }
 
+    /// Whether there is room for a build with these needs, reserved or not.
+    pub(super) fn has_room(&self, needs: &Needs) -> bool {
+        self.free_slots > 0 && needs.memory_bytes <= self.free_memory && needs.disk_bytes <= self.free_disk
+    }
+
     /// Whether a build with these needs, that ends at `end`, may begin now.
     pub(super) fn takes(&self, needs: &Needs, end: u64) -> bool {
-        self.free_slots > 0
-            && needs.memory_bytes <= self.free_memory
-            && needs.disk_bytes <= self.free_disk
+        self.has_room(needs)
             && self.reservation.is_none_or(|reserved| {
                 end <= reserved.at
                     || (reserved.spare_slots > 0 && needs.memory_bytes <= reserved.spare_memory)
@@ -142,4 +158,9 @@ pub(super) fn expected_end(since: Moment, expected: Moment, now: Moment) -> Mome
         return expected;
     }
     Moment(now.0.saturating_add(now.0.saturating_sub(since.0) / OVERDUE_PART).saturating_add(1))
+}
+
+fn fraction(part: usize, of: u32) -> f64 {
+    let part = f64::from(u32::try_from(part).unwrap_or(u32::MAX));
+    if of == 0 { 1.0 } else { part / f64::from(of) }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{BuilderId, TaskId};
 use crate::moment::Moment;
+use crate::schedule::comparison;
 use crate::schedule::place::expected_end;
 use crate::schedule::{Builder, Held, Needs, Schedule, Scheduler, is_able, is_in_use, rests_until};
 
@@ -142,9 +143,9 @@ impl Scheduler {
         if entry.rests {
             return Some(Unplaced::Resting { until: entry.candidate.not_before });
         }
-        let class = self.classes.get(entry.class)?;
+        let class = self.classes.get(entry.class as usize)?;
         let given: BTreeSet<TaskId> = schedule.assignments.iter().map(|given| given.task).collect();
-        let before = class.queue.range(..entry.key);
+        let before = class.queue.range(..comparison::key(self.policy, &entry.candidate));
         let ahead = before.filter(|key| !given.contains(&key.task)).count();
         let held = schedule.held.iter().find(|held| held.task == task);
         Some(Prospect::new(&class.needs, builders, now).reason(held, ahead))
