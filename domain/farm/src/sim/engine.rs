@@ -112,6 +112,8 @@ pub(super) struct Engine<'a> {
     estimates: Estimates,
     /// By index of the recipe; nothing for a task that was never judged or is published: there is no more to say.
     states: Vec<Option<Box<State>>>,
+    /// The state of those that say no more.
+    just_made: State,
     starts: Vec<u16>,
     asked: Vec<u16>,
     /// The longest way that begins at each recipe.
@@ -174,6 +176,7 @@ impl<'a> Engine<'a> {
             scheduler: Scheduler::new(setup.policy),
             estimates: Estimates::default(),
             states: (0..slots).map(|_| None).collect(),
+            just_made: State::default(),
             starts: vec![0; slots],
             asked: vec![0; slots],
             path_ms: Vec::new(),
@@ -243,7 +246,7 @@ impl<'a> Engine<'a> {
 
     /// Why a recipe was not built, and whether the reason is its own.
     fn why(&mut self, recipe: RecipeId) -> (String, bool) {
-        match self.state(recipe) {
+        match self.state(recipe).clone() {
             State::Failed { class, message, .. } if class.is_infrastructure() => {
                 let starts = self.starts[recipe.index()];
                 (format!("the farm gave it up after {starts} starts: {message}"), true)
@@ -417,15 +420,12 @@ impl Engine<'_> {
     }
 
     fn mark_twins(&mut self, task: TaskId, twin: bool) {
-        let State::Building { twin: Some(_), .. } = self.state_of(task) else { return };
+        let state = recipe_of(task).map(|recipe| self.state(recipe));
+        let Some(State::Building { twin: Some(_), .. }) = state else { return };
         let running = self.builders.iter_mut().flat_map(|builder| &mut builder.running);
         for run in running.filter(|run| run.task == task) {
             run.twin = twin;
         }
-    }
-
-    fn state_of(&self, task: TaskId) -> State {
-        recipe_of(task).map(|recipe| self.state(recipe)).unwrap_or_default()
     }
 
     fn record(&mut self, machine: usize, attempt: &Attempt, outcome: BuildEnd) {
@@ -445,8 +445,8 @@ impl Engine<'_> {
 
 /// What becomes of tasks.
 impl Engine<'_> {
-    fn state(&self, recipe: RecipeId) -> State {
-        self.states[recipe.index()].as_deref().cloned().unwrap_or_default()
+    fn state(&self, recipe: RecipeId) -> &State {
+        self.states[recipe.index()].as_deref().unwrap_or(&self.just_made)
     }
 
     /// Takes a step, tells queue and scheduler, and does what it asks for. Says whether anything changed.
@@ -455,9 +455,9 @@ impl Engine<'_> {
             return false;
         }
         let before = self.state(recipe);
-        let Ok(step) = task::step(&before, event, self.now) else { return false };
-        let phase = step.next.phase();
-        if phase != before.phase() {
+        let Ok(step) = task::step(before, event, self.now) else { return false };
+        let (before, phase) = (before.phase(), step.next.phase());
+        if phase != before {
             let task = (phase != Phase::Published).then(|| open(recipe, phase).1);
             self.queue.set(self.setup.graph, recipe, task);
         }
@@ -471,7 +471,7 @@ impl Engine<'_> {
             }
             _ => {}
         }
-        if before.phase() == Phase::Ready && phase != Phase::Ready {
+        if before == Phase::Ready && phase != Phase::Ready {
             self.scheduler.retract(task_of(recipe));
         }
         // What is published stays so, and says no more.
@@ -524,8 +524,9 @@ impl Engine<'_> {
     fn offer(&mut self, recipe: RecipeId, since: Moment, tries: &Tries) {
         let source = self.setup.graph.source(recipe);
         let expected = self.estimates.expected(source, self.setup.architecture);
-        let wanted = self.needs_of(recipe);
-        let needs = self.needs.entry(wanted.memory_bytes).or_insert_with(|| Arc::new(wanted));
+        let memory_bytes = self.memory_bytes(expected);
+        let needs = self.needs.entry(memory_bytes);
+        let needs = needs.or_insert_with(|| Arc::new(needs_of(self.setup.architecture, memory_bytes)));
         self.scheduler.offer(Candidate {
             task: task_of(recipe),
             needs: Arc::clone(needs),
@@ -540,17 +541,14 @@ impl Engine<'_> {
 }
 
 impl Engine<'_> {
-    /// What a build must have: memory as far as it is known. AerynOS knows nothing of memory.
-    fn needs_of(&self, recipe: RecipeId) -> Needs {
-        let source = self.setup.graph.source(recipe);
-        let expected = self.estimates.expected(source, self.setup.architecture);
-        let memory_bytes = match self.setup.policy {
+    /// Memory that a build must have, as far as it is known. AerynOS knows nothing of memory.
+    fn memory_bytes(&self, expected: Option<Expected>) -> u64 {
+        match self.setup.policy {
             Policy::AerynOs => 0,
             Policy::CriticalPath | Policy::FirstInFirstOut => {
                 expected.map_or(0, |expected| expected.memory_bytes)
             }
-        };
-        Needs { architecture: self.setup.architecture.to_owned(), memory_bytes, ..Needs::default() }
+        }
     }
 }
 
@@ -578,7 +576,12 @@ impl Engine<'_> {
     /// Starts a second time what takes far too long, once in a while.
     fn look(&mut self, schedule: &Schedule) {
         if std::mem::take(&mut self.looks) {
-            let needs_of = |task: TaskId| recipe_of(task).map(|recipe| Arc::new(self.needs_of(recipe)));
+            let architecture = self.setup.architecture;
+            let needs_of = |task: TaskId| {
+                let source = self.setup.graph.source(recipe_of(task)?);
+                let memory_bytes = self.memory_bytes(self.estimates.expected(source, architecture));
+                Some(Arc::new(needs_of(architecture, memory_bytes)))
+            };
             // What was just given away is running already.
             let given = Schedule { assignments: Vec::new(), ..schedule.clone() };
             for second in self.scheduler.stragglers(&self.builders, &given, needs_of, self.now) {
@@ -603,7 +606,7 @@ impl Engine<'_> {
         };
         let until = self.now.after(LEASE);
         let ready = match self.state(recipe) {
-            State::Ready { since, .. } => since,
+            State::Ready { since, .. } => *since,
             _ => self.now,
         };
         let event = match is_second {
@@ -673,6 +676,10 @@ impl Engine<'_> {
             _ => (takes_ms, takes_ms, Fate::Built),
         }
     }
+}
+
+fn needs_of(architecture: &str, memory_bytes: u64) -> Needs {
+    Needs { architecture: architecture.to_owned(), memory_bytes, ..Needs::default() }
 }
 
 /// Tasks are numbered from 1, in the order of the graph.
