@@ -17,8 +17,7 @@ mod waves;
 use std::path::Path;
 
 use database::sqlx::Row;
-use database::sqlx::sqlite::SqliteRow;
-use database::{Database, DatabaseError, During};
+use database::{Database, DatabaseError, DatabaseRow, During};
 use farm::task::Refusal;
 use fault::{Fault, Kind};
 
@@ -94,12 +93,12 @@ fn integer(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn number(row: &SqliteRow, column: &'static str) -> Result<u64, DatabaseError> {
+fn number(row: &DatabaseRow, column: &'static str) -> Result<u64, DatabaseError> {
     let number: i64 = row.try_get(column).during("read a number")?;
     unsigned(number, column)
 }
 
-fn optional_number(row: &SqliteRow, column: &'static str) -> Result<Option<u64>, DatabaseError> {
+fn optional_number(row: &DatabaseRow, column: &'static str) -> Result<Option<u64>, DatabaseError> {
     let number: Option<i64> = row.try_get(column).during("read a number")?;
     number.map(|number| unsigned(number, column)).transpose()
 }
@@ -109,11 +108,11 @@ fn unsigned(number: i64, column: &'static str) -> Result<u64, DatabaseError> {
         .map_err(|_| DatabaseError::Damaged { what: column.to_owned(), why: format!("{number} is negative") })
 }
 
-fn text(row: &SqliteRow, column: &'static str) -> Result<String, DatabaseError> {
+fn text(row: &DatabaseRow, column: &'static str) -> Result<String, DatabaseError> {
     row.try_get(column).during("read a text")
 }
 
-fn json<T: serde::de::DeserializeOwned>(row: &SqliteRow, column: &'static str) -> Result<T, DatabaseError> {
+fn json<T: serde::de::DeserializeOwned>(row: &DatabaseRow, column: &'static str) -> Result<T, DatabaseError> {
     let text = text(row, column)?;
     serde_json::from_str(&text)
         .map_err(|error| DatabaseError::Damaged { what: column.to_owned(), why: error.to_string() })

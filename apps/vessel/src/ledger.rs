@@ -6,8 +6,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use database::sqlx::{self, Row, Sqlite, SqliteConnection, Transaction, sqlite::SqliteRow};
-use database::{Database, DatabaseError, During, Migration};
+use database::sqlx::{self, Row};
+use database::{
+    Database, DatabaseConnection, DatabaseError, DatabaseRow, During, Migration, WriteTransaction,
+};
 
 use crate::digest::Sha256;
 use crate::expectation::{Artefact, ArtefactKind, Expectation};
@@ -304,10 +306,7 @@ impl Ledger {
 }
 
 /// The compare-and-swap: the stream goes to the new history only from the one that the landing was decided on.
-async fn swap_stream(
-    write: &mut Transaction<'static, Sqlite>,
-    new: &NewHistory,
-) -> Result<bool, DatabaseError> {
+async fn swap_stream(write: &mut WriteTransaction, new: &NewHistory) -> Result<bool, DatabaseError> {
     let query = match new.previous {
         Some(previous) => {
             sqlx::query("UPDATE stream SET history = ?1 WHERE channel = ?2 AND name = ?3 AND history = ?4")
@@ -327,7 +326,7 @@ async fn swap_stream(
 }
 
 async fn mark_landed(
-    write: &mut SqliteConnection,
+    write: &mut DatabaseConnection,
     attempt_id: u64,
     history: u64,
     remarks: &str,
@@ -344,7 +343,7 @@ async fn mark_landed(
     })
 }
 
-fn attempt(row: &SqliteRow, artefacts: &[SqliteRow]) -> Result<Attempt, DatabaseError> {
+fn attempt(row: &DatabaseRow, artefacts: &[DatabaseRow]) -> Result<Attempt, DatabaseError> {
     let attempt_id = number(row, "attempt_id")?;
     let damaged = |why: String| DatabaseError::Damaged { what: format!("attempt {attempt_id}"), why };
     let reason = text(row, "reason")?;
@@ -375,7 +374,7 @@ fn attempt(row: &SqliteRow, artefacts: &[SqliteRow]) -> Result<Attempt, Database
     Ok(Attempt { expectation, state })
 }
 
-fn artefact(row: &SqliteRow) -> Result<Artefact, DatabaseError> {
+fn artefact(row: &DatabaseRow) -> Result<Artefact, DatabaseError> {
     let name = text(row, "name")?;
     let kind = text(row, "kind")?;
     let kind = KINDS.into_iter().find(|(_, word)| *word == kind).map(|(kind, _)| kind);
@@ -384,7 +383,7 @@ fn artefact(row: &SqliteRow) -> Result<Artefact, DatabaseError> {
     Ok(Artefact { kind, name, size_bytes: number(row, "size_bytes")?, sha256: digest(row)? })
 }
 
-fn history(row: &SqliteRow) -> Result<History, DatabaseError> {
+fn history(row: &DatabaseRow) -> Result<History, DatabaseError> {
     Ok(History {
         number: number(row, "number")?,
         id: text(row, "id")?,
@@ -409,16 +408,16 @@ fn column(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn number(row: &SqliteRow, name: &'static str) -> Result<u64, DatabaseError> {
+fn number(row: &DatabaseRow, name: &'static str) -> Result<u64, DatabaseError> {
     let value: i64 = row.try_get(name).during("read a number")?;
     u64::try_from(value).map_err(|_| DatabaseError::Damaged { what: name.into(), why: format!("{value}") })
 }
 
-fn text(row: &SqliteRow, name: &'static str) -> Result<String, DatabaseError> {
+fn text(row: &DatabaseRow, name: &'static str) -> Result<String, DatabaseError> {
     row.try_get(name).during("read a text")
 }
 
-fn digest(row: &SqliteRow) -> Result<Sha256, DatabaseError> {
+fn digest(row: &DatabaseRow) -> Result<Sha256, DatabaseError> {
     let value = text(row, "sha256")?;
     value.parse().map_err(|_| DatabaseError::Damaged { what: "a digest".into(), why: value })
 }

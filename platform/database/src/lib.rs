@@ -28,6 +28,15 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections open at once: one writes, the others read for as many pages and streams as are being served.
 const CONNECTIONS_MAX: u32 = 8;
 
+/// A row of an answer.
+pub type DatabaseRow = sqlx::sqlite::SqliteRow;
+
+/// A connection, for statements inside a transaction.
+pub type DatabaseConnection = sqlx::SqliteConnection;
+
+/// A transaction that may write; see [`Database::write`].
+pub type WriteTransaction = Transaction<'static, Sqlite>;
+
 /// An open database. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Database {
@@ -79,7 +88,7 @@ impl Database {
     ///
     /// # Errors
     /// When the lock is not to be had in time.
-    pub async fn write(&self) -> Result<Transaction<'static, Sqlite>, DatabaseError> {
+    pub async fn write(&self) -> Result<WriteTransaction, DatabaseError> {
         self.pool.begin_with("BEGIN IMMEDIATE").await.during("begin a write")
     }
 

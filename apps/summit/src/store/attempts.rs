@@ -1,8 +1,7 @@
 //! Attempts: who tried to build a task, when, and what came of it.
 
-use database::sqlx::sqlite::SqliteRow;
 use database::sqlx::{self, Row};
-use database::{DatabaseError, During};
+use database::{DatabaseError, DatabaseRow, During};
 use farm::failure::FailureClass;
 use farm::ids::{AttemptId, BuilderId, LeaseToken, TaskId};
 use farm::moment::Moment;
@@ -156,7 +155,7 @@ impl Store {
     }
 }
 
-fn attempt_of(row: &SqliteRow) -> Result<AttemptRow, DatabaseError> {
+fn attempt_of(row: &DatabaseRow) -> Result<AttemptRow, DatabaseError> {
     let outcome: Option<String> = row.try_get("outcome").during("read an attempt")?;
     Ok(AttemptRow {
         id: AttemptId(number(row, "id")?),

@@ -1,8 +1,7 @@
 //! Builders: who may attach, and what they said about themselves.
 
-use database::During;
 use database::sqlx;
-use database::sqlx::sqlite::SqliteRow;
+use database::{DatabaseRow, During};
 use farm::ids::BuilderId;
 use farm::moment::Moment;
 use serde::{Deserialize, Serialize};
@@ -179,7 +178,7 @@ fn found(rows: u64, key_or_name: &str) -> Result<(), StoreError> {
     }
 }
 
-fn builder_of(row: &SqliteRow) -> Result<BuilderRow, StoreError> {
+fn builder_of(row: &DatabaseRow) -> Result<BuilderRow, StoreError> {
     Ok(BuilderRow {
         id: BuilderId(text(row, "public_key")?),
         name: text(row, "name")?,

@@ -1,7 +1,7 @@
 //! Changes of tasks: each is one transaction, judged by [`farm::task::step`] and written with its event.
 
-use database::During;
-use database::sqlx::{self, SqliteConnection};
+use database::sqlx;
+use database::{DatabaseConnection, During};
 use farm::failure::FailureClass;
 use farm::ids::{AttemptId, BuilderId, LeaseToken, TaskId};
 use farm::moment::Moment;
@@ -136,7 +136,7 @@ impl Store {
 }
 
 async fn insert(
-    connection: &mut SqliteConnection,
+    connection: &mut DatabaseConnection,
     task: &NewTask,
     now: Moment,
 ) -> Result<TaskId, StoreError> {
@@ -172,7 +172,7 @@ async fn insert(
 
 /// As [`apply`], but a refusal leaves everything as it is: the task moved on by itself meanwhile.
 async fn change(
-    connection: &mut SqliteConnection,
+    connection: &mut DatabaseConnection,
     id: TaskId,
     event: &Event,
     now: Moment,
@@ -188,7 +188,7 @@ async fn change(
 }
 
 async fn apply(
-    connection: &mut SqliteConnection,
+    connection: &mut DatabaseConnection,
     id: TaskId,
     event: &Event,
     now: Moment,
@@ -234,7 +234,7 @@ async fn apply(
 
 /// What an event means for the attempt that it is about, and for those that it stops.
 async fn note_attempt(
-    connection: &mut SqliteConnection,
+    connection: &mut DatabaseConnection,
     before: &State,
     event: &Event,
     effects: &[Effect],
@@ -293,7 +293,7 @@ async fn note_attempt(
 }
 
 async fn end_attempt(
-    connection: &mut SqliteConnection,
+    connection: &mut DatabaseConnection,
     attempt: AttemptId,
     outcome: &Outcome,
     withdraw: bool,

@@ -1,8 +1,7 @@
 //! Tasks, and what happened to them.
 
-use database::sqlx::sqlite::SqliteRow;
-use database::sqlx::{self, SqliteConnection};
-use database::{DatabaseError, During};
+use database::sqlx;
+use database::{DatabaseConnection, DatabaseError, DatabaseRow, During};
 use farm::ids::TaskId;
 use farm::missing::Reason;
 use farm::moment::Moment;
@@ -323,7 +322,7 @@ impl Store {
     }
 }
 
-pub(super) async fn task(connection: &mut SqliteConnection, id: TaskId) -> Result<TaskRow, StoreError> {
+pub(super) async fn task(connection: &mut DatabaseConnection, id: TaskId) -> Result<TaskRow, StoreError> {
     let row = sqlx::query("SELECT * FROM task WHERE id = ?")
         .bind(integer(id.0))
         .fetch_optional(connection)
@@ -335,7 +334,7 @@ pub(super) async fn task(connection: &mut SqliteConnection, id: TaskId) -> Resul
     }
 }
 
-fn task_of(row: &SqliteRow) -> Result<TaskRow, DatabaseError> {
+fn task_of(row: &DatabaseRow) -> Result<TaskRow, DatabaseError> {
     Ok(TaskRow {
         id: TaskId(number(row, "id")?),
         project: text(row, "project")?,
@@ -359,7 +358,7 @@ fn task_of(row: &SqliteRow) -> Result<TaskRow, DatabaseError> {
     })
 }
 
-pub(super) fn phase_of(row: &SqliteRow) -> Result<Phase, DatabaseError> {
+pub(super) fn phase_of(row: &DatabaseRow) -> Result<Phase, DatabaseError> {
     let keyword = text(row, "phase")?;
     Phase::from_keyword(&keyword).ok_or_else(|| DatabaseError::Damaged {
         what: "phase".into(),
