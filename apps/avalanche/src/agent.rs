@@ -22,6 +22,7 @@ use wire::summit::{
 use crate::build::Build;
 use crate::connection::{self, FromConnection, SessionNumber};
 use crate::ledger::{Effect, Event, HeldState, Ledger, Report, UploadTarget, Verdict, Word};
+use crate::machine;
 use crate::order::{AttemptId, LeaseToken, Order};
 use crate::outcome::{Failure, FailureClass, Outcome};
 use crate::settings::Settings;
@@ -351,8 +352,13 @@ impl Agent {
         self.handle(Event::Beat);
         if self.session.is_some() {
             let held = self.held();
-            let (disk_free_bytes, load_percent) = (self.disk_free_bytes().unwrap_or(0), load_percent());
-            self.send(from_agent::Message::Heartbeat(Heartbeat { held, disk_free_bytes, load_percent }));
+            self.send(from_agent::Message::Heartbeat(Heartbeat {
+                held,
+                disk_free_bytes: self.disk_free_bytes().unwrap_or(0),
+                load_percent: machine::load_percent(),
+                memory_free_bytes: machine::memory_free_bytes(),
+                pressure: machine::pressure(),
+            }));
         }
     }
 
@@ -376,12 +382,15 @@ impl Agent {
             name: self.settings.name.clone(),
             architectures: vec![std::env::consts::ARCH.to_owned()],
             slots: u32::try_from(self.settings.slots).unwrap_or(u32::MAX),
-            cores: u32::try_from(cores()).unwrap_or(u32::MAX),
-            memory_bytes: memory_bytes(),
+            cores: u32::try_from(machine::cores()).unwrap_or(u32::MAX),
+            memory_bytes: machine::memory_bytes(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             held: self.held(),
             disk_free_bytes: self.disk_free_bytes().unwrap_or(0),
-            load_percent: load_percent(),
+            load_percent: machine::load_percent(),
+            memory_free_bytes: machine::memory_free_bytes(),
+            pressure: machine::pressure(),
+            features: machine::features(),
         }
     }
 
@@ -433,49 +442,4 @@ fn ticks(period: Duration) -> Interval {
     let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
-}
-
-/// How busy all processors together were over the last minute, in percent; 0 where the system does not say.
-fn load_percent() -> u32 {
-    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    percent_of(&text, cores())
-}
-
-/// `text` begins with the mean number of processes that ran or wanted to, with two digits after the point.
-fn percent_of(text: &str, cores: usize) -> u32 {
-    let word = text.split(' ').next().unwrap_or_default();
-    let hundredths: Option<u32> = word.split_once('.').and_then(|(whole, part)| {
-        let (whole, part): (u32, u32) = (whole.parse().ok()?, part.get(..2)?.parse().ok()?);
-        whole.checked_mul(100)?.checked_add(part)
-    });
-    hundredths.unwrap_or(0) / u32::try_from(cores).unwrap_or(u32::MAX).max(1)
-}
-
-/// Processors that this process may use.
-pub(crate) fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
-}
-
-fn memory_bytes() -> u64 {
-    let system = rustix::system::sysinfo();
-    system.totalram.saturating_mul(system.mem_unit.into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_load_is_that_of_all_cores_together() {
-        for (text, cores, expect) in [
-            ("0.82 0.56 1.00 1/300 4711\n", 2, 41),
-            ("8.00 0 0", 2, 400),
-            ("16.50 0 0", 16, 103),
-            ("", 2, 0),
-            ("nonsense.xx", 2, 0),
-            ("4294967295.00", 1, 0),
-        ] {
-            assert_eq!(percent_of(text, cores), expect, "{text}");
-        }
-    }
 }

@@ -19,6 +19,7 @@ mod build;
 pub mod cli;
 mod connection;
 mod ledger;
+mod machine;
 mod order;
 mod outcome;
 mod settings;

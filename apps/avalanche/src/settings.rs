@@ -8,8 +8,8 @@ use fs_err as fs;
 use serde::Deserialize;
 use wire::{PublicKey, PublicKeyError};
 
-use crate::agent::cores;
 use crate::boulder::{Boulder, RootKind, default_program};
+use crate::machine::cores;
 
 /// Most builds at once; more would only be a mistyped number.
 const SLOTS_MAX: usize = 256;

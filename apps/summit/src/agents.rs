@@ -3,11 +3,12 @@
 //! Every report is let happen to its task under the claim it carries: the key of the connection, the attempt and the
 //! token. What the life cycle refuses changes nothing, and the agent is told to forget the attempt.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use farm::estimate::Sample;
 use farm::ids::{AttemptId, BuilderId, LeaseToken};
+use farm::schedule::Pressure;
 use farm::task::{Artefact, Claim, Event, Phase, Refusal};
 use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -40,6 +41,12 @@ const WORD_SIZE_BYTES_MAX: usize = 200;
 
 /// Slots that are believed. More builds at once on one machine have never made sense.
 const SLOTS_MAX: u32 = 256;
+
+/// Features of a machine that are believed; today's agents look for a handful.
+const FEATURES_MAX: usize = 32;
+
+/// What an agent found itself begins so.
+const HOST_FEATURE_PREFIX: &str = "host:";
 
 /// What is served to agents.
 pub(crate) fn routes(hub: Arc<Hub>) -> Routes {
@@ -122,8 +129,14 @@ async fn converse(
     let welcome = ToAgent { message: Some(to_agent::Message::Welcome(welcome)) };
     sender.send(Ok(welcome)).await.map_err(|_| Status::cancelled("the agent is gone"))?;
     let (number, close) = hub.sessions.begin(id, sender.clone(), about, hub.clock.now());
-    let load = Load { disk_free_bytes: hello.disk_free_bytes, load_percent: hello.load_percent };
+    let load = Load {
+        disk_free_bytes: hello.disk_free_bytes,
+        load_percent: hello.load_percent,
+        memory_free_bytes: hello.memory_free_bytes,
+        pressure: pressure(hello.pressure),
+    };
     hub.sessions.set_load(id, load);
+    hub.sessions.set_features(id, host_features(&hello.features));
     tracing::info!(builder.id = %id, name = hello.name, held = hello.held.len(), "an agent attached");
     let caught_up = async {
         lose_what_is_gone(hub, id, &hello.held).await?;
@@ -170,8 +183,10 @@ async fn handle(hub: &Arc<Hub>, id: &BuilderId, message: from_agent::Message) ->
         from_agent::Message::Hello(_) => Ok(()),
         from_agent::Message::Heartbeat(heartbeat) => {
             hub.store.builder_seen(id, hub.clock.now()).await?;
-            let Heartbeat { disk_free_bytes, load_percent, .. } = heartbeat;
-            hub.sessions.set_load(id, Load { disk_free_bytes, load_percent });
+            let Heartbeat { disk_free_bytes, load_percent, memory_free_bytes, .. } = heartbeat;
+            let pressure = pressure(heartbeat.pressure);
+            let load = Load { disk_free_bytes, load_percent, memory_free_bytes, pressure };
+            hub.sessions.set_load(id, load);
             for held in heartbeat.held.iter().take(HELD_MAX) {
                 if renew(hub, id, held).await?.is_none() {
                     hub.release(id, AttemptId(held.attempt_id));
@@ -442,6 +457,25 @@ fn about(hello: &Hello) -> About {
     }
 }
 
+fn pressure(said: Option<wire::summit::Pressure>) -> Pressure {
+    said.map_or_else(Pressure::default, |said| Pressure {
+        cpu_percent: said.cpu_percent.min(100),
+        memory_percent: said.memory_percent.min(100),
+        io_percent: said.io_percent.min(100),
+    })
+}
+
+/// What an agent found out about its machine. It stands apart from what the operator says of a builder, so that none can
+/// give itself a label.
+fn host_features(said: &[String]) -> BTreeSet<String> {
+    let plain = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
+    said.iter()
+        .take(FEATURES_MAX)
+        .filter(|name| !name.is_empty() && name.len() <= WORD_SIZE_BYTES_MAX && name.chars().all(plain))
+        .map(|name| format!("{HOST_FEATURE_PREFIX}{name}"))
+        .collect()
+}
+
 fn shortened(text: &str, size_bytes_max: usize) -> String {
     text[..text.floor_char_boundary(size_bytes_max)].to_owned()
 }
@@ -455,6 +489,15 @@ pub(crate) fn allowed(hub: &Arc<Hub>) -> impl Fn(&PublicKey) -> bool + Clone + S
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_agent_finds_is_never_taken_for_a_label_of_the_operator() {
+        let said = ["kvm", "size:huge", "Official", "", "memory-limit"].map(str::to_owned);
+        let found = host_features(&said);
+        assert_eq!(found.into_iter().collect::<Vec<_>>(), ["host:kvm", "host:memory-limit"]);
+        let flood: Vec<String> = (0..10_000).map(|number| number.to_string()).collect();
+        assert_eq!(host_features(&flood).len(), FEATURES_MAX);
+    }
 
     #[test]
     fn artefacts_with_impossible_names_or_digests_are_refused() {

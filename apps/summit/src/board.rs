@@ -315,6 +315,7 @@ impl Board {
             let row = rows.get(&session.id)?;
             let said = config.builder(&session.id.0);
             let mut features = said.map(|said| said.features.clone()).unwrap_or_default();
+            features.extend(session.features);
             features.extend(size_of(config, &session.id).and_smaller());
             Some(Builder {
                 running: running.remove(&session.id).unwrap_or_default(),
@@ -328,6 +329,7 @@ impl Board {
                 memory_bytes: session.about.memory_bytes,
                 disk_free_bytes: session.load.disk_free_bytes,
                 load_percent: session.load.load_percent,
+                pressure: session.load.pressure,
                 drained: row.drained,
                 faults_in_row: row.faults_in_row,
                 last_fault: row.last_fault,

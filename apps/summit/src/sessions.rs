@@ -3,11 +3,12 @@
 //! A session has a number. When the end of an old connection is noticed only after the agent came back, the old number
 //! removes nothing of the new session.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use farm::ids::{AttemptId, BuilderId};
 use farm::moment::Moment;
+use farm::schedule::Pressure;
 use tokio::sync::{Notify, mpsc};
 use wire::summit::{ToAgent, to_agent};
 use wire::tonic::Status;
@@ -32,6 +33,7 @@ struct Session {
     close: Arc<Notify>,
     about: About,
     load: Load,
+    features: BTreeSet<String>,
     since: Moment,
     /// Attempts whose order was sent on this connection.
     ordered: HashSet<AttemptId>,
@@ -45,6 +47,8 @@ pub(crate) struct Attached {
     pub(crate) id: BuilderId,
     pub(crate) about: About,
     pub(crate) load: Load,
+    /// What the agent found that its machine can do.
+    pub(crate) features: BTreeSet<String>,
     pub(crate) since: Moment,
 }
 
@@ -55,6 +59,10 @@ pub(crate) struct Load {
     pub(crate) disk_free_bytes: u64,
     /// Of all its cores together, over the last minute.
     pub(crate) load_percent: u32,
+    /// Free memory; 0 when nobody knows.
+    pub(crate) memory_free_bytes: u64,
+    /// What its machine waits for.
+    pub(crate) pressure: Pressure,
 }
 
 #[derive(Debug, Default)]
@@ -93,6 +101,7 @@ impl Sessions {
             close: Arc::clone(&close),
             about,
             load: Load::default(),
+            features: BTreeSet::new(),
             since: now,
             ordered: HashSet::new(),
             upload_asked: HashSet::new(),
@@ -107,6 +116,13 @@ impl Sessions {
     pub(crate) fn set_load(&self, id: &BuilderId, load: Load) {
         if let Some(session) = self.lock().sessions.get_mut(id) {
             session.load = load;
+        }
+    }
+
+    /// Notes what a builder's agent found that its machine can do.
+    pub(crate) fn set_features(&self, id: &BuilderId, features: BTreeSet<String>) {
+        if let Some(session) = self.lock().sessions.get_mut(id) {
+            session.features = features;
         }
     }
 
@@ -138,6 +154,7 @@ impl Sessions {
             id: id.clone(),
             about: session.about.clone(),
             load: session.load,
+            features: session.features.clone(),
             since: session.since,
         });
         attached.collect()

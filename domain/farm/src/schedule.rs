@@ -30,10 +30,12 @@ use crate::moment::Moment;
 mod comparison;
 mod pass;
 mod place;
+mod pressure;
 mod stragglers;
 mod unplaced;
 
 pub(crate) use pass::{duration, milliseconds, whole};
+pub use pressure::{Pressure, Shortage};
 pub use unplaced::Unplaced;
 pub(crate) use unplaced::size;
 
@@ -148,6 +150,8 @@ pub struct Builder {
     pub disk_free_bytes: u64,
     /// How busy the whole machine is, with whatever.
     pub load_percent: u32,
+    /// What its machine waits for.
+    pub pressure: Pressure,
     /// How fast one build runs on it; 1.0 is the reference machine, and what is taken when nothing was learned.
     pub speed: f64,
     /// What it builds now. An upload takes no place.
@@ -419,6 +423,11 @@ pub fn rests_until(builder: &Builder) -> Option<Moment> {
 
 /// Whether a builder gets work at all now.
 fn is_in_use(builder: &Builder, now: Moment) -> bool {
+    is_trusted_now(builder, now) && builder.pressure.shortage().is_none()
+}
+
+/// Whether neither the operator nor its faults keep work from it.
+fn is_trusted_now(builder: &Builder, now: Moment) -> bool {
     !builder.drained && rests_until(builder).is_none_or(|until| until <= now)
 }
 

@@ -212,6 +212,7 @@ fn needs_somebody(unplaced: &Unplaced) -> bool {
         | Unplaced::NoDisk { .. }
         | Unplaced::SetAside { until: None } => true,
         Unplaced::Resting { .. }
+        | Unplaced::Pressed { .. }
         | Unplaced::SetAside { until: Some(_) }
         | Unplaced::ReservedFor { .. }
         | Unplaced::HeldFor { .. }
@@ -412,6 +413,9 @@ fn placing(
              undrain NAME --data SUMMIT_DATA` gives it work again."
                 .into()
         }
+        Unplaced::Pressed { .. } => "Nothing to do: it begins when such a builder has caught up. The dashboard's page /builders shows what \
+             each waits for."
+            .into(),
         Unplaced::ReservedFor { builder, until } | Unplaced::HeldFor { builder, until } => format!(
             "Nothing to do: it begins when {} has room, in about {}.",
             name(builder),

@@ -331,6 +331,13 @@ pub(crate) fn available() -> Vec<(&'static str, Result<PathBuf, String>)> {
         .collect()
 }
 
+/// What can be limited on this machine, by name: `memory` and `process`.
+#[must_use]
+pub fn limits_available() -> Vec<(&'static str, bool)> {
+    let name = |limit| if limit == "processes" { "process" } else { limit };
+    available().into_iter().map(|(limit, found)| (name(limit), found.is_ok())).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -49,6 +49,7 @@ mod spec;
 mod supervisor;
 mod tree;
 
+pub use cgroup::limits_available;
 pub use child::{Child, Killer, Outcome, Sandbox};
 pub use doctor::{Check, State, probe, probe_through};
 pub use error::{SandboxError, SetupFailure};

@@ -190,6 +190,8 @@ fn every_reason_to_wait_has_a_name() {
     let drained = Builder { drained: true, ..builder("d", 1, 1.0) };
     let faulty = Builder { faults_in_row: 2, last_fault: NOW, ..builder("f", 1, 1.0) };
     let full = Builder { running: vec![running(9, 5, 0)], ..builder("a", 1, 1.0) };
+    let pressed =
+        Builder { pressure: Pressure { memory_percent: 70, ..Pressure::default() }, ..builder("p", 1, 1.0) };
     let small_disk = Builder { disk_free_bytes: GIB, ..builder("a", 1, 1.0) };
     let resting = Candidate { not_before: Moment(NOW.0 + 1), ..candidate(1, 1, 0) };
     let wants = |change: fn(&mut Needs)| {
@@ -223,6 +225,7 @@ fn every_reason_to_wait_has_a_name() {
         ),
         (plain(), vec![drained], Unplaced::SetAside { until: None }),
         (plain(), vec![faulty], Unplaced::SetAside { until: rest_over }),
+        (plain(), vec![pressed], Unplaced::Pressed { shortage: Shortage::Memory }),
         (plain(), vec![full], Unplaced::Busy { ahead: 0, until }),
         (resting, one(), Unplaced::Resting { until: Moment(NOW.0 + 1) }),
     ];

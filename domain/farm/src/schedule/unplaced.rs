@@ -8,7 +8,10 @@ use crate::ids::{BuilderId, TaskId};
 use crate::moment::Moment;
 use crate::schedule::comparison;
 use crate::schedule::place::expected_end;
-use crate::schedule::{Builder, Held, Needs, Schedule, Scheduler, is_able, is_in_use, rests_until};
+use crate::schedule::pressure::common_shortage;
+use crate::schedule::{
+    Builder, Held, Needs, Schedule, Scheduler, Shortage, is_able, is_in_use, is_trusted_now, rests_until,
+};
 
 /// Why a ready task was given to nobody. From a builder that is missing to one that is merely busy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +54,11 @@ pub enum Unplaced {
     SetAside {
         /// When the first of them is tried again by itself; none when all are drained.
         until: Option<Moment>,
+    },
+    /// Every builder that could has a machine that is short of something.
+    Pressed {
+        /// What the first of them is short of.
+        shortage: Shortage,
     },
     /// It needs more memory than is free anywhere; a builder is kept for it.
     ReservedFor {
@@ -103,6 +111,12 @@ impl std::fmt::Display for Unplaced {
             ),
             Unplaced::SetAside { .. } => {
                 formatter.write_str("every builder that could is drained, or set aside after faults")
+            }
+            Unplaced::Pressed { shortage: Shortage::Memory } => {
+                formatter.write_str("every builder that could is short of memory just now")
+            }
+            Unplaced::Pressed { shortage: Shortage::Io } => {
+                formatter.write_str("every builder that could waits for its disk just now")
             }
             Unplaced::ReservedFor { builder, .. } => {
                 write!(formatter, "waits until {builder} has enough free memory")
@@ -232,9 +246,10 @@ fn hopeless(needs: &Needs, builders: &[Builder], now: Moment) -> Option<Unplaced
     if left.is_empty() {
         return Some(Unplaced::NoDisk { needed_bytes: needs.disk_bytes, largest_bytes });
     }
-    if !left.iter().any(|builder| is_in_use(builder, now)) {
+    if !left.iter().any(|builder| is_trusted_now(builder, now)) {
         let resting = left.iter().filter(|builder| !builder.drained);
         return Some(Unplaced::SetAside { until: resting.filter_map(|builder| rests_until(builder)).min() });
     }
-    None
+    left.retain(|builder| is_trusted_now(builder, now));
+    common_shortage(&left).map(|shortage| Unplaced::Pressed { shortage })
 }

@@ -171,6 +171,8 @@ fn reasons() -> Vec<Unplaced> {
         Unplaced::NoDisk { needed_bytes: 64 << 30, largest_bytes: 700 << 20 },
         Unplaced::SetAside { until: Some(soon) },
         Unplaced::SetAside { until: None },
+        Unplaced::Pressed { shortage: crate::schedule::Shortage::Memory },
+        Unplaced::Pressed { shortage: crate::schedule::Shortage::Io },
         Unplaced::ReservedFor { builder: builder("bob"), until: soon },
         Unplaced::HeldFor { builder: builder("bob"), until: soon },
         Unplaced::Busy { ahead: 0, until: Some(soon) },
@@ -281,6 +283,7 @@ fn every_phase_every_reason_and_every_class_is_asked_about() {
             | Unplaced::NoMemory { .. }
             | Unplaced::NoDisk { .. }
             | Unplaced::SetAside { .. }
+            | Unplaced::Pressed { .. }
             | Unplaced::ReservedFor { .. }
             | Unplaced::HeldFor { .. }
             | Unplaced::Busy { .. } => {}

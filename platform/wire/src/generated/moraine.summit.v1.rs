@@ -69,6 +69,25 @@ pub struct Hello {
     /// How busy all its cores together were over the last minute; may be above 100.
     #[prost(uint32, tag = "9")]
     pub load_percent: u32,
+    /// Memory that is left for builds; 0 when it does not know.
+    #[prost(uint64, tag = "10")]
+    pub memory_free_bytes: u64,
+    /// What waits on it; absent where its kernel does not say.
+    #[prost(message, optional, tag = "11")]
+    pub pressure: ::core::option::Option<Pressure>,
+    /// What it found that it can do: "kvm", "memory-limit", "process-limit". What an operator says of it is not told here.
+    #[prost(string, repeated, tag = "12")]
+    pub features: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// Share of the last ten seconds in which something on the machine waited for it, in percent.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Pressure {
+    #[prost(uint32, tag = "1")]
+    pub cpu_percent: u32,
+    #[prost(uint32, tag = "2")]
+    pub memory_percent: u32,
+    #[prost(uint32, tag = "3")]
+    pub io_percent: u32,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Held {
@@ -92,6 +111,10 @@ pub struct Heartbeat {
     pub disk_free_bytes: u64,
     #[prost(uint32, tag = "3")]
     pub load_percent: u32,
+    #[prost(uint64, tag = "4")]
+    pub memory_free_bytes: u64,
+    #[prost(message, optional, tag = "5")]
+    pub pressure: ::core::option::Option<Pressure>,
 }
 /// The order was taken on; time limits begin now.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

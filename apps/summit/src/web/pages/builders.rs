@@ -31,6 +31,7 @@ pub(super) fn builder_cards(builders: &[BuilderView], now_ms: u64) -> Markup {
                         (builder.name) " "
                         @if builder.drained { span.badge.blocked { "drained" } }
                         @else if builder.rests_until_ms.is_some() { span.badge.failed { "set aside" } }
+                        @else if builder.shortage.is_some() { span.badge.blocked { "short" } }
                         @else if builder.attached { span.badge.published { "attached" } }
                         @else { span.badge.waiting { "away" } }
                     }
@@ -44,6 +45,15 @@ pub(super) fn builder_cards(builders: &[BuilderView], now_ms: u64) -> Markup {
                             ", " (size(builder.memory_set_aside_bytes)) " of memory expected to be needed"
                         }
                         @for link in &builder.running { " · " a href=(format!("/tasks/{}", link.task)) { (link.source) } }
+                    }
+                    @if let Some(shortage) = builder.shortage {
+                        p { "gets nothing new: it " (shortage) " (memory " (builder.pressure.memory_percent) " %, disk " (builder.pressure.io_percent) " % of the last ten seconds)" }
+                    }
+                    @if builder.attached && builder.memory_free_bytes > 0 {
+                        p.meta {
+                            "free: " (size(builder.memory_free_bytes)) " of memory, " (size(builder.disk_free_bytes)) " on disk · load " (builder.load_percent) " %"
+                            @if !builder.features_found.is_empty() { " · " (builder.features_found.join(", ")) }
+                        }
                     }
                     @if let Some(fault) = &builder.fault { p { "last fault: " (fault) } }
                     p.meta {

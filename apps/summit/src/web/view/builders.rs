@@ -32,6 +32,17 @@ pub(crate) struct BuilderView {
     pub(crate) memory_bytes: u64,
     /// As much of its memory as its builds are expected to need, as far as that is known.
     pub(crate) memory_set_aside_bytes: u64,
+    /// Free memory, as it said last; 0 when it does not know.
+    pub(crate) memory_free_bytes: u64,
+    /// Free room on its disk, as it said last; 0 when it does not know.
+    pub(crate) disk_free_bytes: u64,
+    pub(crate) load_percent: u32,
+    /// What its machine waited for during the last ten seconds.
+    pub(crate) pressure: schedule::Pressure,
+    /// Why it gets nothing new just now.
+    pub(crate) shortage: Option<schedule::Shortage>,
+    /// What its agent found that the machine can do.
+    pub(crate) features_found: Vec<String>,
     pub(crate) version: String,
     pub(crate) running: Vec<TaskLink>,
 }
@@ -47,6 +58,7 @@ impl Web {
         let view = |row: BuilderRow| {
             let session = attached.get(&row.id);
             let about = session.map_or(&row.about, |session| &session.about);
+            let load = session.map(|session| session.load).unwrap_or_default();
             let mine = running
                 .iter()
                 .filter(|task| task.state.claims().any(|(claim, _)| claim.builder == row.id))
@@ -65,6 +77,14 @@ impl Web {
                 cores: about.cores,
                 memory_bytes: about.memory_bytes,
                 memory_set_aside_bytes: set_aside.get(&row.id).copied().unwrap_or(0),
+                memory_free_bytes: load.memory_free_bytes,
+                disk_free_bytes: load.disk_free_bytes,
+                load_percent: load.load_percent,
+                pressure: load.pressure,
+                shortage: load.pressure.shortage(),
+                features_found: session
+                    .map(|session| session.features.iter().cloned().collect())
+                    .unwrap_or_default(),
                 version: about.version.clone(),
                 running: mine.collect(),
             }
