@@ -16,17 +16,19 @@ use crate::farm::{self, FarmOptions};
 use crate::plan::{self, PlanCommand};
 use crate::sim::{SimArguments, sim};
 use crate::why;
+use crate::world::{self, WorldArguments};
 
 /// A main function that takes the whole command line, the program's own name first.
 type Program = fn(Vec<OsString>) -> ExitCode;
 
 /// The other programs in this binary.
-const PROGRAMS: [(&str, Program); 5] = [
+const PROGRAMS: [(&str, Program); 6] = [
     ("avalanche", |arguments| avalanche::cli::main(arguments)),
     ("boulder", |arguments| boulder::cli::main(arguments)),
     ("moss", |arguments| moss::cli::main(arguments)),
     ("summit", |arguments| summit::cli::main(arguments)),
     ("vessel", |arguments| vessel::cli::main(arguments)),
+    (world::replay::PROGRAM, |arguments| world::replay::main(arguments)),
 ];
 
 /// Makes and delivers a Linux distribution: a farm on one machine, and every program of it.
@@ -56,6 +58,8 @@ enum Command {
     Sim(SimArguments),
     /// Say why a task stands where it stands, and what the next step is.
     Why(WhyArguments),
+    /// Let a real farm rebuild every recipe of a folder, with builds that are only played, and judge the end.
+    World(WorldArguments),
     /// Make the first packages of a distribution.
     #[command(subcommand)]
     Bootstrap(BootstrapCommand),
@@ -200,6 +204,7 @@ fn run(command: Command) -> Result<(), Box<dyn Fault>> {
         Command::Why(arguments) => why::why(&arguments.task, &arguments.summit, arguments.json)?,
         Command::Doctor(arguments) => doctor(&arguments.data, arguments.json)?,
         Command::Sim(arguments) => sim(&arguments)?,
+        Command::World(arguments) => world::world(&arguments)?,
         Command::Bootstrap(BootstrapCommand::Host { output, programs, json }) => {
             let artefacts = bootstrap::host(&output, &programs, std::env::consts::ARCH)?;
             let files: Vec<String> =

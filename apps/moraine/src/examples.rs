@@ -91,9 +91,17 @@ pub(crate) fn make_repository(directory: &Path) -> Result<(), ExamplesError> {
         fs_err::create_dir_all(&folder).map_err(ExamplesError::Write)?;
         fs_err::write(folder.join("stone.yaml"), text).map_err(ExamplesError::Write)?;
     }
+    commit_all(directory, "examples: first light")
+}
+
+/// Makes a git repository of all files in `directory`, with one commit on branch `main`.
+///
+/// # Errors
+/// When git fails.
+pub(crate) fn commit_all(directory: &Path, message: &str) -> Result<(), ExamplesError> {
     git(directory, &["init", "--quiet", "--initial-branch=main"])?;
     git(directory, &["add", "--all"])?;
-    git(directory, &["commit", "--quiet", "--message=examples: first light"])
+    git(directory, &["commit", "--quiet", &format!("--message={message}")])
 }
 
 fn git(directory: &Path, arguments: &[&str]) -> Result<(), ExamplesError> {

@@ -14,6 +14,7 @@ mod summit_api;
 mod supervisor;
 mod watch;
 mod why;
+mod world;
 
 use std::process::ExitCode;
 

@@ -155,6 +155,26 @@ impl Supervisor {
         Ok(events)
     }
 
+    /// Kills a service as a crash would. It is started again, and nobody blames it for having ended. Whether it ran.
+    pub(crate) fn kill(&mut self, name: &str) -> bool {
+        let Some(kept) = self.kept.iter_mut().find(|kept| kept.service.name == name) else { return false };
+        let State::Running { child, .. } = &mut kept.state else { return false };
+        // An error here means that it is gone already.
+        drop(child.kill());
+        drop(child.wait());
+        kept.state = State::Pausing { until: Instant::now() + PAUSE_FIRST };
+        true
+    }
+
+    /// The services that run, with their processes.
+    pub(crate) fn processes(&self) -> Vec<(&str, u32)> {
+        let running = self.kept.iter().filter_map(|kept| match &kept.state {
+            State::Running { child, .. } => Some((kept.service.name.as_str(), child.id())),
+            State::Pausing { .. } => None,
+        });
+        running.collect()
+    }
+
     /// Asks every service to end, the last started first, and kills what does not.
     pub(crate) fn stop(&mut self) {
         for kept in self.kept.iter().rev() {
@@ -287,6 +307,20 @@ mod tests {
             supervisor.look_after().unwrap();
             process(&supervisor).is_some_and(|now| now != first)
         });
+    }
+
+    #[test]
+    fn what_is_killed_on_purpose_is_not_blamed() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut supervisor = Supervisor::new("/bin/sh".into());
+        supervisor.start(service(folder.path(), "sleeper", "exec sleep 1000")).unwrap();
+        for _ in 0..=ENDS_MAX {
+            assert!(supervisor.kill("sleeper") && !supervisor.kill("sleeper") && !supervisor.kill("other"));
+            wait_until("a new process", LIMIT, || {
+                supervisor.look_after().unwrap();
+                !supervisor.processes().is_empty()
+            });
+        }
     }
 
     #[test]

@@ -1,0 +1,368 @@
+//! The programs of a world: one Summit, one Vessel, build agents; each a process, all below one folder, over real sockets.
+//!
+//! With faults, whoever speaks with another does it over a [`Proxy`]. The driver itself asks Summit directly.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde::Serialize;
+use wire::{Identity, PublicKey};
+
+use super::error::WorldError;
+use super::faults::{LEASE_SECONDS, Mishap};
+use super::proxy::Proxy;
+use super::replay;
+use crate::supervisor::{Service, Supervisor};
+
+/// Channel that is published to.
+pub(super) const CHANNEL: &str = "main";
+/// Longest time from the start of a service to its first answer.
+const READY_LIMIT: Duration = Duration::from_secs(60);
+/// How often services are looked after while one is waited for.
+const TICK: Duration = Duration::from_millis(20);
+/// How often Summit looks for new commits by itself: there are none.
+const POLL_SECONDS: u32 = 30;
+/// Leases of a world where nothing goes wrong.
+const QUIET_LEASE_SECONDS: u32 = 60;
+
+/// What Summit reads at its start.
+#[derive(Debug, Serialize)]
+struct SummitConfig {
+    http_address: String,
+    grpc_address: String,
+    poll_seconds: u32,
+    lease_seconds: u32,
+    project: Vec<ProjectConfig>,
+    vessel: VesselConfig,
+    builder: Vec<BuilderConfig>,
+}
+
+#[derive(Debug, Serialize)]
+struct ProjectConfig {
+    name: &'static str,
+    recipes: String,
+    branch: &'static str,
+    architectures: Vec<&'static str>,
+    channel: &'static str,
+    host_provides: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct VesselConfig {
+    address: String,
+    public_key: String,
+    public_url: String,
+}
+
+#[derive(Debug, Serialize)]
+struct BuilderConfig {
+    name: String,
+    public_key: String,
+    trust: &'static str,
+}
+
+/// Where services listen.
+#[derive(Debug, Clone, Copy)]
+struct Places {
+    dashboard: SocketAddr,
+    summit: SocketAddr,
+    vessel: SocketAddr,
+    repository: SocketAddr,
+}
+
+/// The programs, running; they end with it.
+pub(super) struct Stage {
+    supervisor: Supervisor,
+    data: PathBuf,
+    places: Places,
+    pub(super) agents: Vec<String>,
+    /// Ways that can be cut; none in a world without faults.
+    ways: Vec<Proxy>,
+    /// The largest resident set of each service, in bytes.
+    pub(super) sizes: BTreeMap<String, u64>,
+}
+
+impl Stage {
+    /// Publishes `generation`, the folder of what is there to begin with, and starts everything.
+    pub(super) fn set(
+        data: &Path,
+        builders: usize,
+        generation: Option<&Path>,
+        with_faults: bool,
+    ) -> Result<Stage, WorldError> {
+        fs_err::create_dir_all(data.join("logs")).map_err(WorldError::folder(data))?;
+        let program = std::env::current_exe().map_err(WorldError::folder("/proc/self/exe"))?;
+        let link = data.join("bin").join(replay::PROGRAM);
+        fs_err::create_dir_all(data.join("bin")).map_err(WorldError::folder(data))?;
+        fs_err::os::unix::fs::symlink(&program, &link).map_err(WorldError::folder(&link))?;
+        if let Some(generation) = generation {
+            import(&program, data, generation)?;
+        }
+        let mut stage = Stage {
+            supervisor: Supervisor::new(program),
+            data: data.to_path_buf(),
+            places: places()?,
+            agents: (1..=builders).map(|number| format!("agent-{number}")).collect(),
+            ways: Vec::new(),
+            sizes: BTreeMap::new(),
+        };
+        if with_faults {
+            stage.open_ways()?;
+        }
+        stage.start()?;
+        Ok(stage)
+    }
+
+    /// Address of Summit's dashboard and API.
+    pub(super) fn dashboard_url(&self) -> String {
+        format!("http://{}", self.places.dashboard)
+    }
+
+    /// Address of what is published, past all that may be cut.
+    pub(super) fn repository_url(&self) -> String {
+        format!("http://{}", self.places.repository)
+    }
+
+    /// Names of the ways that can be cut.
+    pub(super) fn way_names(&self) -> Vec<String> {
+        self.ways.iter().map(|way| way.name.clone()).collect()
+    }
+
+    /// Looks after the services once, and measures them. Returns what happened to them.
+    pub(super) fn look_after(&mut self) -> Result<Vec<String>, WorldError> {
+        let events = self.supervisor.look_after()?;
+        for (name, pid) in self.supervisor.processes() {
+            let size_bytes = resident_bytes(pid);
+            let largest = self.sizes.entry(name.to_owned()).or_default();
+            *largest = size_bytes.max(*largest);
+        }
+        Ok(events)
+    }
+
+    /// Lets something go wrong; whether there was anything that could.
+    pub(super) fn suffer(&mut self, mishap: &Mishap) -> bool {
+        let way = |name: &str| self.ways.iter().find(|way| way.name == name);
+        match mishap {
+            Mishap::KillService(name) => self.supervisor.kill(name),
+            Mishap::KillBuild { agent, rank } => kill_one(&self.replayers(agent), *rank),
+            Mishap::Cut { way: name, rank } => {
+                way(name).is_some_and(|way| way.cut(place(*rank, way.connections())))
+            }
+            Mishap::Hold { way: name, milliseconds } => {
+                way(name).map(|way| way.hold(Duration::from_millis(*milliseconds))).is_some()
+            }
+        }
+    }
+
+    /// Stops every service in order.
+    pub(super) fn stop(&mut self) {
+        self.supervisor.stop();
+    }
+
+    /// Processes of this program that run although everything was stopped: those that name the folder of this world.
+    pub(super) fn left_behind(&self) -> Vec<String> {
+        let own = std::process::id();
+        let folder = self.data.display().to_string();
+        let program = std::env::current_exe().ok();
+        let is_ours = |pid: u32| fs_err::read_link(format!("/proc/{pid}/exe")).ok() == program;
+        let found = processes().into_iter().filter(|(pid, line)| *pid != own && line.contains(&folder));
+        found.filter(|(pid, _)| is_ours(*pid)).map(|(pid, line)| format!("process {pid}: {line}")).collect()
+    }
+
+    /// The replayers that run for an agent.
+    fn replayers(&self, agent: &str) -> Vec<u32> {
+        let program = self.data.join("bin").join(replay::PROGRAM).display().to_string();
+        let folder = format!("{}/", self.data.join(agent).display());
+        let is_one = |line: &str| line.starts_with(&program) && line.contains(&folder);
+        processes().into_iter().filter(|(_, line)| is_one(line)).map(|(pid, _)| pid).collect()
+    }
+
+    fn open_ways(&mut self) -> Result<(), WorldError> {
+        let targets = [
+            ("from Summit and agents to Vessel".to_owned(), self.places.vessel),
+            ("to the repository".to_owned(), self.places.repository),
+        ];
+        let of_agents =
+            self.agents.iter().map(|agent| (format!("from {agent} to Summit"), self.places.summit));
+        for (name, target) in targets.into_iter().chain(of_agents) {
+            let way =
+                Proxy::open(&name, target).map_err(|source| WorldError::Port { address: target, source })?;
+            self.ways.push(way);
+        }
+        Ok(())
+    }
+
+    /// How `target` is reached by way `index`, or directly where there are none.
+    fn reached(&self, index: usize, target: SocketAddr) -> SocketAddr {
+        self.ways.get(index).map_or(target, |way| way.address)
+    }
+
+    fn start(&mut self) -> Result<(), WorldError> {
+        let (summit_key, vessel_key) = (self.key("summit")?, self.key("vessel")?);
+        let public_url = format!("http://{}", self.reached(1, self.places.repository));
+        let arguments = words(&["vessel", "serve", "--data"])
+            .chain([self.data.join("vessel").into()])
+            .chain(words(&["--grpc", &self.places.vessel.to_string()]))
+            .chain(words(&["--http", &self.places.repository.to_string()]))
+            .chain(words(&["--public-url", &public_url, "--hub-key", &summit_key.to_string()]))
+            .collect();
+        self.launch("vessel", arguments)?;
+        self.wait_ready("vessel", &format!("{}/health", self.repository_url()))?;
+
+        let config = self.data.join("summit.toml");
+        let text = self.summit_config(vessel_key, public_url)?;
+        fs_err::write(&config, text).map_err(WorldError::folder(&config))?;
+        let arguments = words(&["summit", "serve", "--data"])
+            .chain([self.data.join("summit").into()])
+            .chain(words(&["--config"]))
+            .chain([config.into()])
+            .collect();
+        self.launch("summit", arguments)?;
+        self.wait_ready("summit", &format!("{}/api/status", self.dashboard_url()))?;
+
+        for (index, agent) in self.agents.clone().iter().enumerate() {
+            let summit = self.reached(index + 2, self.places.summit).to_string();
+            let world = self.data.join("world").display().to_string();
+            let replayer = self.data.join("bin").join(replay::PROGRAM);
+            let arguments = words(&["avalanche", "run", "--data"])
+                .chain([self.data.join(agent).into()])
+                .chain(words(&["--name", agent, "--summit", &summit]))
+                .chain(words(&["--summit-key", &summit_key.to_string(), "--slots", "1", "--jobs", "1"]))
+                .chain(words(&["--free-bytes-min", "1", "--boulder"]))
+                .chain([replayer.into(), format!("--boulder-argument=--world={world}").into()])
+                .collect();
+            self.launch(agent, arguments)?;
+        }
+        Ok(())
+    }
+
+    fn summit_config(&self, vessel_key: PublicKey, public_url: String) -> Result<String, WorldError> {
+        let builder = |agent: &String| {
+            let public_key = self.key(agent)?.to_string();
+            Ok(BuilderConfig { name: agent.clone(), public_key, trust: "official" })
+        };
+        let config = SummitConfig {
+            http_address: self.places.dashboard.to_string(),
+            grpc_address: self.places.summit.to_string(),
+            poll_seconds: POLL_SECONDS,
+            lease_seconds: if self.ways.is_empty() { QUIET_LEASE_SECONDS } else { LEASE_SECONDS },
+            project: vec![ProjectConfig {
+                name: "world",
+                recipes: self.data.join("recipes").display().to_string(),
+                branch: "main",
+                architectures: vec![std::env::consts::ARCH],
+                channel: CHANNEL,
+                host_provides: "nothing",
+            }],
+            vessel: VesselConfig {
+                address: self.reached(0, self.places.vessel).to_string(),
+                public_key: vessel_key.to_string(),
+                public_url,
+            },
+            builder: self.agents.iter().map(builder).collect::<Result<_, WorldError>>()?,
+        };
+        toml::to_string(&config).map_err(WorldError::Config)
+    }
+
+    fn key(&self, service: &str) -> Result<PublicKey, WorldError> {
+        let folder = self.data.join(service);
+        fs_err::create_dir_all(&folder).map_err(WorldError::folder(&folder))?;
+        let identity = Identity::load_or_create(&folder.join("identity.key"))
+            .map_err(|source| WorldError::Identity { service: service.to_owned(), source })?;
+        Ok(identity.public_key())
+    }
+
+    fn launch(&mut self, name: &str, arguments: Vec<OsString>) -> Result<(), WorldError> {
+        let log = self.data.join("logs").join(format!("{name}.log"));
+        Ok(self.supervisor.start(Service { name: name.to_owned(), arguments, log })?)
+    }
+
+    fn wait_ready(&mut self, service: &'static str, url: &str) -> Result<(), WorldError> {
+        let client = fetch::Client::default();
+        let deadline = Instant::now() + READY_LIMIT;
+        while client.get(url, &fetch::Validators::default(), 1 << 20).is_err() {
+            self.supervisor.look_after()?;
+            if Instant::now() >= deadline {
+                let log = self.data.join("logs").join(format!("{service}.log"));
+                return Err(WorldError::Silent { service, url: url.to_owned(), log });
+            }
+            std::thread::sleep(TICK);
+        }
+        Ok(())
+    }
+}
+
+/// Publishes a folder of packages before anything is served.
+fn import(program: &Path, data: &Path, folder: &Path) -> Result<(), WorldError> {
+    let output = Command::new(program)
+        .args(["vessel", "import"])
+        .arg(folder)
+        .arg("--data")
+        .arg(data.join("vessel"))
+        .args(["--channel", CHANNEL, "--json"])
+        .output()
+        .map_err(WorldError::folder(program))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(WorldError::Import { message: String::from_utf8_lossy(&output.stderr).trim().to_owned() })
+}
+
+/// Free places to listen at. All are held until the last is known, so that no port is given twice.
+fn places() -> Result<Places, WorldError> {
+    let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+    let free = || {
+        let listener = TcpListener::bind(address)?;
+        let place = listener.local_addr()?;
+        Ok((listener, place))
+    };
+    let held = (0..4)
+        .map(|_| free().map_err(|source| WorldError::Port { address, source }))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(Places { dashboard: held[0].1, summit: held[1].1, vessel: held[2].1, repository: held[3].1 })
+}
+
+fn words<'a>(words: &'a [&'a str]) -> impl Iterator<Item = OsString> + 'a {
+    words.iter().map(OsString::from)
+}
+
+/// A place among `count` that a drawn number stands for.
+fn place(rank: u64, count: usize) -> usize {
+    let count = u64::try_from(count).unwrap_or(u64::MAX).max(1);
+    usize::try_from(rank % count).unwrap_or(0)
+}
+
+fn kill_one(pids: &[u32], rank: u64) -> bool {
+    let pid = pids.get(place(rank, pids.len())).and_then(|pid| i32::try_from(*pid).ok());
+    pid.and_then(Pid::from_raw).is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok())
+}
+
+/// Every process with its command line.
+fn processes() -> Vec<(u32, String)> {
+    let Ok(entries) = fs_err::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter_map(|pid| {
+        // It may be gone already.
+        let line = fs_err::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let words: Vec<String> = line
+            .split(|&byte| byte == 0)
+            .filter(|word| !word.is_empty())
+            .map(|word| String::from_utf8_lossy(word).into_owned())
+            .collect();
+        (!words.is_empty()).then(|| (pid, words.join(" ")))
+    })
+    .collect()
+}
+
+/// Memory of a process that is in memory, in bytes; 0 when it is gone.
+fn resident_bytes(pid: u32) -> u64 {
+    let status = fs_err::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")).and_then(|text| text.parse().ok());
+    kibibytes.unwrap_or(0_u64).saturating_mul(1024)
+}
