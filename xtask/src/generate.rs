@@ -1,4 +1,4 @@
-//! Rust from `.proto` files, without protoc.
+//! Rust from `.proto` files, without protoc, and pages from code.
 //!
 //! The files in `platform/wire/proto` are compiled by protox, a compiler written in Rust, and turned into client and
 //! server code by tonic's generator. The result is committed, so that building Moraine needs neither. `--check`
@@ -10,6 +10,11 @@ use std::path::{Path, PathBuf};
 /// Protocol files, in `platform/wire/proto`.
 const PROTOCOLS: [&str; 2] = ["summit.proto", "vessel.proto"];
 
+type Page = fn() -> String;
+
+/// Pages of the documentation that code writes.
+const PAGES: [(&str, Page); 1] = [("docs/task-life-cycle.md", farm::task::page)];
+
 /// What to do with what was generated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -19,7 +24,7 @@ pub(crate) enum Mode {
     Check,
 }
 
-/// Generates every module below `platform/wire/src/generated`. Answers the paths that were, or would be, changed.
+/// Generates every module below `platform/wire/src/generated` and every page. Answers the paths that were, or would be, changed.
 pub(crate) fn run(workspace: &Path, mode: Mode) -> Result<Vec<PathBuf>, Box<dyn Error>> {
     let wire = workspace.join("platform/wire");
     let proto = wire.join("proto");
@@ -54,6 +59,16 @@ pub(crate) fn run(workspace: &Path, mode: Mode) -> Result<Vec<PathBuf>, Box<dyn 
             }
             changed.push(entry.path());
         }
+    }
+    for (path, page) in PAGES {
+        let (target, text) = (workspace.join(path), page());
+        if fs_err::read_to_string(&target).ok().as_deref() == Some(text.as_str()) {
+            continue;
+        }
+        if mode == Mode::Write {
+            fs_err::write(&target, text)?;
+        }
+        changed.push(target);
     }
     changed.sort();
     Ok(changed)

@@ -1,6 +1,6 @@
 //! Automation with logic in it: `cargo run -p xtask -- COMMAND`.
 //!
-//! * `gen` writes the code that is generated from other files; `gen --check` fails when the committed code differs.
+//! * `gen` writes code and pages that are generated from other files; `gen --check` fails when what is committed differs.
 
 mod generate;
 

@@ -24,18 +24,6 @@ use crate::sessions::Attached;
 use crate::store::{BuilderRow, Mark, TaskRow};
 use crate::world::{Arena, World, Worlds};
 
-/// Phases of tasks that still matter to others.
-pub(crate) const LIVING: [Phase; 8] = [
-    Phase::Waiting,
-    Phase::Blocked,
-    Phase::Ready,
-    Phase::Leased,
-    Phase::Building,
-    Phase::Publishing,
-    Phase::Failed,
-    Phase::Cancelled,
-];
-
 /// A task that still matters, as far as planning needs it. The ends of its leases are not kept up to date.
 #[derive(Debug, Clone)]
 pub(crate) struct Living {
@@ -112,7 +100,7 @@ impl Board {
 
     fn take_in_one(&mut self, row: TaskRow) {
         let (id, arena) = (row.id, Arena::of(&row));
-        let lives = LIVING.contains(&row.state.phase());
+        let lives = row.state.phase().is_living();
         let tasks = self.tasks_of.entry(arena.clone()).or_default().entry(row.source.clone()).or_default();
         let is_new = if lives { tasks.insert(id) } else { !tasks.remove(&id) };
         let newest = tasks.last().copied();

@@ -13,7 +13,6 @@ use farm::task::{Claim, Event, Phase};
 use wire::PublicKey;
 use wire::summit::{Limits, Order, Repository, RootIndex, repository, to_agent};
 
-use crate::board::LIVING;
 use crate::config::RepositoryConfig;
 use crate::hub::{Hub, News};
 use crate::repository_state::PUBLISHED_VERSION;
@@ -98,7 +97,7 @@ async fn take_in(hub: &Hub, worlds: &Worlds) -> Result<Vec<Builder>, StoreError>
         None => {
             // Before the tasks: what happens in between is told once more the next time.
             let mark: Mark = hub.store.mark().await?;
-            (hub.store.tasks_in(&LIVING).await?, mark)
+            (hub.store.tasks_in(&Phase::LIVING).await?, mark)
         }
     };
     hub.with_board(|board| board.take_in(rows, mark));

@@ -2,9 +2,19 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use fault::{Fault, Kind};
 use serde::{Deserialize, Serialize};
+
+/// Attempts in a row that the farm may lose before a person has to look.
+pub const FAULTS_MAX: u32 = 4;
+
+/// The first rest after an attempt that the farm lost: an agent that starts again is back by then.
+const REST_FIRST: Duration = Duration::from_secs(2);
+
+/// Each further rest is so many times as long: the third gives a machine half a minute to come up again.
+const REST_FACTOR: u32 = 4;
 
 /// The class of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -36,6 +46,50 @@ pub enum FailureClass {
     Unsupported,
 }
 
+/// Whose account a failure goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Charge {
+    /// The recipe's: its maintainer has to look.
+    Recipe,
+    /// The building machine's: [`crate::schedule::FAULTS_BEFORE_REST`] in a row quarantine it.
+    Machine,
+    /// The farm's as a whole.
+    Farm,
+    /// Nobody's.
+    Nobody,
+}
+
+/// Where the next attempt is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// Rather on another builder.
+    Elsewhere,
+    /// On any.
+    Anywhere,
+}
+
+/// What follows from a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// Whose account it goes to.
+    pub charge: Charge,
+    /// Attempts in a row after which the task fails; 1 when it is never tried again by itself.
+    pub attempts_max: u32,
+    /// Where it is tried again.
+    pub place: Place,
+    /// Whether the same recipe may well be built on another machine, or in more time: what another attempt that runs
+    /// already may still show. The farm itself never tries again because of this alone.
+    pub may_be_the_machine: bool,
+}
+
+impl Policy {
+    /// How long a task rests after so many faults in a row.
+    #[must_use]
+    pub fn rest(self, faults: u32) -> Duration {
+        REST_FIRST.saturating_mul(REST_FACTOR.saturating_pow(faults.saturating_sub(1)))
+    }
+}
+
 impl FailureClass {
     /// Every class.
     pub const ALL: [FailureClass; 12] = [
@@ -53,30 +107,45 @@ impl FailureClass {
         FailureClass::Unsupported,
     ];
 
+    /// What follows from a failure of this class. This table is the only place that says so.
+    #[must_use]
+    pub fn policy(self) -> Policy {
+        use Charge::{Farm, Machine, Nobody, Recipe};
+        use Place::{Anywhere, Elsewhere};
+        let (charge, attempts_max, place, may_be_the_machine) = match self {
+            FailureClass::Build => (Recipe, 1, Anywhere, false),
+            FailureClass::Dependency => (Recipe, 1, Anywhere, false),
+            FailureClass::TimeLimit => (Recipe, 1, Anywhere, true),
+            FailureClass::Silence => (Recipe, 1, Anywhere, true),
+            FailureClass::LogLimit => (Recipe, 1, Anywhere, false),
+            FailureClass::SizeLimit => (Recipe, 1, Anywhere, false),
+            FailureClass::OutOfMemory => (Recipe, 1, Anywhere, true),
+            FailureClass::HostFault => (Machine, FAULTS_MAX, Elsewhere, true),
+            // The same files may be taken the next time; who builds them does not matter.
+            FailureClass::StoreFault => (Farm, FAULTS_MAX, Anywhere, true),
+            FailureClass::Lost => (Farm, FAULTS_MAX, Elsewhere, true),
+            FailureClass::Cancelled => (Nobody, 1, Anywhere, true),
+            FailureClass::Unsupported => (Nobody, 1, Anywhere, false),
+        };
+        Policy { charge, attempts_max, place, may_be_the_machine }
+    }
+
     /// Whether the farm is to blame: such an attempt is tried again and never charged to the recipe.
     #[must_use]
     pub fn is_infrastructure(self) -> bool {
-        matches!(self, FailureClass::HostFault | FailureClass::StoreFault | FailureClass::Lost)
+        matches!(self.policy().charge, Charge::Machine | Charge::Farm)
     }
 
     /// Whether it says something about the machine that built. A lost builder is away, not broken.
     #[must_use]
     pub fn is_host(self) -> bool {
-        matches!(self, FailureClass::HostFault)
+        self.policy().charge == Charge::Machine
     }
 
-    /// Whether the same recipe may well be built on another machine, or in more time: what another attempt that runs
-    /// already may still show. The farm itself never tries again because of this alone.
+    /// See [`Policy::may_be_the_machine`].
     #[must_use]
     pub fn may_be_the_machine(self) -> bool {
-        self.is_infrastructure()
-            || matches!(
-                self,
-                FailureClass::TimeLimit
-                    | FailureClass::Silence
-                    | FailureClass::OutOfMemory
-                    | FailureClass::Cancelled
-            )
+        self.policy().may_be_the_machine
     }
 
     /// Its name in messages, files and addresses.

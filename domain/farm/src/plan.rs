@@ -109,7 +109,9 @@ pub fn plan(catalogue: &Catalogue, missing: &[Missing], tasks: &[KnownTask]) -> 
 /// What is being published cannot be taken back; it lands, and the new task follows.
 fn is_replaced(phase: Phase) -> bool {
     match phase {
-        Phase::Waiting | Phase::Blocked | Phase::Ready | Phase::Leased | Phase::Building => true,
+        Phase::Waiting | Phase::Blocked | Phase::Ready | Phase::Held | Phase::Leased | Phase::Building => {
+            true
+        }
         Phase::Failed | Phase::Cancelled => true,
         Phase::Publishing | Phase::Published | Phase::Superseded => false,
     }
@@ -207,6 +209,7 @@ mod tests {
             (Phase::Waiting, true),
             (Phase::Blocked, true),
             (Phase::Ready, true),
+            (Phase::Held, true),
             (Phase::Leased, true),
             (Phase::Building, true),
             (Phase::Publishing, false),

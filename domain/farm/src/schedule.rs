@@ -40,7 +40,7 @@ pub use unplaced::Unplaced;
 pub(crate) use unplaced::size;
 
 /// Faults of the machine in a row after which a builder gets no work for a while.
-const FAULTS_BEFORE_REST: u32 = 2;
+pub const FAULTS_BEFORE_REST: u32 = 2;
 
 /// How long the first rest lasts; each further fault doubles it. Long enough to notice, short enough that a machine
 /// that was mended is back before anybody looks.
@@ -95,6 +95,45 @@ pub enum Priority {
     High,
     /// A security update.
     Urgent,
+}
+
+impl Priority {
+    /// Every one, the lowest first.
+    pub const ALL: [Priority; 4] = [Priority::Low, Priority::Normal, Priority::High, Priority::Urgent];
+
+    /// Its name in messages, files and addresses.
+    #[must_use]
+    pub fn keyword(self) -> &'static str {
+        match self {
+            Priority::Low => "low",
+            Priority::Normal => "normal",
+            Priority::High => "high",
+            Priority::Urgent => "urgent",
+        }
+    }
+
+    /// The priority of this name.
+    #[must_use]
+    pub fn from_keyword(keyword: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|priority| priority.keyword() == keyword)
+    }
+}
+
+impl Trust {
+    /// Its name in messages, files and addresses.
+    #[must_use]
+    pub fn keyword(self) -> &'static str {
+        match self {
+            Trust::Any => "any",
+            Trust::Official => "official",
+        }
+    }
+
+    /// The trust of this name.
+    #[must_use]
+    pub fn from_keyword(keyword: &str) -> Option<Self> {
+        [Trust::Any, Trust::Official].into_iter().find(|trust| trust.keyword() == keyword)
+    }
 }
 
 /// A task that may start.
@@ -413,12 +452,17 @@ fn rounded_memory(bytes: u64) -> u64 {
     bytes.checked_next_multiple_of(step).unwrap_or(bytes)
 }
 
+/// How long a builder gets no work after so many faults of its machine in a row; none when it is trusted.
+#[must_use]
+pub fn quarantine(faults_in_row: u32) -> Option<Duration> {
+    let beyond = faults_in_row.checked_sub(FAULTS_BEFORE_REST)?;
+    Some(REST_FIRST.saturating_mul(1 << beyond.min(10)).min(REST_MAX))
+}
+
 /// Until when a builder gets no work because of its faults; none when it is trusted.
 #[must_use]
 pub fn rests_until(builder: &Builder) -> Option<Moment> {
-    let beyond = builder.faults_in_row.checked_sub(FAULTS_BEFORE_REST)?;
-    let rest = REST_FIRST.saturating_mul(1 << beyond.min(10)).min(REST_MAX);
-    Some(builder.last_fault.after(rest))
+    Some(builder.last_fault.after(quarantine(builder.faults_in_row)?))
 }
 
 /// Whether a builder gets work at all now.

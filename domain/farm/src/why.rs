@@ -4,23 +4,22 @@
 //! always the next step, which is a command, a page, a person, or the moment when it goes on by itself. There is an answer
 //! for every state and every reason. It decides nothing: the reasons are those that made the decisions elsewhere.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::failure::FailureClass;
+use crate::failure::{FAULTS_MAX, FailureClass};
 use crate::ids::{AttemptId, BuilderId, TaskId};
 use crate::moment::Moment;
 use crate::queue::Blocker;
 use crate::queue::what_of_knot;
 use crate::schedule::{Unplaced, duration, size};
-use crate::task::{FAULTS_MAX, Lease, Phase, State, Tries, Twin};
+use crate::task::{Lease, Phase, State, Tries, Twin};
 
 /// How many of a list are named; the others are counted.
 const NAMED_MAX: usize = 5;
 
 /// How a machine becomes a builder.
-const ADD_BUILDER: &str = "on the new machine `moraine avalanche key --data DIR` prints its KEY; on Summit's machine `moraine summit builder add \
-     NAME KEY --data SUMMIT_DATA`; then on the new one `moraine avalanche run --data DIR --summit HOST:PORT --summit-key SUMMIT_KEY`, which \
-     `moraine summit key --data SUMMIT_DATA` prints";
+const ADD_BUILDER: &str = "`moraine builder enrol NAME` prints a token that is good once, and the two commands that the new machine has to run with \
+     it";
 
 /// What is known about a task.
 pub struct Snapshot<'a> {
@@ -46,12 +45,25 @@ pub struct Snapshot<'a> {
     pub holds_up: usize,
     /// When the build that runs will be done, by experience.
     pub expected_end: Option<Moment>,
+    /// Who paused the whole queue; nothing is started then.
+    pub paused: Option<&'a Paused>,
     /// What Summit cannot do: read recipes or repository, for a task that was not built; publish, for one that was.
     pub trouble: Option<&'a str>,
     /// Names of builders, for people.
     pub name_of: &'a dyn Fn(&BuilderId) -> String,
     /// Now.
     pub now: Moment,
+}
+
+/// Nothing is started, because somebody wants it so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Paused {
+    /// Who.
+    pub by: String,
+    /// Why, in a line; empty when nothing was said.
+    pub why: String,
+    /// Since then.
+    pub since: Moment,
 }
 
 /// A task that has to be published first.
@@ -116,6 +128,7 @@ pub fn explain(snapshot: &Snapshot<'_>) -> Explanation {
         State::Waiting { tries } => waiting(snapshot, tries),
         State::Blocked { by, tries } => blocked(snapshot, by, tries),
         State::Ready { since, tries } => ready(snapshot, *since, tries),
+        State::Held { by, why, since, tries } => held(snapshot, by, why, *since, tries),
         State::Leased { lease } => leased(snapshot, lease),
         State::Building { lease, since, twin } => building(snapshot, lease, *since, twin.as_ref()),
         State::Publishing { lease, artefacts, since } => publishing(snapshot, lease, artefacts.len(), *since),
@@ -126,6 +139,11 @@ pub fn explain(snapshot: &Snapshot<'_>) -> Explanation {
         State::Cancelled { why } => cancelled(snapshot, why),
         State::Superseded { by } => superseded(snapshot, *by),
     };
+    if let (Some(paused), Phase::Waiting | Phase::Blocked | Phase::Held) =
+        (snapshot.paused, snapshot.state.phase())
+    {
+        answer.because.push(Because::new(format!("Besides, {}.", paused_by(paused, snapshot.now))));
+    }
     if let (Some(trouble), Phase::Waiting | Phase::Blocked) = (snapshot.trouble, snapshot.state.phase()) {
         answer
             .because
@@ -177,6 +195,16 @@ fn going_on(snapshot: &Snapshot<'_>) -> String {
     let stuck = |ahead: &&Ahead| ahead.unplaced.as_ref().is_some_and(needs_somebody);
     let roots = snapshot.held_up_by;
     let name = |builder: &BuilderId| (snapshot.name_of)(builder);
+    if let Some(root) = roots.iter().find(|ahead| ahead.phase == Phase::Held) {
+        return format!(
+            "Nothing to do for this task itself, but it will not go on by itself: what holds it up in the end is {}, and somebody holds that. \
+             `moraine task release {}` lets it start.",
+            root.source, root.task
+        );
+    }
+    if snapshot.paused.is_some() {
+        return RESUME.into();
+    }
     if let Some(root) = roots.iter().find(stuck) {
         let why = root.unplaced.as_ref().map(|unplaced| told(unplaced, &name)).unwrap_or_default();
         return format!(
@@ -210,10 +238,10 @@ fn needs_somebody(unplaced: &Unplaced) -> bool {
         | Unplaced::NotTrusted
         | Unplaced::NoMemory { .. }
         | Unplaced::NoDisk { .. }
-        | Unplaced::SetAside { until: None } => true,
+        | Unplaced::Drained { .. } => true,
         Unplaced::Resting { .. }
         | Unplaced::Pressed { .. }
-        | Unplaced::SetAside { until: Some(_) }
+        | Unplaced::Quarantined { .. }
         | Unplaced::ReservedFor { .. }
         | Unplaced::HeldFor { .. }
         | Unplaced::Busy { .. } => false,
@@ -231,6 +259,7 @@ fn where_it_is(snapshot: &Snapshot<'_>, ahead: &Ahead) -> Because {
         (Phase::Leased, _) => format!("{source} was just given to a builder."),
         (Phase::Ready, _) => format!("{source} waits for a builder."),
         (Phase::Waiting, _) => format!("{source} waits for others itself."),
+        (Phase::Held, _) => format!("{source} is held by somebody."),
         (phase, _) => format!("{source} is {phase}."),
     };
     Because { text, task: Some(*task) }
@@ -318,12 +347,16 @@ fn ready(snapshot: &Snapshot<'_>, since: Moment, tries: &Tries) -> Explanation {
     let waits = duration(snapshot.now.0.saturating_sub(since.0));
     let name = |builder: &BuilderId| (snapshot.name_of)(builder);
     let mut because = Vec::new();
-    let (headline, next_step) = match snapshot.unplaced {
-        None => (
+    let (headline, next_step) = match (snapshot.paused, snapshot.unplaced) {
+        (Some(paused), _) => {
+            because.push(Because::new(format!("{}.", capital(&paused_by(paused, snapshot.now)))));
+            ("could be built, and nothing is started".to_owned(), RESUME.to_owned())
+        }
+        (None, None) => (
             "is the next that a builder gets".to_owned(),
             "Nothing to do: it begins within seconds.".to_owned(),
         ),
-        Some(unplaced) => {
+        (None, Some(unplaced)) => {
             let headline = match unplaced {
                 Unplaced::Resting { .. } => {
                     "waits a little, after an attempt that came to nothing through no fault of its own"
@@ -341,6 +374,33 @@ fn ready(snapshot: &Snapshot<'_>, since: Moment, tries: &Tries) -> Explanation {
     Explanation { headline: format!("{} {headline}.", snapshot.title), because, next_step }
 }
 
+/// What lets a paused queue go on.
+const RESUME: &str = "The farm's operator: `moraine queue resume` lets builds start again. What is being built goes on meanwhile, and is published.";
+
+/// That the queue is paused, as a part of a sentence.
+fn paused_by(paused: &Paused, now: Moment) -> String {
+    let lasted = duration(now.0.saturating_sub(paused.since.0));
+    let why = if paused.why.is_empty() { String::new() } else { format!(": {}", paused.why) };
+    format!("the queue was paused by {} {lasted} ago{why}", paused.by)
+}
+
+fn held(snapshot: &Snapshot<'_>, by: &str, why: &str, since: Moment, tries: &Tries) -> Explanation {
+    let lasted = duration(snapshot.now.0.saturating_sub(since.0));
+    let mut because = vec![Because::new(match why {
+        "" => format!("{by} has held it for {lasted}, and gave no reason."),
+        why => format!("{by} has held it for {lasted}: {why}"),
+    })];
+    because.extend(behind(snapshot, tries));
+    Explanation {
+        headline: format!("{} is held: it does not start until somebody releases it.", snapshot.title),
+        because,
+        next_step: format!(
+            "Whoever holds it: `moraine task release {}` lets it start, as soon as it can.",
+            snapshot.task
+        ),
+    }
+}
+
 /// The reason with the builders' names instead of their keys.
 fn told(unplaced: &Unplaced, name: &dyn Fn(&BuilderId) -> String) -> String {
     let named = |builder: &BuilderId| BuilderId(name(builder));
@@ -350,6 +410,10 @@ fn told(unplaced: &Unplaced, name: &dyn Fn(&BuilderId) -> String) -> String {
         }
         Unplaced::HeldFor { builder, until } => {
             Unplaced::HeldFor { builder: named(builder), until: *until }.to_string()
+        }
+        Unplaced::Drained { builder } => Unplaced::Drained { builder: named(builder) }.to_string(),
+        Unplaced::Quarantined { builder, until } => {
+            Unplaced::Quarantined { builder: named(builder), until: *until }.to_string()
         }
         other => other.to_string(),
     }
@@ -372,7 +436,7 @@ fn placing(
             format!("Nothing to do: it is tried again by itself in {}{elsewhere}.", left(*until, now))
         }
         Unplaced::NoBuilder => format!(
-            "The farm's operator: start one of the builders on the dashboard's page /builders, or add one: {ADD_BUILDER}. A farm of \
+            "The farm's operator: start one of the builders that `moraine builder list` shows, or add one: {ADD_BUILDER}. A farm of \
              `moraine up` has builders of its own with `--agents 2`."
         ),
         Unplaced::NoArchitecture { architecture } => {
@@ -381,15 +445,14 @@ fn placing(
         Unplaced::NoFeature { features } => {
             let names: Vec<&str> = features.iter().map(String::as_str).collect();
             format!(
-                "The farm's operator: if a machine that builds has {}, say so in Summit's configuration, in a `[[builder]]` with its \
-                 `public_key` and `features = [{}]`; that is read again by itself. Or add such a machine: {ADD_BUILDER}.",
+                "The farm's operator: if a machine that builds has {}, say so: `moraine builder label NAME {}`. Or add such a machine: {ADD_BUILDER}.",
                 names.join(" and "),
-                names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ")
+                names.iter().map(|name| format!("--feature {name}")).collect::<Vec<_>>().join(" ")
             )
         }
         Unplaced::NotTrusted => format!(
-            "The farm's operator: start a machine of the distribution; or say in Summit's configuration that one is, in a `[[builder]]` \
-             with its `public_key` and `trust = \"official\"`. Or add one: {ADD_BUILDER}."
+            "The farm's operator: start a machine of the distribution; or say that one is: `moraine builder label NAME --trust official`. Or add \
+             one, with `--trust official`: {ADD_BUILDER}."
         ),
         Unplaced::NoMemory { needed_bytes, .. } => format!(
             "The farm's operator: add a builder with at least {} of memory: {ADD_BUILDER}. Or, if that is more than it needs: lower `memory` in the \
@@ -403,19 +466,21 @@ fn placing(
                 size(*needed_bytes)
             )
         }
-        Unplaced::SetAside { until: Some(until) } if *until > now => format!(
-            "Such a builder is tried again by itself in {}, and fails again unless its fault is mended. The farm's operator: the \
-             dashboard's page /builders shows the last fault of each.",
-            left(*until, now)
-        ),
-        Unplaced::SetAside { .. } => {
-            "The farm's operator: the dashboard's page /builders shows who is drained; on Summit's machine `moraine summit builder \
-             undrain NAME --data SUMMIT_DATA` gives it work again."
-                .into()
+        Unplaced::Quarantined { builder, until } => {
+            let name = name(builder);
+            format!(
+                "{name} is tried again by itself in {}, and fails again unless its fault is mended. The farm's operator: `moraine builder show \
+                 {name}` shows the fault; when it is mended, `moraine builder undrain {name}` gives it work at once.",
+                left(*until, now)
+            )
         }
         Unplaced::Pressed { .. } => "Nothing to do: it begins when such a builder has caught up. The dashboard's page /builders shows what \
              each waits for."
             .into(),
+        Unplaced::Drained { builder } => format!(
+            "The farm's operator: `moraine builder list` shows who is drained; `moraine builder undrain {}` gives it work again.",
+            name(builder)
+        ),
         Unplaced::ReservedFor { builder, until } | Unplaced::HeldFor { builder, until } => format!(
             "Nothing to do: it begins when {} has room, in about {}.",
             name(builder),
@@ -564,8 +629,8 @@ fn failed(
              gives it a larger one. Then {again}. Otherwise its maintainer lets {recipe} build with fewer jobs at once, and pushes."
         ),
         FailureClass::HostFault | FailureClass::Lost => format!(
-            "The recipe is not to blame. The farm's operator: the dashboard's page /builders shows the last fault of each builder; mend \
-             it, then {again}."
+            "The recipe is not to blame. The farm's operator: `moraine builder list` shows the last fault of each builder; mend it, then \
+             {again}."
         ),
         FailureClass::StoreFault => format!(
             "The recipe is not to blame. The farm's operator: the messages of Vessel, the repository server, say why it does not take \
@@ -669,7 +734,7 @@ fn earlier(snapshot: &Snapshot<'_>, told: Option<AttemptId>) -> Vec<Because> {
 }
 
 fn try_again(task: TaskId) -> String {
-    format!("press \"Try again\" on the page /tasks/{task} of the dashboard, on Summit's own machine")
+    format!("`moraine task retry {task}` tries it again")
 }
 
 fn log_page(snapshot: &Snapshot<'_>, attempt: AttemptId) -> String {

@@ -94,6 +94,7 @@ impl Web {
             attempts: &tried,
             holds_up,
             expected_end,
+            paused: None,
             trouble: trouble.as_deref(),
             name_of: &|builder| names.builder(builder),
             now: self.hub.clock.now(),

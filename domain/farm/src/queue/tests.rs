@@ -102,6 +102,19 @@ fn a_failed_task_blocks_its_dependents_by_name_near_and_far() {
 }
 
 #[test]
+fn dependents_of_a_held_task_wait_and_go_on_when_it_is_released() {
+    let open = [("a", Phase::Held), ("b", Waiting), ("c", Waiting)];
+    assert_eq!(check(CHAIN, &[], &open, "b"), "waits on a");
+    let mut world = world(CHAIN, &[], &[("a", Failed), ("b", Waiting)]);
+    world.changed();
+    world.set("a", Some(Phase::Held));
+    assert_eq!(world.say("b"), "waits on a", "it blocks nobody any more");
+    world.changed();
+    world.set("a", Some(Waiting));
+    assert_eq!(world.changed(), ["a"], "a released task is judged again");
+}
+
+#[test]
 fn a_task_made_after_the_failure_is_blocked_as_well() {
     let mut world = world(CHAIN, &["a", "b"], &[("a", Failed)]);
     world.set("c", Some(Waiting));

@@ -202,7 +202,7 @@ fn every_reason_to_wait_has_a_name() {
     let kvm: BTreeSet<String> = ["kvm".to_owned()].into();
     let plain = || candidate(1, 1, 0);
     let one = || vec![builder("a", 1, 1.0)];
-    let rest_over = Some(NOW.after(REST_FIRST));
+    let rest_over = NOW.after(REST_FIRST);
     let until = Some(Moment(NOW.0 + 5 * MINUTE));
     let table: Vec<(Candidate, Vec<Builder>, Unplaced)> = vec![
         (plain(), vec![], Unplaced::NoBuilder),
@@ -223,9 +223,9 @@ fn every_reason_to_wait_has_a_name() {
             vec![small_disk],
             Unplaced::NoDisk { needed_bytes: 2 * GIB, largest_bytes: GIB },
         ),
-        (plain(), vec![drained], Unplaced::SetAside { until: None }),
-        (plain(), vec![faulty], Unplaced::SetAside { until: rest_over }),
         (plain(), vec![pressed], Unplaced::Pressed { shortage: Shortage::Memory }),
+        (plain(), vec![drained], Unplaced::Drained { builder: BuilderId("d".into()) }),
+        (plain(), vec![faulty], Unplaced::Quarantined { builder: BuilderId("f".into()), until: rest_over }),
         (plain(), vec![full], Unplaced::Busy { ahead: 0, until }),
         (resting, one(), Unplaced::Resting { until: Moment(NOW.0 + 1) }),
     ];

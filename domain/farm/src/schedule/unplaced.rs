@@ -50,10 +50,17 @@ pub enum Unplaced {
         /// What the builder with most room has.
         largest_bytes: u64,
     },
-    /// Every builder that could is drained, or set aside after faults.
-    SetAside {
-        /// When the first of them is tried again by itself; none when all are drained.
-        until: Option<Moment>,
+    /// Every builder that could is drained.
+    Drained {
+        /// One of them.
+        builder: BuilderId,
+    },
+    /// Every builder that could is quarantined after faults of its machine, or drained.
+    Quarantined {
+        /// The one that is tried again first.
+        builder: BuilderId,
+        /// When that is.
+        until: Moment,
     },
     /// Every builder that could has a machine that is short of something.
     Pressed {
@@ -109,8 +116,14 @@ impl std::fmt::Display for Unplaced {
                 size(*needed_bytes),
                 size(*largest_bytes)
             ),
-            Unplaced::SetAside { .. } => {
-                formatter.write_str("every builder that could is drained, or set aside after faults")
+            Unplaced::Drained { builder } => {
+                write!(formatter, "every builder that could is drained, as {builder} is")
+            }
+            Unplaced::Quarantined { builder, .. } => {
+                write!(
+                    formatter,
+                    "every builder that could is quarantined after faults, as {builder} is, or drained"
+                )
             }
             Unplaced::Pressed { shortage: Shortage::Memory } => {
                 formatter.write_str("every builder that could is short of memory just now")
@@ -248,7 +261,12 @@ fn hopeless(needs: &Needs, builders: &[Builder], now: Moment) -> Option<Unplaced
     }
     if !left.iter().any(|builder| is_trusted_now(builder, now)) {
         let resting = left.iter().filter(|builder| !builder.drained);
-        return Some(Unplaced::SetAside { until: resting.filter_map(|builder| rests_until(builder)).min() });
+        let first = resting.filter_map(|builder| Some((rests_until(builder)?, &builder.id))).min();
+        return match (first, left.first()) {
+            (Some((until, builder)), _) => Some(Unplaced::Quarantined { builder: builder.clone(), until }),
+            (None, Some(drained)) => Some(Unplaced::Drained { builder: drained.id.clone() }),
+            (None, None) => None,
+        };
     }
     left.retain(|builder| is_trusted_now(builder, now));
     common_shortage(&left).map(|shortage| Unplaced::Pressed { shortage })

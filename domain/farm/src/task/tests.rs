@@ -2,31 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use super::page::{UNTIL, artefact, claim, effect, events, lease, states, twin_claim};
 use super::*;
+use crate::failure::{FAULTS_MAX, FailureClass};
+use crate::ids::{AttemptId, BuilderId, LeaseToken, TaskId};
+use crate::moment::Moment;
+use crate::queue::Readiness;
+use fault::Fault;
 
 const NOW: Moment = Moment(100_000);
-const UNTIL: Moment = Moment(130_000);
-
-fn claim() -> Claim {
-    Claim { builder: BuilderId("a".into()), attempt: AttemptId(7), token: LeaseToken(70) }
-}
-
-fn lease() -> Lease {
-    Lease { claim: claim(), until: UNTIL, tries: Tries::default() }
-}
-
-fn artefact() -> Artefact {
-    Artefact {
-        kind: ArtefactKind::Package,
-        name: "nano-8.4-1-1-x86_64.stone".into(),
-        size_bytes: 10,
-        sha256: "0".repeat(64),
-    }
-}
-
-fn twin_claim() -> Claim {
-    Claim { builder: BuilderId("b".into()), attempt: AttemptId(8), token: LeaseToken(80) }
-}
 
 fn twin(since: Option<Moment>) -> Twin {
     Twin { claim: twin_claim(), until: UNTIL, since }
@@ -41,60 +25,6 @@ fn twins() -> [State; 2] {
     })
 }
 
-/// One state for each phase.
-fn states() -> Vec<State> {
-    let tries = Tries::default;
-    vec![
-        State::Waiting { tries: tries() },
-        State::Blocked { by: vec![Blocker::Task { task: TaskId(1), source: "a".into() }], tries: tries() },
-        State::Ready { since: Moment(1), tries: tries() },
-        State::Leased { lease: lease() },
-        State::Building { lease: lease(), since: Moment(2), twin: None },
-        State::Publishing { lease: lease(), artefacts: vec![artefact()], since: Moment(3) },
-        State::Published { attempt: AttemptId(7), history: "3-ab".into() },
-        State::Failed {
-            attempt: AttemptId(7),
-            class: FailureClass::Build,
-            message: "exit 2".into(),
-            during: "build".into(),
-        },
-        State::Cancelled { why: "asked".into() },
-        State::Superseded { by: Some(TaskId(9)) },
-    ]
-}
-
-/// Every event, with the name of its column.
-fn events() -> Vec<(&'static str, Event)> {
-    let broke = |class| Event::Broke { claim: claim(), class, message: "m".into(), during: "build".into() };
-    vec![
-        ("judged ready", Event::Judged { readiness: Readiness::Ready }),
-        ("judged waits", Event::Judged { readiness: waits() }),
-        (
-            "judged blocked",
-            Event::Judged {
-                readiness: Readiness::Blocked {
-                    by: vec![Blocker::Knot { source: "b".into(), dependency: None }],
-                },
-            },
-        ),
-        ("assigned", Event::Assigned { claim: claim(), until: UNTIL }),
-        ("twin assigned", Event::TwinAssigned { claim: twin_claim(), until: UNTIL }),
-        ("started", Event::Started { claim: claim() }),
-        ("renewed", Event::Renewed { claim: claim(), until: Moment(UNTIL.0 + 1) }),
-        ("declined", Event::Declined { claim: claim(), reason: "full".into() }),
-        ("built", Event::Built { claim: claim(), artefacts: vec![artefact()] }),
-        ("broke build", broke(FailureClass::Build)),
-        ("broke host", broke(FailureClass::HostFault)),
-        ("broke cancelled", broke(FailureClass::Cancelled)),
-        ("expired", Event::Expired { claim: claim() }),
-        ("landed", Event::Landed { attempt: AttemptId(7), history: "4-cd".into() }),
-        ("rejected", Event::Rejected { attempt: AttemptId(7), reason: "older".into() }),
-        ("retry asked", Event::RetryAsked),
-        ("cancel asked", Event::CancelAsked { why: "asked".into() }),
-        ("replaced", Event::Replaced { by: Some(TaskId(9)) }),
-    ]
-}
-
 fn waits() -> Readiness {
     Readiness::Waits {}
 }
@@ -102,18 +32,11 @@ fn waits() -> Readiness {
 fn cell(state: &State, event: &Event, now: Moment) -> String {
     match step(state, event, now) {
         Ok(step) => {
-            let effects = step.effects.iter().map(|effect| match effect {
-                Effect::SendOrder(_) => "order",
-                Effect::ExpectUpload(_) => "expect",
-                Effect::StopBuild(_) => "stop",
-                Effect::Withdraw(_) => "withdraw",
-                Effect::Release(_) => "release",
-                Effect::JudgeDependents => "judge",
-            });
+            let effects = step.effects.iter().map(effect);
             let effects: Vec<&str> = effects.collect();
             format!("{} {}", step.next.phase(), effects.join("+")).trim_end().to_owned()
         }
-        Err(Refusal::WrongPhase { .. }) => "-".into(),
+        Err(Refusal::WrongPhase { .. } | Refusal::Superseded { .. }) => "-".into(),
         Err(Refusal::NotHolder { .. }) => "not holder".into(),
         Err(Refusal::SameBuilder { .. }) => "same builder".into(),
         Err(Refusal::TooEarly { .. }) => "too early".into(),
@@ -123,24 +46,26 @@ fn cell(state: &State, event: &Event, now: Moment) -> String {
 
 /// Rows are events, columns are phases in the order of [`Phase::ALL`]. The time lies after the end of the lease.
 const TABLE: &str = "
-judged ready    | ready | ready | unchanged | - | - | - | - | - | - | -
-judged waits    | unchanged | waiting | waiting | - | - | - | - | - | - | -
-judged blocked  | blocked | blocked | blocked | - | - | - | - | - | - | -
-assigned        | - | - | leased order | - | - | - | - | - | - | -
-twin assigned   | - | - | - | - | building order | - | - | - | - | -
-started         | not holder | not holder | not holder | building | unchanged | unchanged | not holder | not holder | not holder | not holder
-renewed         | not holder | not holder | not holder | leased | building | publishing | not holder | not holder | not holder | not holder
-declined        | not holder | not holder | not holder | ready | - | - | not holder | not holder | not holder | not holder
-built           | not holder | not holder | not holder | publishing expect | publishing expect | unchanged | not holder | not holder | not holder | not holder
-broke build     | not holder | not holder | not holder | failed judge+release | failed judge+release | failed judge+release+withdraw | not holder | not holder | not holder | not holder
-broke host      | not holder | not holder | not holder | ready release | ready release | ready release+withdraw | not holder | not holder | not holder | not holder
-broke cancelled | not holder | not holder | not holder | cancelled judge+release | cancelled judge+release | cancelled judge+release+withdraw | not holder | not holder | not holder | not holder
-expired         | not holder | not holder | not holder | ready | ready | ready withdraw | not holder | not holder | not holder | not holder
-landed          | not holder | not holder | not holder | not holder | not holder | published release+judge | not holder | not holder | not holder | not holder
-rejected        | not holder | not holder | not holder | not holder | not holder | ready withdraw+release | not holder | not holder | not holder | not holder
-retry asked     | - | - | - | - | - | - | - | waiting judge | waiting judge | -
-cancel asked    | cancelled judge | cancelled judge | cancelled judge | cancelled stop+judge | cancelled stop+judge | - | - | - | - | -
-replaced        | superseded judge | superseded judge | superseded judge | superseded stop+judge | superseded stop+judge | - | - | superseded judge | superseded judge | -
+judged ready    | ready | ready | unchanged | - | - | - | - | - | - | - | -
+judged waits    | unchanged | waiting | waiting | - | - | - | - | - | - | - | -
+judged blocked  | blocked | blocked | blocked | - | - | - | - | - | - | - | -
+assigned        | - | - | leased order | - | - | - | - | - | - | - | -
+twin assigned   | - | - | - | - | - | building order | - | - | - | - | -
+started         | not holder | not holder | not holder | not holder | building | unchanged | unchanged | not holder | not holder | not holder | not holder
+renewed         | not holder | not holder | not holder | not holder | leased | building | publishing | not holder | not holder | not holder | not holder
+declined        | not holder | not holder | not holder | not holder | ready | - | - | not holder | not holder | not holder | not holder
+built           | not holder | not holder | not holder | not holder | publishing expect | publishing expect | unchanged | not holder | not holder | not holder | not holder
+broke build     | not holder | not holder | not holder | not holder | failed judge+release | failed judge+release | failed judge+release+withdraw | not holder | not holder | not holder | not holder
+broke host      | not holder | not holder | not holder | not holder | ready release | ready release | ready release+withdraw | not holder | not holder | not holder | not holder
+broke cancelled | not holder | not holder | not holder | not holder | cancelled judge+release | cancelled judge+release | cancelled judge+release+withdraw | not holder | not holder | not holder | not holder
+expired         | not holder | not holder | not holder | not holder | ready | ready | ready withdraw | not holder | not holder | not holder | not holder
+landed          | not holder | not holder | not holder | not holder | not holder | not holder | published release+judge | not holder | not holder | not holder | not holder
+rejected        | not holder | not holder | not holder | not holder | not holder | not holder | ready withdraw+release | not holder | not holder | not holder | not holder
+retry asked     | - | - | - | - | - | - | - | - | waiting judge | waiting judge | -
+cancel asked    | cancelled judge | cancelled judge | cancelled judge | cancelled judge | cancelled stop+judge | cancelled stop+judge | - | - | - | - | -
+held            | held judge | held judge | held judge | unchanged | - | - | - | - | - | - | -
+released        | - | - | - | waiting judge | - | - | - | - | - | - | -
+replaced        | superseded judge | superseded judge | superseded judge | superseded judge | superseded stop+judge | superseded stop+judge | - | - | superseded judge | superseded judge | -
 ";
 
 #[test]
@@ -187,6 +112,8 @@ expired 2         | building [7] | building [7]
 landed            | not holder | not holder
 rejected          | not holder | not holder
 retry asked       | - | -
+held              | - | -
+released          | - | -
 cancel asked      | cancelled stop+stop+judge [] | cancelled stop+stop+judge []
 replaced          | superseded stop+stop+judge [] | superseded stop+stop+judge []
 ";
@@ -351,6 +278,50 @@ fn a_retry_begins_afresh() {
 }
 
 #[test]
+fn a_held_task_keeps_its_tries_and_goes_on_with_them() {
+    let tries = Tries { faults: 2, not_before: Moment(5), avoid: Some(claim().builder) };
+    let ready = State::Ready { since: Moment(1), tries: tries.clone() };
+    let held = step(&ready, &Event::Held { by: "ada".into(), why: String::new() }, NOW).unwrap().next;
+    assert_eq!(held, State::Held { by: "ada".into(), why: String::new(), since: NOW, tries: tries.clone() });
+    assert!(held.phase().is_open() && !held.phase().is_queued(), "it is neither done nor handed out");
+    assert_eq!(step(&held, &Event::Released, NOW).unwrap().next, State::Waiting { tries });
+}
+
+/// Row Q19: a retry that would bring back an old release says which task took its place.
+#[test]
+fn row_q19_what_a_person_cannot_do_is_refused_by_name_with_the_next_step() {
+    let wishes = [
+        Event::RetryAsked,
+        Event::CancelAsked { why: String::new() },
+        Event::Held { by: "ada".into(), why: String::new() },
+        Event::Released,
+    ];
+    for wish in wishes {
+        for state in states() {
+            match step(&state, &wish, NOW) {
+                Ok(_) | Err(Refusal::Unchanged { .. }) => {}
+                Err(refusal) => {
+                    let hints = refusal.hints();
+                    assert!(hints.iter().any(|hint| hint.contains("`moraine ")), "{refusal}: {hints:?}");
+                }
+            }
+        }
+    }
+    let refusal = step(&State::Superseded { by: Some(TaskId(9)) }, &Event::RetryAsked, NOW).unwrap_err();
+    assert_eq!(refusal.to_string(), "cannot retry the task: task 9 took its place");
+    assert_eq!(refusal.hints(), ["that one is shown by `moraine task show 9`"]);
+}
+
+#[test]
+fn a_refused_upload_may_be_built_again_by_the_same_builder_and_a_lost_one_rather_not() {
+    let publishing = State::Publishing { lease: lease(), artefacts: vec![artefact()], since: Moment(3) };
+    let rejected = Event::Rejected { attempt: AttemptId(7), reason: "disk full".into() };
+    let avoid = |event| step(&publishing, &event, UNTIL).unwrap().next.tries().unwrap().avoid.clone();
+    assert_eq!(avoid(rejected), None);
+    assert_eq!(avoid(Event::Expired { claim: claim() }), Some(claim().builder));
+}
+
+#[test]
 fn a_judgement_that_says_the_same_changes_nothing() {
     for state in states() {
         let readiness = match &state {
@@ -367,9 +338,9 @@ fn a_judgement_that_says_the_same_changes_nothing() {
 fn rows_of_before_are_read() {
     let waiting = r#"{"phase":"waiting","on":[1,2],"tries":{"faults":0,"not_before":0,"avoid":null}}"#;
     assert_eq!(serde_json::from_str::<State>(waiting).unwrap(), State::new());
-    let building = serde_json::to_string(&states()[4]).unwrap();
+    let building = serde_json::to_string(&states()[5]).unwrap();
     assert!(!building.contains("twin"), "a row without a second attempt looks as it always did: {building}");
-    assert_eq!(serde_json::from_str::<State>(&building).unwrap(), states()[4]);
+    assert_eq!(serde_json::from_str::<State>(&building).unwrap(), states()[5]);
 }
 
 #[test]

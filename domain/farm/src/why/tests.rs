@@ -53,6 +53,7 @@ struct Question {
     attempts: Vec<Tried>,
     holds_up: usize,
     expected_end: Option<Moment>,
+    paused: Option<Paused>,
     trouble: Option<&'static str>,
 }
 
@@ -66,6 +67,7 @@ fn ask(about: impl Into<String>, state: State) -> Question {
         attempts: Vec::new(),
         holds_up: 0,
         expected_end: None,
+        paused: None,
         trouble: None,
     }
 }
@@ -83,6 +85,7 @@ fn answer(question: &Question) -> Explanation {
         attempts: &question.attempts,
         holds_up: question.holds_up,
         expected_end: question.expected_end,
+        paused: question.paused.as_ref(),
         trouble: question.trouble,
         name_of: &name_of,
         now: NOW,
@@ -169,10 +172,10 @@ fn reasons() -> Vec<Unplaced> {
         Unplaced::NotTrusted,
         Unplaced::NoMemory { needed_bytes: 64 << 30, largest_bytes: 3 << 29 },
         Unplaced::NoDisk { needed_bytes: 64 << 30, largest_bytes: 700 << 20 },
-        Unplaced::SetAside { until: Some(soon) },
-        Unplaced::SetAside { until: None },
         Unplaced::Pressed { shortage: crate::schedule::Shortage::Memory },
         Unplaced::Pressed { shortage: crate::schedule::Shortage::Io },
+        Unplaced::Quarantined { builder: builder("bob"), until: soon },
+        Unplaced::Drained { builder: builder("bob") },
         Unplaced::ReservedFor { builder: builder("bob"), until: soon },
         Unplaced::HeldFor { builder: builder("bob"), until: soon },
         Unplaced::Busy { ahead: 0, until: Some(soon) },
@@ -201,6 +204,41 @@ fn ready_questions() -> Vec<Question> {
         ..ask("ready again after faults", State::Ready { since, tries })
     });
     questions
+}
+
+fn paused(why: &str) -> Option<Paused> {
+    Some(Paused { by: "ada".into(), why: why.into(), since: Moment(NOW.0 - 10 * MINUTE) })
+}
+
+/// What people keep from starting.
+fn kept_questions() -> Vec<Question> {
+    let since = Moment(NOW.0 - 10 * MINUTE);
+    let held = |why: &str| State::Held {
+        by: "ada".into(),
+        why: why.into(),
+        since,
+        tries: Tries { faults: 1, ..Tries::default() },
+    };
+    let waiting = || State::Waiting { tries: Tries::default() };
+    vec![
+        Question { holds_up: 3, ..ask("held", held("not before the release of Monday")) },
+        Question { paused: paused(""), ..ask("held without a reason, and the queue is paused", held("")) },
+        Question {
+            waits_on: vec![ahead(3, "zlib", Phase::Held, None)],
+            held_up_by: vec![ahead(3, "zlib", Phase::Held, None), ahead(4, "xz", Phase::Ready, None)],
+            ..ask("waiting for one that is held", waiting())
+        },
+        Question {
+            waits_on: vec![ahead(4, "xz", Phase::Ready, None)],
+            held_up_by: vec![ahead(4, "xz", Phase::Ready, None)],
+            paused: paused(""),
+            ..ask("waiting, and the queue is paused", waiting())
+        },
+        Question {
+            paused: paused("the disk of Vessel is being replaced"),
+            ..ask("ready, and the queue is paused", State::Ready { since, tries: Tries::default() })
+        },
+    ]
 }
 
 fn running_questions() -> Vec<Question> {
@@ -253,10 +291,17 @@ fn ended_questions() -> Vec<Question> {
 }
 
 fn questions() -> Vec<Question> {
-    [waiting_questions(), blocked_questions(), ready_questions(), running_questions(), ended_questions()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        waiting_questions(),
+        blocked_questions(),
+        ready_questions(),
+        kept_questions(),
+        running_questions(),
+        ended_questions(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 #[test]
@@ -282,8 +327,9 @@ fn every_phase_every_reason_and_every_class_is_asked_about() {
             | Unplaced::NotTrusted
             | Unplaced::NoMemory { .. }
             | Unplaced::NoDisk { .. }
-            | Unplaced::SetAside { .. }
             | Unplaced::Pressed { .. }
+            | Unplaced::Quarantined { .. }
+            | Unplaced::Drained { .. }
             | Unplaced::ReservedFor { .. }
             | Unplaced::HeldFor { .. }
             | Unplaced::Busy { .. } => {}

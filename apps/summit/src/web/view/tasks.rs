@@ -229,6 +229,10 @@ fn describe(view: &mut TaskView, state: &State, names: &Names) {
                 faults => format!("{why}; {faults} attempts were lost by the farm"),
             }
         }
+        State::Held { by, why, .. } => match why.as_str() {
+            "" => format!("held by {by}"),
+            why => format!("held by {by}: {why}"),
+        },
         State::Leased { .. } => format!("ordered from {builder}"),
         State::Building { since, twin, .. } => {
             view.running_since_ms = Some(since.0);
