@@ -3,6 +3,8 @@
 //! Everything here can be made again from the store and the worlds, and is at every start. Afterwards only what changed
 //! is taken in: a task that changes costs what it touches. Nothing here waits, so a lock on it is held for moments.
 
+mod elsewhere;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +14,7 @@ use farm::estimate::{Estimates, Sample};
 use farm::graph::Graph;
 use farm::ids::{BuilderId, RecipeId, TaskId};
 use farm::moment::Moment;
-use farm::queue::{OpenTask, Queue};
+use farm::queue::{OpenTask, Queue, Readiness};
 use farm::schedule::{
     ASSUMED_MS, Assignment, Builder, Candidate, Needs, Policy, Priority, Running, Schedule, Scheduler,
     Unplaced,
@@ -23,6 +25,7 @@ use crate::config::{BuilderSize, Config};
 use crate::sessions::Attached;
 use crate::store::{BuilderRow, Mark, TaskRow};
 use crate::world::{Arena, World, Worlds};
+use elsewhere::Elsewhere;
 
 /// A task that still matters, as far as planning needs it. The ends of its leases are not kept up to date.
 #[derive(Debug, Clone)]
@@ -42,6 +45,8 @@ struct ArenaBoard {
     lengths: Vec<u64>,
     /// Whether tasks were added, or the graph has changed, since the lengths were measured.
     is_stale: bool,
+    /// Channels of other projects that this one builds against.
+    elsewhere: Elsewhere,
 }
 
 /// Everything that is kept in mind.
@@ -140,6 +145,9 @@ impl Board {
         }
         for (arena, world) in worlds.iter().filter(|(_, world)| world.looked.is_some()) {
             self.follow_graph(arena, world);
+            if let Some(board) = self.arenas.get_mut(arena) {
+                board.elsewhere = elsewhere::of(world, worlds, &config.vessel);
+            }
         }
         let largest = builders.iter().map(|builder| size_of(config, &builder.id)).max().unwrap_or_default();
         let most_memory_bytes = builders.iter().map(|builder| builder.memory_bytes).max().unwrap_or(0);
@@ -178,7 +186,13 @@ impl Board {
             let open =
                 sources.filter_map(|source| Some((graph.by_source(source)?, self.open_task(arena, source)?)));
             let queue = Queue::new(graph, open);
-            ArenaBoard { graph: Arc::clone(graph), queue, lengths: Vec::new(), is_stale: true }
+            ArenaBoard {
+                graph: Arc::clone(graph),
+                queue,
+                lengths: Vec::new(),
+                is_stale: true,
+                elsewhere: Elsewhere::default(),
+            }
         });
         self.arenas.insert(arena.clone(), board);
     }
@@ -266,11 +280,28 @@ impl Board {
         is_current: impl Fn(&Arena) -> bool,
         now: Moment,
     ) -> Vec<(TaskId, Event)> {
+        let mut changed = Vec::new();
+        for (arena, board) in self.arenas.iter_mut().filter(|(arena, _)| is_current(arena)) {
+            let mut recipes = board.queue.take_changed();
+            // What happens elsewhere is not counted by the queue: whoever could start is looked at each time.
+            if !board.elsewhere.is_empty() {
+                let may_start = |task: &OpenTask| matches!(task.phase, Phase::Waiting | Phase::Ready);
+                let open = board.queue.open().filter(|(_, task)| may_start(task));
+                recipes.extend(open.map(|(recipe, _)| recipe));
+                recipes.sort_unstable();
+                recipes.dedup();
+            }
+            changed.push((arena.clone(), recipes));
+        }
         let mut events = Vec::new();
-        for (_, board) in self.arenas.iter_mut().filter(|(arena, _)| is_current(arena)) {
-            for recipe in board.queue.take_changed() {
+        for (arena, recipes) in changed {
+            let Some(board) = self.arenas.get(&arena) else { continue };
+            for recipe in recipes {
                 let Some(task) = board.queue.task(recipe).map(|task| task.id) else { continue };
-                let Some(readiness) = board.queue.readiness(&board.graph, recipe) else { continue };
+                let Some(mut readiness) = board.queue.readiness(&board.graph, recipe) else { continue };
+                if readiness == Readiness::Ready && !self.coming_elsewhere(board, recipe, 1).is_empty() {
+                    readiness = Readiness::Waits {};
+                }
                 let event = Event::Judged { readiness };
                 // Most judgements say what was said before: only the others are written.
                 let state = self.living.get(&task).map(|living| &living.state);
@@ -418,14 +449,18 @@ impl Board {
 
     /// The nearest tasks that have to be published before this one; at most `max`.
     pub(crate) fn waits_on(&self, task: TaskId, max: usize) -> Vec<TaskId> {
-        self.place(task)
-            .map_or_else(Vec::new, |(board, recipe)| board.queue.waits_on(&board.graph, recipe, max))
+        let Some((board, recipe)) = self.place(task) else { return Vec::new() };
+        let mut found = board.queue.waits_on(&board.graph, recipe, max);
+        found.extend(self.coming_elsewhere(board, recipe, max.saturating_sub(found.len())));
+        found
     }
 
     /// What holds a task up in the end: tasks before it, near or far, that wait for no other; at most `max`.
     pub(crate) fn held_up_by(&self, task: TaskId, max: usize) -> Vec<TaskId> {
-        self.place(task)
-            .map_or_else(Vec::new, |(board, recipe)| board.queue.held_up_by(&board.graph, recipe, max))
+        let Some((board, recipe)) = self.place(task) else { return Vec::new() };
+        let mut found = board.queue.held_up_by(&board.graph, recipe, max);
+        found.extend(self.coming_elsewhere(board, recipe, max.saturating_sub(found.len())));
+        found
     }
 
     /// How many open tasks wait for this one.

@@ -212,10 +212,14 @@ impl Hub {
         *self.watchers.write().unwrap_or_else(PoisonError::into_inner) = watchers;
     }
 
-    /// The channel has something new: wakes those who publish to it too.
+    /// The channel has something new: wakes those who publish to it, and those who build against it.
     pub(crate) fn channel_moved(&self, channel: &str) {
+        let config = self.config();
         for watcher in self.watchers.read().unwrap_or_else(PoisonError::into_inner).values() {
-            if watcher.project.channel == channel {
+            let project = &watcher.project;
+            let draws_on_it =
+                || project.repositories.iter().any(|place| place.is_channel(&config.vessel, channel));
+            if project.channel == channel || draws_on_it() {
                 watcher.moved.notify_one();
             }
         }

@@ -24,7 +24,7 @@ fn catalogue(recipes: &[(&str, &[&str])]) -> Catalogue {
     Catalogue::new(recipes.iter().map(entry).collect(), Vec::new())
 }
 
-fn row(id: u64, source: &str, state: State) -> TaskRow {
+pub(super) fn row(id: u64, source: &str, state: State) -> TaskRow {
     TaskRow {
         id: TaskId(id),
         project: "demo".into(),

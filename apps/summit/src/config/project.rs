@@ -6,7 +6,9 @@ use farm::graph::HostProvides;
 use farm::schedule::{Priority, Trust};
 use serde::{Deserialize, Serialize};
 
+use super::VesselConfig;
 use super::size::ByteSize;
+use crate::repository_state::PUBLISHED_VERSION;
 
 /// Longest name of a project: it is part of names of folders and addresses.
 const NAME_SIZE_BYTES_MAX: usize = 64;
@@ -71,6 +73,17 @@ pub struct RepositoryConfig {
     /// recipe lies in such a knot that was never published whole.
     #[serde(default)]
     pub bootstrap: bool,
+}
+
+impl RepositoryConfig {
+    /// Whether it is the newest state of this channel of our own Vessel, which another project may publish to.
+    #[must_use]
+    pub fn is_channel(&self, vessel: &VesselConfig, channel: &str) -> bool {
+        let is_ours = |uri: &String| uri.trim_end_matches('/') == vessel.public_url.trim_end_matches('/');
+        self.base_uri.as_ref().is_some_and(is_ours)
+            && self.channel == channel
+            && self.version == PUBLISHED_VERSION
+    }
 }
 
 /// What some recipes ask of a builder. Where several name a recipe, each adds to it; the last one that states a
