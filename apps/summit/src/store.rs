@@ -88,7 +88,13 @@ impl Store {
     }
 }
 
-/// SQLite's integers are signed; nothing we count reaches the other half.
+/// Places for `count` values, the first one `$FIRST`: for statements whose length depends on what is asked.
+fn places(first: usize, count: usize) -> String {
+    let places: Vec<String> = (first..first + count).map(|place| format!("${place}")).collect();
+    places.join(", ")
+}
+
+/// The integers of databases are signed; nothing we count reaches the other half.
 fn integer(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

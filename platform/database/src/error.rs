@@ -4,10 +4,20 @@ use std::io;
 use std::path::PathBuf;
 
 use fault::{Fault, Kind};
+use sqlx::postgres::PgDatabaseError;
+use sqlx::sqlite::SqliteError;
+
+use crate::Address;
 
 /// Why the database did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
+    /// What should say where it is does not.
+    #[error("cannot understand the address of a database: {why}")]
+    Address {
+        /// Why.
+        why: String,
+    },
     /// Its file or folder cannot be made.
     #[error("cannot make database {path:?}", path = path.display())]
     Make {
@@ -17,44 +27,38 @@ pub enum DatabaseError {
         source: io::Error,
     },
     /// It cannot be opened.
-    #[error("cannot open database {path:?}", path = path.display())]
+    #[error("cannot open database {address}")]
     Open {
-        /// The file.
-        path: PathBuf,
+        /// Where it is.
+        address: Address,
         /// Why.
         source: sqlx::Error,
     },
     /// A newer program has used it.
-    #[error(
-        "cannot use database {path:?}: it has migration {found}, and this program knows {known}",
-        path = path.display()
-    )]
+    #[error("cannot use database {address}: it has migration {found}, and this program knows {known}")]
     Newer {
-        /// The file.
-        path: PathBuf,
+        /// Where it is.
+        address: Address,
         /// The newest migration that was applied.
         found: u32,
         /// The newest migration of this program; 0 for none.
         known: u32,
     },
     /// A migration was applied with another text than this program has.
-    #[error(
-        "cannot use database {path:?}: its migration {number} ({name}) is not the one of this program",
-        path = path.display()
-    )]
+    #[error("cannot use database {address}: its migration {number} ({name}) is not the one of this program")]
     Differs {
-        /// The file.
-        path: PathBuf,
+        /// Where it is.
+        address: Address,
         /// Number of the migration.
         number: u32,
         /// Its name here.
         name: &'static str,
     },
     /// A migration failed; nothing of it was applied.
-    #[error("cannot apply migration {number} ({name}) to database {path:?}", path = path.display())]
+    #[error("cannot apply migration {number} ({name}) to database {address}")]
     Migrate {
-        /// The file.
-        path: PathBuf,
+        /// Where it is.
+        address: Address,
         /// Number of the migration.
         number: u32,
         /// Its name.
@@ -91,6 +95,7 @@ pub enum DatabaseError {
 impl Fault for DatabaseError {
     fn kind(&self) -> Kind {
         match self {
+            DatabaseError::Address { .. } => Kind::Input,
             DatabaseError::Make { .. } => Kind::Unavailable,
             DatabaseError::Open { source, .. }
             | DatabaseError::Migrate { source, .. }
@@ -102,29 +107,37 @@ impl Fault for DatabaseError {
     }
 
     fn hints(&self) -> Vec<String> {
-        match self {
+        let hint = match self {
+            DatabaseError::Address { .. } => {
+                "write it as postgres://user@host:5432/name?sslmode=verify-full, or leave it out for a file in the data \
+                 folder"
+                    .into()
+            }
             DatabaseError::Newer { .. } => {
-                vec!["start the newer program again, or restore the backup that was made before it".into()]
+                "start the newer program again, or restore the backup that was made before it".into()
+            }
+            DatabaseError::Differs { address: Address::File(_), .. } => {
+                "the file belongs to another build of the program: use that one, or another data folder".into()
             }
             DatabaseError::Differs { .. } => {
-                vec![
-                    "the file belongs to another build of the program: use that one, or another data folder"
-                        .into(),
-                ]
+                "it belongs to another build of the program: use that one, or another database".into()
             }
-            DatabaseError::Make { path, .. } => vec![format!(
-                "check that the folder of {} may be written and its disk is not full",
-                path.display()
-            )],
+            DatabaseError::Make { path, .. } => {
+                format!("check that the folder of {} may be written and its disk is not full", path.display())
+            }
             DatabaseError::Query { source, .. } | DatabaseError::Open { source, .. } if is_full(source) => {
-                vec!["make room on the disk; nothing was lost, and the program goes on by itself".into()]
+                "make room on the disk; nothing was lost, and the program goes on by itself".into()
             }
-            DatabaseError::Open { path, .. } => vec![format!(
-                "check that {} is a database: sqlite3 {0} 'PRAGMA integrity_check'",
-                path.display()
-            )],
-            _ => Vec::new(),
-        }
+            DatabaseError::Open { address: Address::File(path), .. } => {
+                format!("check that {} is a database: sqlite3 {0} 'PRAGMA integrity_check'", path.display())
+            }
+            DatabaseError::Open { address: Address::Server(server), source } => match kind_of(source) {
+                Kind::NotFound => format!("make the database: createdb, with the name at the end of {server}"),
+                _ => format!("check that the server answers and lets this user in: psql {server}"),
+            },
+            _ => return Vec::new(),
+        };
+        vec![hint]
     }
 }
 
@@ -143,30 +156,95 @@ impl<T> During<T> for Result<T, sqlx::Error> {
     }
 }
 
-/// Extended result codes of SQLite that a later try can be free of: busy, locked, disk full, input/output error.
-const PASSING_CODES: [&str; 4] = ["5", "6", "13", "10"];
-
 fn kind_of(error: &sqlx::Error) -> Kind {
     match error {
         sqlx::Error::RowNotFound => Kind::NotFound,
-        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_) => Kind::Unavailable,
-        sqlx::Error::Database(error) => match error.code() {
-            Some(code) if PASSING_CODES.contains(&primary(&code).as_str()) => Kind::Unavailable,
-            // "database disk image is malformed" and "file is not a database"
-            Some(code) if ["11", "26"].contains(&primary(&code).as_str()) => Kind::Damaged,
-            _ if error.is_unique_violation() => Kind::Conflict,
-            _ => Kind::Bug,
-        },
+        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_) | sqlx::Error::Tls(_) => {
+            Kind::Unavailable
+        }
+        sqlx::Error::Database(error) if error.is_unique_violation() => Kind::Conflict,
+        sqlx::Error::Database(error) => {
+            let code = error.code().unwrap_or_default();
+            if error.try_downcast_ref::<SqliteError>().is_some() {
+                kind_of_sqlite(primary(&code))
+            } else if error.try_downcast_ref::<PgDatabaseError>().is_some() {
+                kind_of_postgres(&code)
+            } else {
+                Kind::Bug
+            }
+        }
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => Kind::Damaged,
         _ => Kind::Bug,
     }
 }
 
+/// By the primary result codes of <https://sqlite.org/rescode.html>.
+fn kind_of_sqlite(code: Option<u32>) -> Kind {
+    match code {
+        // Busy, locked, input/output error, disk full: a later try can be free of them.
+        Some(5 | 6 | 10 | 13) => Kind::Unavailable,
+        // "database disk image is malformed" and "file is not a database"
+        Some(11 | 26) => Kind::Damaged,
+        _ => Kind::Bug,
+    }
+}
+
+/// By the codes and classes of <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
+fn kind_of_postgres(code: &str) -> Kind {
+    match code {
+        // A limit of time, a deadlock, another transaction that was faster, a lock that was not to be had.
+        "57014" | "40001" | "40P01" | "55P03" => Kind::Unavailable,
+        // A transaction, or a session, that stood still too long.
+        "25P03" | "57P05" => Kind::Unavailable,
+        "3D000" => Kind::NotFound,
+        "42501" => Kind::Denied,
+        "XX001" | "XX002" => Kind::Damaged,
+        _ => match code.get(..2) {
+            // The connection, resources (disk, memory, connections), the operator, the system below.
+            Some("08" | "53" | "57" | "58") => Kind::Unavailable,
+            Some("28") => Kind::Denied,
+            _ => Kind::Bug,
+        },
+    }
+}
+
 fn is_full(error: &sqlx::Error) -> bool {
-    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| primary(&code) == "13")
+    let Some(error) = error.as_database_error() else { return false };
+    let code = error.code().unwrap_or_default();
+    match error.try_downcast_ref::<SqliteError>() {
+        Some(_) => primary(&code) == Some(13),
+        None => code == "53100",
+    }
 }
 
 /// The lower eight bits of an extended result code are the primary one.
-fn primary(code: &str) -> String {
-    code.parse::<u32>().map_or_else(|_| code.to_owned(), |number| (number & 0xff).to_string())
+fn primary(code: &str) -> Option<u32> {
+    code.parse::<u32>().ok().map(|number| number & 0xff)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_say_what_a_later_try_can_be_free_of() {
+        for (code, expect) in [
+            ("08006", Kind::Unavailable),
+            ("40001", Kind::Unavailable),
+            ("53100", Kind::Unavailable),
+            ("57P01", Kind::Unavailable),
+            ("25P03", Kind::Unavailable),
+            ("28P01", Kind::Denied),
+            ("3D000", Kind::NotFound),
+            ("XX001", Kind::Damaged),
+            ("42601", Kind::Bug),
+            ("25006", Kind::Bug),
+            ("", Kind::Bug),
+        ] {
+            assert_eq!(kind_of_postgres(code), expect, "{code}");
+        }
+        for (code, expect) in [("5", Kind::Unavailable), ("267", Kind::Damaged), ("1", Kind::Bug)] {
+            assert_eq!(kind_of_sqlite(primary(code)), expect, "{code}");
+        }
+    }
 }

@@ -1,47 +1,47 @@
-//! One SQLite file: durable, migrated, for its owner only.
+//! One database: durable, migrated. A file of SQLite, for its owner only, or a server of PostgreSQL.
 //!
-//! A write that was answered is on the disk (`synchronous = FULL`); readers never wait for the writer (WAL). Every
-//! write goes through [`Database::write`], which takes the write lock at once, so that a transaction never fails
-//! half-way because another one was faster. No transaction may wait for a file, a network or a clock.
+//! Statements are written once, in words that both understand (`$1`, `ON CONFLICT`, no functions of one of them), and their
+//! rows and connections have one type. A write that was answered is on the disk; readers never wait for the writer.
+//! Every write goes through [`Database::write`] or [`Database::change`], which wait for their turn first, so that a
+//! transaction never fails half-way because another one was faster; what [`Database::pool`] gives can only read. No
+//! transaction may wait for a file, a network or a clock.
 
+mod address;
 mod error;
 mod migration;
+mod pool;
+mod postgres;
+mod sqlite;
+mod translate;
 
-use std::io;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
-use sqlx::{Connection, Sqlite, Transaction};
+use sqlx::any::AnyArguments;
+use sqlx::{Any, AnyPool, Transaction};
 
+pub use address::{Address, ServerAddress};
 pub use error::{DatabaseError, During};
 pub use migration::Migration;
 pub use sqlx;
 
-/// How long a connection waits for the write lock. Our longest transaction takes milliseconds; ten seconds cover a
-/// disk that stalls.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Connections open at once: one writes, the others read for as many pages and streams as are being served.
-const CONNECTIONS_MAX: u32 = 8;
-
 /// A row of an answer.
-pub type DatabaseRow = sqlx::sqlite::SqliteRow;
+pub type DatabaseRow = sqlx::any::AnyRow;
 
 /// A connection, for statements inside a transaction.
-pub type DatabaseConnection = sqlx::SqliteConnection;
+pub type DatabaseConnection = sqlx::AnyConnection;
 
 /// A transaction that may write; see [`Database::write`].
-pub type WriteTransaction = Transaction<'static, Sqlite>;
+pub type WriteTransaction = Transaction<'static, Any>;
+
+/// A statement with what is bound to it, as `sqlx::query` makes it.
+pub type Statement<'q> = sqlx::query::Query<'q, Any, AnyArguments>;
 
 /// An open database. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Database {
-    pool: SqlitePool,
-    path: PathBuf,
+    readers: AnyPool,
+    writers: AnyPool,
+    address: Address,
 }
 
 impl Database {
@@ -50,38 +50,44 @@ impl Database {
     /// # Errors
     /// When the file cannot be made or opened, when a newer program has used it, when a migration fails.
     pub async fn open(path: &Path, migrations: &[Migration]) -> Result<Self, DatabaseError> {
-        make(path).map_err(|source| DatabaseError::Make { path: path.to_path_buf(), source })?;
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(BUSY_TIMEOUT);
-        let opened = |source| DatabaseError::Open { path: path.to_path_buf(), source };
-        let pool = SqlitePoolOptions::new()
-            .max_connections(CONNECTIONS_MAX)
-            // SQLite undoes a whole transaction by itself when the disk is full, which the driver does not notice: it goes
-            // on counting it, and every later transaction on that connection would fail. Another connection takes over.
-            .before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
-            .connect_with(options)
-            .await
-            .map_err(opened)?;
-        let mut connection = pool.acquire().await.map_err(opened)?;
-        migration::migrate(&mut connection, path, migrations).await?;
-        drop(connection);
-        Ok(Self { pool, path: path.to_path_buf() })
+        Self::open_at(&Address::from(path), migrations).await
     }
 
-    /// For reading.
-    #[must_use]
-    pub fn pool(&self) -> &SqlitePool {
-        &self.pool
+    /// Opens the database at `address` and applies the `migrations` it lacks. A file is made when it is missing; a database
+    /// on a server is not.
+    ///
+    /// # Errors
+    /// When it cannot be made or opened, when a newer program has used it, when a migration fails.
+    pub async fn open_at(address: &Address, migrations: &[Migration]) -> Result<Self, DatabaseError> {
+        sqlx::any::install_default_drivers();
+        let opened = |source| DatabaseError::Open { address: address.clone(), source };
+        let writers = match address {
+            Address::File(path) => {
+                sqlite::make(path).map_err(|source| DatabaseError::Make { path: path.clone(), source })?;
+                sqlite::writers(path).await
+            }
+            Address::Server(server) => postgres::writers(server).await,
+        };
+        let writers = writers.map_err(opened)?;
+        migration::migrate(&writers, address, migrations).await?;
+        // Not before: SQLite would show them the columns of before once more, which the driver takes for too many.
+        let readers = match address {
+            Address::File(path) => sqlite::readers(path).await,
+            Address::Server(server) => postgres::readers(server).await,
+        };
+        Ok(Self { readers: readers.map_err(opened)?, writers, address: address.clone() })
     }
 
-    /// Its file.
+    /// For reading: what writes is refused here.
     #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
+    pub fn pool(&self) -> &AnyPool {
+        &self.readers
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        &self.address
     }
 
     /// Begins a transaction that holds the write lock. Dropping it undoes it.
@@ -89,33 +95,40 @@ impl Database {
     /// # Errors
     /// When the lock is not to be had in time.
     pub async fn write(&self) -> Result<WriteTransaction, DatabaseError> {
-        self.pool.begin_with("BEGIN IMMEDIATE").await.during("begin a write")
+        begin(&self.writers, &self.address).await.during("begin a write")
+    }
+
+    /// Carries out one statement that writes; returns how many rows it changed.
+    ///
+    /// # Errors
+    /// When the lock is not to be had in time, when the statement fails: "cannot ACTION in the database".
+    pub async fn change(&self, statement: Statement<'_>, action: &'static str) -> Result<u64, DatabaseError> {
+        let mut write = self.write().await?;
+        let changed = statement.execute(&mut *write).await.during(action)?;
+        write.commit().await.during(action)?;
+        Ok(changed.rows_affected())
     }
 
     /// Closes every connection and folds the log into the file.
     pub async fn close(&self) {
-        self.pool.close().await;
+        self.readers.close().await;
+        self.writers.close().await;
     }
 }
 
-/// Makes the file and its folder; SQLite gives the files beside it the same mode.
-fn make(path: &Path) -> io::Result<()> {
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        fs_err::create_dir_all(folder)?;
-    }
-    let mut options = fs_err::OpenOptions::new();
-    options.options_mut().create(true).append(true).mode(0o600);
-    let file = options.open(path)?;
-    let mut permissions = file.metadata()?.permissions();
-    if permissions.mode() & 0o077 != 0 {
-        permissions.set_mode(0o600);
-        file.set_permissions(permissions)?;
-    }
-    Ok(())
+async fn begin(writers: &AnyPool, address: &Address) -> sqlx::Result<WriteTransaction> {
+    let words = match address {
+        Address::File(_) => "BEGIN IMMEDIATE",
+        Address::Server(_) => postgres::BEGIN_WRITE,
+    };
+    writers.begin_with(words).await
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::PathBuf;
+
     use fault::{Fault, Kind};
     use sqlx::Row;
 
@@ -156,11 +169,11 @@ mod tests {
     async fn migrations_are_applied_once_and_in_order() {
         let fixture = Fixture::new();
         let database = fixture.open(&[FIRST]).await.unwrap();
-        sqlx::query("INSERT INTO thing VALUES (7)").execute(database.pool()).await.unwrap();
+        assert_eq!(database.change(sqlx::query("INSERT INTO thing VALUES (7)"), "insert").await.unwrap(), 1);
         database.close().await;
         let database = fixture.open(&[FIRST, SECOND]).await.unwrap();
         assert_eq!(things(&database).await, 1, "what was there stays");
-        sqlx::query("INSERT INTO part VALUES (1, 7)").execute(database.pool()).await.unwrap();
+        database.change(sqlx::query("INSERT INTO part VALUES (1, 7)"), "insert").await.unwrap();
     }
 
     #[tokio::test]
@@ -213,8 +226,10 @@ mod tests {
             let value = row.try_get::<String, _>(0).unwrap_or_else(|_| row.get::<i64, _>(0).to_string());
             assert_eq!(value, expect, "{pragma}");
         }
-        let orphan = sqlx::query("INSERT INTO part VALUES (1, 99)").execute(database.pool()).await;
+        let orphan = database.change(sqlx::query("INSERT INTO part VALUES (1, 99)"), "insert").await;
         assert!(orphan.is_err(), "foreign keys are enforced");
+        let aside = sqlx::query("INSERT INTO thing VALUES (1)").execute(database.pool()).await;
+        assert!(aside.is_err(), "what reads cannot write");
     }
 
     #[tokio::test]

@@ -78,7 +78,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn attempts(&self, task: TaskId) -> Result<Vec<AttemptRow>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM attempt WHERE task = ? ORDER BY id")
+        let rows = sqlx::query("SELECT * FROM attempt WHERE task = $1 ORDER BY id")
             .bind(integer(task.0))
             .fetch_all(self.database.pool())
             .await
@@ -91,7 +91,7 @@ impl Store {
     /// # Errors
     /// When there is none, when the database fails.
     pub async fn attempt(&self, id: AttemptId) -> Result<AttemptRow, StoreError> {
-        let row = sqlx::query("SELECT * FROM attempt WHERE id = ?")
+        let row = sqlx::query("SELECT * FROM attempt WHERE id = $1")
             .bind(integer(id.0))
             .fetch_optional(self.database.pool())
             .await
@@ -107,12 +107,10 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn attempt_needed(&self, attempt: AttemptId, peak_memory_bytes: u64) -> Result<(), StoreError> {
-        sqlx::query("UPDATE attempt SET peak_memory_bytes = ? WHERE id = ?")
+        let statement = sqlx::query("UPDATE attempt SET peak_memory_bytes = $1 WHERE id = $2")
             .bind(integer(peak_memory_bytes))
-            .bind(integer(attempt.0))
-            .execute(self.database.pool())
-            .await
-            .during("note what an attempt needed")?;
+            .bind(integer(attempt.0));
+        self.database.change(statement, "note what an attempt needed").await?;
         Ok(())
     }
 
@@ -121,11 +119,8 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn log_is_full(&self, attempt: AttemptId) -> Result<(), StoreError> {
-        sqlx::query("UPDATE attempt SET log_full = 1 WHERE id = ?")
-            .bind(integer(attempt.0))
-            .execute(self.database.pool())
-            .await
-            .during("note a full log")?;
+        let statement = sqlx::query("UPDATE attempt SET log_full = 1 WHERE id = $1").bind(integer(attempt.0));
+        self.database.change(statement, "note a full log").await?;
         Ok(())
     }
 
@@ -146,11 +141,8 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn withdrawn(&self, attempt: AttemptId) -> Result<(), StoreError> {
-        sqlx::query("UPDATE attempt SET withdraw = 0 WHERE id = ?")
-            .bind(integer(attempt.0))
-            .execute(self.database.pool())
-            .await
-            .during("note a withdrawal")?;
+        let statement = sqlx::query("UPDATE attempt SET withdraw = 0 WHERE id = $1").bind(integer(attempt.0));
+        self.database.change(statement, "note a withdrawal").await?;
         Ok(())
     }
 }

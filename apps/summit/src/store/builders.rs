@@ -53,16 +53,14 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn add_builder(&self, id: &BuilderId, name: &str, now: Moment) -> Result<(), StoreError> {
-        sqlx::query(
-            "INSERT INTO builder (public_key, name, added) VALUES (?, ?, ?)
+        let statement = sqlx::query(
+            "INSERT INTO builder (public_key, name, added) VALUES ($1, $2, $3)
              ON CONFLICT (public_key) DO UPDATE SET name = excluded.name",
         )
         .bind(&id.0)
         .bind(name)
-        .bind(integer(now.0))
-        .execute(self.database.pool())
-        .await
-        .during("add a builder")?;
+        .bind(integer(now.0));
+        self.database.change(statement, "add a builder").await?;
         Ok(())
     }
 
@@ -71,12 +69,10 @@ impl Store {
     /// # Errors
     /// When there is none, when the database fails.
     pub async fn remove_builder(&self, key_or_name: &str) -> Result<(), StoreError> {
-        let gone = sqlx::query("DELETE FROM builder WHERE public_key = ?1 OR name = ?1")
-            .bind(key_or_name)
-            .execute(self.database.pool())
-            .await
-            .during("remove a builder")?;
-        found(gone.rows_affected(), key_or_name)
+        let statement =
+            sqlx::query("DELETE FROM builder WHERE public_key = $1 OR name = $1").bind(key_or_name);
+        let gone = self.database.change(statement, "remove a builder").await?;
+        found(gone, key_or_name)
     }
 
     /// Says whether a builder, by its key or its name, is to get work.
@@ -84,13 +80,11 @@ impl Store {
     /// # Errors
     /// When there is none, when the database fails.
     pub async fn drain_builder(&self, key_or_name: &str, drained: bool) -> Result<(), StoreError> {
-        let changed = sqlx::query("UPDATE builder SET drained = ?2 WHERE public_key = ?1 OR name = ?1")
+        let statement = sqlx::query("UPDATE builder SET drained = $2 WHERE public_key = $1 OR name = $1")
             .bind(key_or_name)
-            .bind(drained)
-            .execute(self.database.pool())
-            .await
-            .during("drain a builder")?;
-        found(changed.rows_affected(), key_or_name)
+            .bind(i64::from(drained));
+        let changed = self.database.change(statement, "drain a builder").await?;
+        found(changed, key_or_name)
     }
 
     /// Every builder, by name.
@@ -115,13 +109,11 @@ impl Store {
         about: &About,
         now: Moment,
     ) -> Result<(), StoreError> {
-        sqlx::query("UPDATE builder SET about = ?, last_seen = ? WHERE public_key = ?")
+        let statement = sqlx::query("UPDATE builder SET about = $1, last_seen = $2 WHERE public_key = $3")
             .bind(to_json(about)?)
             .bind(integer(now.0))
-            .bind(&id.0)
-            .execute(self.database.pool())
-            .await
-            .during("note an attached builder")?;
+            .bind(&id.0);
+        self.database.change(statement, "note an attached builder").await?;
         Ok(())
     }
 
@@ -130,12 +122,10 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn builder_seen(&self, id: &BuilderId, now: Moment) -> Result<(), StoreError> {
-        sqlx::query("UPDATE builder SET last_seen = ? WHERE public_key = ?")
+        let statement = sqlx::query("UPDATE builder SET last_seen = $1 WHERE public_key = $2")
             .bind(integer(now.0))
-            .bind(&id.0)
-            .execute(self.database.pool())
-            .await
-            .during("note a builder")?;
+            .bind(&id.0);
+        self.database.change(statement, "note a builder").await?;
         Ok(())
     }
 
@@ -144,16 +134,14 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn builder_failed(&self, id: &BuilderId, reason: &str, now: Moment) -> Result<(), StoreError> {
-        sqlx::query(
-            "UPDATE builder SET faults_in_row = faults_in_row + 1, last_fault = ?2, last_fault_reason = ?3
-             WHERE public_key = ?1",
+        let statement = sqlx::query(
+            "UPDATE builder SET faults_in_row = faults_in_row + 1, last_fault = $2, last_fault_reason = $3
+             WHERE public_key = $1",
         )
         .bind(&id.0)
         .bind(integer(now.0))
-        .bind(reason)
-        .execute(self.database.pool())
-        .await
-        .during("note a fault of a builder")?;
+        .bind(reason);
+        self.database.change(statement, "note a fault of a builder").await?;
         Ok(())
     }
 
@@ -162,11 +150,8 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn builder_fared_well(&self, id: &BuilderId) -> Result<(), StoreError> {
-        sqlx::query("UPDATE builder SET faults_in_row = 0 WHERE public_key = ?1")
-            .bind(&id.0)
-            .execute(self.database.pool())
-            .await
-            .during("note that a builder works")?;
+        let statement = sqlx::query("UPDATE builder SET faults_in_row = 0 WHERE public_key = $1").bind(&id.0);
+        self.database.change(statement, "note that a builder works").await?;
         Ok(())
     }
 }

@@ -109,8 +109,8 @@ impl Store {
         // again, even when this database is lost and begins anew.
         let row = sqlx::query(
             "INSERT INTO attempt (id, task, builder, token, assigned, why)
-             VALUES ((SELECT max(coalesce(max(id), 0) + 1, ?) FROM attempt), ?, ?,
-                     (SELECT coalesce(max(token), 0) + 1 FROM attempt), ?, ?) RETURNING id, token",
+             VALUES ((SELECT CASE WHEN max(id) >= $1 THEN max(id) + 1 ELSE $1 END FROM attempt), $2, $3,
+                     (SELECT coalesce(max(token), 0) + 1 FROM attempt), $4, $5) RETURNING id, token",
         )
         .bind(integer(now.0))
         .bind(integer(task.0))
@@ -144,7 +144,7 @@ async fn insert(
     let row = sqlx::query(
         "INSERT INTO task (project, channel, source, version, release, build_release, architecture, recipe_path, content,
              git_commit, commit_time_seconds, reason, wave, round, phase, state, generation, created, updated)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?) RETURNING id",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, 0, $17, $18) RETURNING id",
     )
     .bind(&task.project)
     .bind(&task.channel)
@@ -159,7 +159,7 @@ async fn insert(
     .bind(integer(task.commit_time_seconds))
     .bind(to_json(&task.reason)?)
     .bind(task.wave.map(integer))
-    .bind(task.round)
+    .bind(i64::from(task.round))
     .bind(state.phase().keyword())
     .bind(to_json(&state)?)
     .bind(integer(now.0))
@@ -198,8 +198,8 @@ async fn apply(
     let step = step(&before.state, event, now).map_err(refused)?;
     let phase = step.next.phase().keyword();
     let changed = sqlx::query(
-        "UPDATE task SET phase = ?, state = ?, generation = generation + 1, updated = ?
-         WHERE id = ? AND generation = ?",
+        "UPDATE task SET phase = $1, state = $2, generation = generation + 1, updated = $3
+         WHERE id = $4 AND generation = $5",
     )
     .bind(phase)
     .bind(to_json(&step.next)?)
@@ -216,16 +216,18 @@ async fn apply(
     let generation = before.generation + 1;
     // A renewal says only that a builder is alive, and comes several times a minute for each build.
     if !matches!(event, Event::Renewed { .. }) {
-        sqlx::query("INSERT INTO event (task, generation, at, verb, event, phase) VALUES (?, ?, ?, ?, ?, ?)")
-            .bind(integer(id.0))
-            .bind(integer(generation))
-            .bind(integer(now.0))
-            .bind(event.verb())
-            .bind(to_json(event)?)
-            .bind(phase)
-            .execute(&mut *connection)
-            .await
-            .during("note an event")?;
+        sqlx::query(
+            "INSERT INTO event (task, generation, at, verb, event, phase) VALUES ($1, $2, $3, $4, $5, $6)",
+        )
+        .bind(integer(id.0))
+        .bind(integer(generation))
+        .bind(integer(now.0))
+        .bind(event.verb())
+        .bind(to_json(event)?)
+        .bind(phase)
+        .execute(&mut *connection)
+        .await
+        .during("note an event")?;
     }
     note_attempt(connection, &before.state, event, &step.effects, now).await?;
     let task = TaskRow { state: step.next, generation, updated: now, ..before };
@@ -262,7 +264,7 @@ async fn note_attempt(
     };
     let outcome = match event {
         Event::Started { .. } => {
-            sqlx::query("UPDATE attempt SET started = coalesce(started, ?) WHERE id = ?")
+            sqlx::query("UPDATE attempt SET started = coalesce(started, $1) WHERE id = $2")
                 .bind(integer(now.0))
                 .bind(attempt_number)
                 .execute(&mut *connection)
@@ -271,7 +273,7 @@ async fn note_attempt(
             return Ok(());
         }
         Event::Built { .. } => {
-            sqlx::query("UPDATE attempt SET started = coalesce(started, ?1), built = ?1 WHERE id = ?2")
+            sqlx::query("UPDATE attempt SET started = coalesce(started, $1), built = $1 WHERE id = $2")
                 .bind(integer(now.0))
                 .bind(attempt_number)
                 .execute(&mut *connection)
@@ -299,10 +301,10 @@ async fn end_attempt(
     withdraw: bool,
     now: Moment,
 ) -> Result<(), StoreError> {
-    sqlx::query("UPDATE attempt SET ended = ?, outcome = ?, withdraw = ? WHERE id = ?")
+    sqlx::query("UPDATE attempt SET ended = $1, outcome = $2, withdraw = $3 WHERE id = $4")
         .bind(integer(now.0))
         .bind(to_json(outcome)?)
-        .bind(withdraw)
+        .bind(i64::from(withdraw))
         .bind(integer(attempt.0))
         .execute(&mut *connection)
         .await

@@ -20,7 +20,7 @@ impl Store {
         let mut transaction = self.database.write().await?;
         let row = sqlx::query(
             "INSERT INTO sample (source, architecture, builder, seconds, peak_memory_bytes, at)
-             VALUES (?, ?, ?, ?, ?, ?) RETURNING id",
+             VALUES ($1, $2, $3, $4, $5, $6) RETURNING id",
         )
         .bind(&sample.source)
         .bind(&sample.architecture)
@@ -32,7 +32,7 @@ impl Store {
         .await
         .during("keep a sample")?;
         let oldest = number(&row, "id")?.saturating_sub(SAMPLES_MAX);
-        sqlx::query("DELETE FROM sample WHERE id <= ?")
+        sqlx::query("DELETE FROM sample WHERE id <= $1")
             .bind(integer(oldest))
             .execute(&mut *transaction)
             .await

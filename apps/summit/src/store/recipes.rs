@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 
 use database::During;
-use database::sqlx::{self, Row};
+use database::sqlx::{self, AssertSqlSafe, Row};
 use farm::catalogue::{Catalogue, Unreadable};
 
-use super::{Store, StoreError, integer, number, to_json};
+use super::{Store, StoreError, integer, number, places};
 
 /// A recipe that can be used.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -64,14 +64,14 @@ impl Store {
         left_out: &[Unreadable],
     ) -> Result<(), StoreError> {
         let mut transaction = self.database.write().await?;
-        sqlx::query("DELETE FROM recipe WHERE project = ?")
+        sqlx::query("DELETE FROM recipe WHERE project = $1")
             .bind(project)
             .execute(&mut *transaction)
             .await
             .during("forget recipes")?;
         for entry in catalogue.recipes() {
             sqlx::query(
-                "INSERT INTO recipe (project, path, source, version, release) VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO recipe (project, path, source, version, release) VALUES ($1, $2, $3, $4, $5)",
             )
             .bind(project)
             .bind(&entry.path)
@@ -84,20 +84,21 @@ impl Store {
         }
         for file in catalogue.unreadable().iter().chain(left_out) {
             sqlx::query(
-                "INSERT INTO recipe (project, path, line, column_number, message) VALUES (?, ?, ?, ?, ?)
-                 ON CONFLICT (project, path) DO UPDATE SET message = recipe.message || char(10) || excluded.message",
+                "INSERT INTO recipe (project, path, line, column_number, message) VALUES ($1, $2, $3, $4, $5)
+                 ON CONFLICT (project, path) DO UPDATE SET message = recipe.message || $6 || excluded.message",
             )
             .bind(project)
             .bind(&file.path)
-            .bind(file.line)
-            .bind(file.column)
+            .bind(i64::from(file.line))
+            .bind(i64::from(file.column))
             .bind(&file.message)
+            .bind("\n")
             .execute(&mut *transaction)
             .await
             .during("note an unreadable recipe")?;
         }
         sqlx::query(
-            "INSERT INTO project (name, git_commit) VALUES (?, ?)
+            "INSERT INTO project (name, git_commit) VALUES ($1, $2)
              ON CONFLICT (name) DO UPDATE SET git_commit = excluded.git_commit",
         )
         .bind(project)
@@ -114,12 +115,12 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn recipes(&self, project: &str) -> Result<RecipeSummary, StoreError> {
-        let commit = sqlx::query("SELECT git_commit FROM project WHERE name = ?")
+        let commit = sqlx::query("SELECT git_commit FROM project WHERE name = $1")
             .bind(project)
             .fetch_optional(self.database.pool())
             .await
             .during("read the commit")?;
-        let rows = sqlx::query("SELECT * FROM recipe WHERE project = ? ORDER BY path")
+        let rows = sqlx::query("SELECT * FROM recipe WHERE project = $1 ORDER BY path")
             .bind(project)
             .fetch_all(self.database.pool())
             .await
@@ -157,7 +158,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn sources(&self, project: &str) -> Result<HashSet<String>, StoreError> {
-        let rows = sqlx::query("SELECT source FROM recipe WHERE project = ? AND source IS NOT NULL")
+        let rows = sqlx::query("SELECT source FROM recipe WHERE project = $1 AND source IS NOT NULL")
             .bind(project)
             .fetch_all(self.database.pool())
             .await
@@ -170,14 +171,20 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn keep_projects(&self, names: &[String]) -> Result<(), StoreError> {
-        let names = to_json(&names)?;
         let mut transaction = self.database.write().await?;
         for (sql, what) in [
-            ("DELETE FROM recipe WHERE project NOT IN (SELECT value FROM json_each(?))", "forget recipes"),
-            ("DELETE FROM project WHERE name NOT IN (SELECT value FROM json_each(?))", "forget projects"),
-            ("DELETE FROM wanted WHERE project NOT IN (SELECT value FROM json_each(?))", "forget wishes"),
+            ("DELETE FROM recipe WHERE project", "forget recipes"),
+            ("DELETE FROM project WHERE name", "forget projects"),
+            ("DELETE FROM wanted WHERE project", "forget wishes"),
         ] {
-            sqlx::query(sql).bind(&names).execute(&mut *transaction).await.during(what)?;
+            // Of no name, a list would be a mistake for one of the databases.
+            let sql = match names.len() {
+                0 => format!("{sql} IS NOT NULL"),
+                count => format!("{sql} NOT IN ({})", places(1, count)),
+            };
+            let statement = sqlx::query(AssertSqlSafe(sql));
+            let statement = names.iter().fold(statement, |statement, name| statement.bind(name));
+            statement.execute(&mut *transaction).await.during(what)?;
         }
         transaction.commit().await.during("forget projects")?;
         Ok(())

@@ -1,6 +1,6 @@
 //! Tasks, and what happened to them.
 
-use database::sqlx;
+use database::sqlx::{self, AssertSqlSafe};
 use database::{DatabaseConnection, DatabaseError, DatabaseRow, During};
 use farm::ids::TaskId;
 use farm::missing::Reason;
@@ -8,7 +8,7 @@ use farm::moment::Moment;
 use farm::plan::KnownTask;
 use farm::task::{Event, Phase, State};
 
-use super::{Store, StoreError, integer, json, number, optional_number, text, to_json};
+use super::{Store, StoreError, integer, json, number, optional_number, places, text};
 
 /// A task as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,14 +138,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn tasks_in(&self, phases: &[Phase]) -> Result<Vec<TaskRow>, StoreError> {
-        let keywords: Vec<&str> = phases.iter().map(|phase| phase.keyword()).collect();
-        let rows =
-            sqlx::query("SELECT * FROM task WHERE phase IN (SELECT value FROM json_each(?)) ORDER BY id")
-                .bind(to_json(&keywords)?)
-                .fetch_all(self.database.pool())
-                .await
-                .during("list tasks")?;
-        Ok(rows.iter().map(task_of).collect::<Result<_, _>>()?)
+        self.tasks_outside(&[], phases).await
     }
 
     /// Tasks in these phases that belong to none of these arenas (project, architecture, channel), the oldest first.
@@ -157,18 +150,22 @@ impl Store {
         arenas: &[(String, String, String)],
         phases: &[Phase],
     ) -> Result<Vec<TaskRow>, StoreError> {
-        let keywords: Vec<&str> = phases.iter().map(|phase| phase.keyword()).collect();
-        let rows = sqlx::query(
-            "SELECT * FROM task WHERE phase IN (SELECT value FROM json_each(?1)) AND NOT EXISTS
-                 (SELECT 1 FROM json_each(?2) AS arena WHERE arena.value ->> 0 = task.project
-                  AND arena.value ->> 1 = task.architecture AND arena.value ->> 2 = task.channel)
-             ORDER BY id",
-        )
-        .bind(to_json(&keywords)?)
-        .bind(to_json(&arenas)?)
-        .fetch_all(self.database.pool())
-        .await
-        .during("list tasks that nobody asks for")?;
+        if phases.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut sql = format!("SELECT * FROM task WHERE phase IN ({})", places(1, phases.len()));
+        if !arenas.is_empty() {
+            let rows: Vec<String> =
+                (0..arenas.len()).map(|at| format!("({})", places(phases.len() + 1 + 3 * at, 3))).collect();
+            sql += &format!(" AND (project, architecture, channel) NOT IN (VALUES {})", rows.join(", "));
+        }
+        sql += " ORDER BY id";
+        let statement = sqlx::query(AssertSqlSafe(sql));
+        let statement = phases.iter().fold(statement, |statement, phase| statement.bind(phase.keyword()));
+        let statement = arenas.iter().fold(statement, |statement, (project, architecture, channel)| {
+            statement.bind(project).bind(architecture).bind(channel)
+        });
+        let rows = statement.fetch_all(self.database.pool()).await.during("list tasks")?;
         Ok(rows.iter().map(task_of).collect::<Result<_, _>>()?)
     }
 
@@ -180,7 +177,7 @@ impl Store {
         // Before the tasks: what happens in between is told once more the next time.
         let new_mark = self.mark().await?;
         let rows = sqlx::query(
-            "SELECT * FROM task WHERE id > ?1 OR id IN (SELECT task FROM event WHERE id > ?2) ORDER BY id",
+            "SELECT * FROM task WHERE id > $1 OR id IN (SELECT task FROM event WHERE id > $2) ORDER BY id",
         )
         .bind(integer(mark.newest_task))
         .bind(integer(mark.newest_event))
@@ -195,13 +192,11 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn adopt_tasks(&self, project: &str, channel: &str) -> Result<u64, StoreError> {
-        let adopted = sqlx::query("UPDATE task SET project = ?, channel = ? WHERE project = ''")
+        let statement = sqlx::query("UPDATE task SET project = $1, channel = $2 WHERE project = ''")
             .bind(project)
-            .bind(channel)
-            .execute(self.database.pool())
-            .await
-            .during("give tasks to a project")?;
-        Ok(adopted.rows_affected())
+            .bind(channel);
+        let adopted = self.database.change(statement, "give tasks to a project").await?;
+        Ok(adopted)
     }
 
     /// A page of tasks, those that changed last first, and how many there are in all.
@@ -217,7 +212,7 @@ impl Store {
     ) -> Result<(Vec<TaskRow>, u64), StoreError> {
         let keyword = phase.map(Phase::keyword);
         let total = sqlx::query(
-            "SELECT count(*) AS n FROM task WHERE (?1 IS NULL OR phase = ?1) AND (?2 IS NULL OR project = ?2)",
+            "SELECT count(*) AS n FROM task WHERE ($1 IS NULL OR phase = $1) AND ($2 IS NULL OR project = $2)",
         )
             .bind(keyword)
             .bind(project)
@@ -225,8 +220,8 @@ impl Store {
             .await
             .during("count tasks")?;
         let rows = sqlx::query(
-            "SELECT * FROM task WHERE (?1 IS NULL OR phase = ?1) AND (?2 IS NULL OR project = ?2)
-             ORDER BY updated DESC, id DESC LIMIT ?3 OFFSET ?4",
+            "SELECT * FROM task WHERE ($1 IS NULL OR phase = $1) AND ($2 IS NULL OR project = $2)
+             ORDER BY updated DESC, id DESC LIMIT $3 OFFSET $4",
         )
         .bind(keyword)
         .bind(project)
@@ -245,7 +240,7 @@ impl Store {
     /// When the database fails.
     pub async fn counts(&self, project: Option<&str>) -> Result<Vec<(Phase, u64)>, StoreError> {
         let rows = sqlx::query(
-            "SELECT phase, count(*) AS n FROM task WHERE ?1 IS NULL OR project = ?1 GROUP BY phase",
+            "SELECT phase, count(*) AS n FROM task WHERE $1 IS NULL OR project = $1 GROUP BY phase",
         )
         .bind(project)
         .fetch_all(self.database.pool())
@@ -273,8 +268,8 @@ impl Store {
     ) -> Result<Vec<(KnownTask, Moment)>, StoreError> {
         let rows = sqlx::query(
             "SELECT id, source, recipe_path, content, release, build_release, phase, updated FROM task
-             WHERE project = ?1 AND architecture = ?2 AND (phase NOT IN ('published', 'superseded')
-                OR id IN (SELECT max(id) FROM task WHERE project = ?1 AND architecture = ?2 AND phase = 'published'
+             WHERE project = $1 AND architecture = $2 AND (phase NOT IN ('published', 'superseded')
+                OR id IN (SELECT max(id) FROM task WHERE project = $1 AND architecture = $2 AND phase = 'published'
                           GROUP BY source))",
         )
         .bind(project)
@@ -303,7 +298,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn events(&self, task: TaskId, count: u64) -> Result<Vec<EventRow>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM event WHERE task = ? ORDER BY id DESC LIMIT ?")
+        let rows = sqlx::query("SELECT * FROM event WHERE task = $1 ORDER BY id DESC LIMIT $2")
             .bind(integer(task.0))
             .bind(integer(count))
             .fetch_all(self.database.pool())
@@ -323,7 +318,7 @@ impl Store {
 }
 
 pub(super) async fn task(connection: &mut DatabaseConnection, id: TaskId) -> Result<TaskRow, StoreError> {
-    let row = sqlx::query("SELECT * FROM task WHERE id = ?")
+    let row = sqlx::query("SELECT * FROM task WHERE id = $1")
         .bind(integer(id.0))
         .fetch_optional(connection)
         .await

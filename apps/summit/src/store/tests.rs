@@ -186,7 +186,7 @@ async fn a_database_of_one_project_becomes_one_of_several() {
         "INSERT INTO setting (name, value) VALUES ('commit', 'c'), ('other', 'x')".into(),
         "INSERT INTO attempt (task, builder, token, assigned, why) VALUES (1, 'key', 1, 5, 'why')".into(),
     ] {
-        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(old.pool()).await.unwrap();
+        old.change(sqlx::query(sqlx::AssertSqlSafe(sql)), "prepare").await.unwrap();
     }
     old.close().await;
     let store = Store::open(&path).await.unwrap();

@@ -27,7 +27,7 @@ impl Store {
         for (source, wanted) in wanted {
             sqlx::query(
                 "INSERT INTO wanted (project, source, architecture, release, build_release, why, created)
-                 VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (project, source, architecture) DO UPDATE
+                 VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (project, source, architecture) DO UPDATE
                  SET release = excluded.release, build_release = excluded.build_release, why = excluded.why,
                      created = excluded.created
                  WHERE (excluded.release, excluded.build_release) > (wanted.release, wanted.build_release)",
@@ -56,7 +56,7 @@ impl Store {
         project: &str,
         architecture: &str,
     ) -> Result<HashMap<String, Wanted>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM wanted WHERE project = ? AND architecture = ?")
+        let rows = sqlx::query("SELECT * FROM wanted WHERE project = $1 AND architecture = $2")
             .bind(project)
             .bind(architecture)
             .fetch_all(self.database.pool())
@@ -87,8 +87,8 @@ impl Store {
         let mut transaction = self.database.write().await?;
         for (source, wanted) in wanted {
             sqlx::query(
-                "DELETE FROM wanted WHERE project = ? AND source = ? AND architecture = ?
-                     AND (release, build_release) <= (?, ?)",
+                "DELETE FROM wanted WHERE project = $1 AND source = $2 AND architecture = $3
+                     AND (release, build_release) <= ($4, $5)",
             )
             .bind(project)
             .bind(source)

@@ -21,21 +21,20 @@ impl Store {
         landed: Moment,
         normalised: &str,
     ) -> Result<(), StoreError> {
-        sqlx::query(
+        let statement = sqlx::query(
             "INSERT INTO output (project, source, architecture, task, round, began, landed, normalised, changed)
-             SELECT project, source, architecture, id, round, ?2, ?3, ?4,
-                 ?4 IS NOT (SELECT normalised FROM output AS before WHERE before.project = task.project
-                     AND before.source = task.source AND before.architecture = task.architecture
-                     AND before.task < task.id ORDER BY before.task DESC LIMIT 1)
-             FROM task WHERE id = ?1 ON CONFLICT (task) DO NOTHING",
+             SELECT project, source, architecture, id, round, $2, $3, $4,
+                 CASE WHEN $4 IS DISTINCT FROM (SELECT normalised FROM output AS before
+                     WHERE before.project = task.project AND before.source = task.source
+                     AND before.architecture = task.architecture AND before.task < task.id
+                     ORDER BY before.task DESC LIMIT 1) THEN 1 ELSE 0 END
+             FROM task WHERE id = $1 ON CONFLICT (task) DO NOTHING",
         )
         .bind(integer(task.0))
         .bind(integer(began.0))
         .bind(integer(landed.0))
-        .bind(normalised)
-        .execute(self.database.pool())
-        .await
-        .during("note what a build yielded")?;
+        .bind(normalised);
+        self.database.change(statement, "note what a build yielded").await?;
         Ok(())
     }
 
@@ -49,8 +48,8 @@ impl Store {
             "SELECT task.id, task.source, task.wave, task.round, task.phase, task.updated, output.began, output.landed,
                  output.changed
              FROM task LEFT JOIN output ON output.task = task.id
-             WHERE task.project = ?1 AND task.architecture = ?2 AND task.phase <> 'superseded' AND task.wave IN
-                 (SELECT max(wave) FROM task WHERE project = ?1 AND architecture = ?2 AND wave IS NOT NULL GROUP BY source)
+             WHERE task.project = $1 AND task.architecture = $2 AND task.phase <> 'superseded' AND task.wave IN
+                 (SELECT max(wave) FROM task WHERE project = $1 AND architecture = $2 AND wave IS NOT NULL GROUP BY source)
              ORDER BY task.id",
         )
         .bind(project)
