@@ -23,6 +23,7 @@ use wire::tonic::{self, Request, Response, Status, Streaming};
 use wire::{PublicKey, peer_key, to_status};
 
 use crate::hub::{Hub, News};
+use crate::logs::writer::Acknowledge;
 use crate::sessions::{Load, MESSAGES_MAX, Sender};
 use crate::store::{About, AttemptRow, StoreError, TaskRow};
 use crate::watcher::look_everywhere;
@@ -38,6 +39,9 @@ const MESSAGE_SIZE_BYTES_MAX: usize = 4096;
 
 /// Texts in a Hello that are kept.
 const WORD_SIZE_BYTES_MAX: usize = 200;
+
+/// How long a disk that takes no log is left alone.
+const DISK_PAUSE: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Slots that are believed. More builds at once on one machine have never made sense.
 const SLOTS_MAX: u32 = 256;
@@ -288,7 +292,9 @@ async fn verdicts(hub: &Hub, id: &BuilderId, held: &[Held]) -> Result<Vec<Verdic
     for held in held {
         let kept = renew(hub, id, held).await.map_err(|error| to_status(&error))?;
         let log_offset = match &kept {
-            Some((attempt, _)) => hub.logs.size_bytes(attempt.task, attempt.id).await,
+            Some((attempt, _)) => {
+                hub.logs.resume(attempt.task, attempt.id).await.map_err(|error| to_status(&error))?
+            }
             None => 0,
         };
         verdicts.push(Verdict { attempt_id: held.attempt_id, keep: kept.is_some(), log_offset });
@@ -327,30 +333,55 @@ async fn release_what_ended(hub: &Hub, id: &BuilderId, held: &[Held]) -> Result<
     Ok(())
 }
 
-async fn log(hub: &Hub, id: &BuilderId, chunk: LogChunk) -> Result<(), StoreError> {
+/// Takes a piece of a log. The agent hears of it when it is on the disk; the next piece is taken before that.
+async fn log(hub: &Arc<Hub>, id: &BuilderId, chunk: LogChunk) -> Result<(), StoreError> {
     let claim = claim(id, chunk.attempt_id, chunk.lease_token);
     let Some((attempt, task)) = current(hub, &claim).await? else {
         hub.release(id, claim.attempt);
         return Ok(());
     };
-    let appended = match hub.logs.append(task.id, attempt.id, chunk.offset, &chunk.bytes).await {
-        Ok(appended) => appended,
+    let kept = match hub.logs.write(task.id, attempt.id, chunk.offset, chunk.bytes).await {
+        Ok(written) => {
+            if written.full && !attempt.log_full {
+                hub.store.log_is_full(attempt.id).await?;
+            }
+            match written.acknowledge {
+                Acknowledge::Now(offset) => {
+                    acknowledge(hub, id, attempt.id, offset, written.full);
+                    return Ok(());
+                }
+                Acknowledge::WithAnother => return Ok(()),
+                Acknowledge::Later(kept) => Some((kept, written.full)),
+            }
+        }
         Err(error) => {
-            // Not acknowledged, so the agent keeps it and sends it again when it attaches the next time.
             tracing::error!(error = fault::chain(&error).join(": "), "cannot keep a piece of a log");
-            return Ok(());
+            None
         }
     };
-    if appended.full && !attempt.log_full {
-        hub.store.log_is_full(attempt.id).await?;
-    }
-    if appended.grew {
-        hub.tell(News::Log(attempt.id));
-    }
-    let acknowledged =
-        LogAcknowledged { attempt_id: attempt.id.0, offset: appended.offset, full: appended.full };
-    hub.send(id, to_agent::Message::LogAcknowledged(acknowledged));
+    let (hub, id) = (Arc::clone(hub), id.clone());
+    tokio::spawn(async move {
+        let (offset, full) = match kept {
+            Some((kept, full)) => (kept.offset().await, full),
+            None => (None, false),
+        };
+        match offset {
+            Some(offset) => acknowledge(&hub, &id, attempt.id, offset, full),
+            None => {
+                // What the disk has is told after a while, and the agent sends the rest again.
+                tokio::time::sleep(DISK_PAUSE).await;
+                if let Ok(offset) = hub.logs.resume(task.id, attempt.id).await {
+                    acknowledge(&hub, &id, attempt.id, offset, false);
+                }
+            }
+        }
+    });
     Ok(())
+}
+
+fn acknowledge(hub: &Hub, id: &BuilderId, attempt: AttemptId, offset: u64, full: bool) {
+    let acknowledged = LogAcknowledged { attempt_id: attempt.0, offset, full };
+    hub.send(id, to_agent::Message::LogAcknowledged(acknowledged));
 }
 
 async fn finish(hub: &Hub, id: &BuilderId, finished: Finished) -> Result<(), StoreError> {

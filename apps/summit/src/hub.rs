@@ -29,7 +29,6 @@ pub(crate) enum News {
     Task(TaskId),
     Builders,
     Recipes,
-    Log(AttemptId),
 }
 
 /// Somebody wants to know what a look finds.

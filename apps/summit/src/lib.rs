@@ -214,6 +214,7 @@ async fn start_with(
     parts.spawn(until(stopped.clone(), reload::run(Arc::clone(&hub), files)));
     parts.spawn(until(stopped.clone(), dispatcher::run(Arc::clone(&hub))));
     parts.spawn(until(stopped.clone(), publisher::run(Arc::clone(&hub))));
+    parts.spawn(until(stopped.clone(), logs::archiver::run(Arc::clone(&hub))));
     parts.spawn({
         let (hub, mut stopped) = (Arc::clone(&hub), stopped.clone());
         async move {

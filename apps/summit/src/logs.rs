@@ -1,36 +1,68 @@
-//! Build logs: one file for each attempt, written at exact offsets, never changed afterwards.
+//! Build logs: one file for each attempt, written at exact offsets, never changed afterwards, compressed once ended.
 //!
 //! An agent sends its log in pieces with offsets, and sends pieces again after a break. What is here already is
-//! skipped; a gap is refused with the offset from which to go on. What was acknowledged is on the disk.
+//! skipped; a gap is refused with the offset from which to go on. What was acknowledged is on the disk, and only that is
+//! shown. A log is kept with its attempt until [`Logs::forget`].
 
-use std::collections::HashMap;
-use std::io::{self, SeekFrom};
+pub(crate) mod archiver;
+pub mod outline;
+pub mod reader;
+pub mod rows;
+pub mod search;
+mod seekable;
+pub mod terminal;
+pub mod view;
+pub mod writer;
+
+use std::collections::{BTreeSet, HashMap};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use farm::ids::{AttemptId, TaskId};
 use fault::{Fault, Kind};
-use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
-use tokio::sync::Mutex;
+use tokio::sync::{Notify, watch};
+
+use outline::Outline;
+use reader::LogReader;
+use writer::{Acknowledge, GrowingLog, Written};
 
 /// Pieces of a log that readers get at once.
 pub const READ_SIZE_BYTES_MAX: usize = 64 << 10;
 
-/// Files kept open for writing; each is one running build.
-const OPEN_FILES_MAX: usize = 1024;
+/// Logs that are kept open; each is a running build, or one that somebody looks at.
+const OPEN_LOGS_MAX: usize = 2048;
+
+/// How files are called after the number of the attempt.
+const PLAIN_SUFFIX: &str = ".log";
+const ARCHIVED_SUFFIX: &str = ".log.zst";
+/// What has not its name yet.
+const PART_SUFFIX: &str = ".part";
 
 /// The logs below one folder.
 #[derive(Debug, Clone)]
 pub struct Logs {
-    folder: PathBuf,
-    size_bytes_max: u64,
-    writers: Arc<Mutex<HashMap<AttemptId, Arc<Mutex<Writer>>>>>,
+    inner: Arc<Inner>,
 }
 
 #[derive(Debug)]
-struct Writer {
-    file: tokio::fs::File,
-    size_bytes: u64,
+struct Inner {
+    folder: PathBuf,
+    size_bytes_max: u64,
+    growing: Mutex<HashMap<AttemptId, Arc<GrowingLog>>>,
+    /// Logs that are not compressed yet.
+    plain: Mutex<BTreeSet<(TaskId, AttemptId)>>,
+    usage: Mutex<Usage>,
+    closed: Notify,
+}
+
+/// What all logs together take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Their number.
+    pub logs: u64,
+    /// Bytes of their files, as they are stored.
+    pub stored_bytes: u64,
 }
 
 /// What became of a piece.
@@ -56,6 +88,7 @@ impl Fault for LogError {
     fn kind(&self) -> Kind {
         match self.source.kind() {
             io::ErrorKind::NotFound => Kind::NotFound,
+            io::ErrorKind::InvalidData => Kind::Damaged,
             _ => Kind::Unavailable,
         }
     }
@@ -63,25 +96,67 @@ impl Fault for LogError {
     fn hints(&self) -> Vec<String> {
         match self.source.kind() {
             io::ErrorKind::StorageFull => vec!["make room on the disk; agents send the rest again".into()],
+            io::ErrorKind::InvalidData => {
+                vec![format!("bring {} back from a copy, or remove it", self.path.display())]
+            }
             _ => Vec::new(),
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Logs {
     /// The logs below `folder`, none larger than `size_bytes_max`.
     #[must_use]
     pub fn new(folder: &Path, size_bytes_max: u64) -> Self {
-        Self { folder: folder.to_path_buf(), size_bytes_max, writers: Arc::default() }
+        let inner = Inner {
+            folder: folder.to_path_buf(),
+            size_bytes_max,
+            growing: Mutex::default(),
+            plain: Mutex::default(),
+            usage: Mutex::default(),
+            closed: Notify::new(),
+        };
+        Self { inner: Arc::new(inner) }
     }
 
-    /// Where the log of an attempt is.
+    /// Where the log of an attempt is while it grows.
     #[must_use]
     pub fn path(&self, task: TaskId, attempt: AttemptId) -> PathBuf {
-        self.folder.join(task.to_string()).join(format!("{attempt}.log"))
+        self.inner.folder.join(task.to_string()).join(format!("{attempt}{PLAIN_SUFFIX}"))
     }
 
-    /// Writes `bytes`, which begin at `offset` of the log. Answers when they are on the disk.
+    /// Where it is once it is compressed.
+    #[must_use]
+    pub fn archived_path(&self, task: TaskId, attempt: AttemptId) -> PathBuf {
+        self.inner.folder.join(task.to_string()).join(format!("{attempt}{ARCHIVED_SUFFIX}"))
+    }
+
+    /// Writes `bytes`, which begin at `offset` of the log. Says how the sender hears that they are on the disk.
+    ///
+    /// # Errors
+    /// When the file cannot be written; the same piece can be sent again.
+    pub async fn write(
+        &self,
+        task: TaskId,
+        attempt: AttemptId,
+        offset: u64,
+        bytes: Vec<u8>,
+    ) -> Result<Written, LogError> {
+        let log = self.growing(task, attempt);
+        let size_bytes_max = self.inner.size_bytes_max;
+        let is_new = lock(&self.inner.plain).insert((task, attempt));
+        let written = self.block(task, attempt, move || log.write(offset, &bytes, size_bytes_max)).await?;
+        let mut usage = lock(&self.inner.usage);
+        usage.logs += u64::from(is_new);
+        usage.stored_bytes += written.new_bytes;
+        Ok(written)
+    }
+
+    /// Writes `bytes` as [`Logs::write`] does, and answers when they are on the disk.
     ///
     /// # Errors
     /// When the file cannot be written; the same piece can be sent again.
@@ -92,40 +167,89 @@ impl Logs {
         offset: u64,
         bytes: &[u8],
     ) -> Result<Appended, LogError> {
-        let writer = self.writer(task, attempt).await?;
-        let mut writer = writer.lock().await;
-        let before = writer.size_bytes;
-        let room = self.size_bytes_max.saturating_sub(before);
-        // A gap: nothing can be written before what is missing.
-        let Some(skip) = before.checked_sub(offset) else {
-            return Ok(Appended { offset: before, grew: false, full: room == 0 });
-        };
-        let new = usize::try_from(skip).ok().and_then(|skip| bytes.get(skip..)).unwrap_or_default();
-        let new = &new[..new.len().min(usize::try_from(room).unwrap_or(usize::MAX))];
-        if !new.is_empty() {
-            let written = write(&mut writer.file, before, new).await;
-            if let Err(source) = written {
-                // The next piece begins where the last whole one ended.
-                self.writers.lock().await.remove(&attempt);
-                return Err(LogError { path: self.path(task, attempt), source });
+        let mut durable = self.growth(task, attempt);
+        let written = self.write(task, attempt, offset, bytes.to_vec()).await?;
+        let grew = written.new_bytes > 0;
+        let refused = |_| self.error(task, attempt)(io::Error::other("the disk did not keep it"));
+        let offset = match written.acknowledge {
+            Acknowledge::Now(offset) => offset,
+            Acknowledge::Later(kept) => kept.offset().await.ok_or(()).map_err(refused)?,
+            Acknowledge::WithAnother => {
+                let end = offset.saturating_add(outline::length(bytes));
+                let reached = durable.wait_for(|durable| durable.is_some_and(|durable| durable >= end)).await;
+                reached.map_err(|_| ()).map_err(refused)?.unwrap_or(0)
             }
-            writer.size_bytes = before + new.len() as u64;
-        }
-        let full = writer.size_bytes >= self.size_bytes_max;
-        Ok(Appended { offset: writer.size_bytes, grew: !new.is_empty(), full })
+        };
+        Ok(Appended { offset, grew, full: written.full })
     }
 
-    /// How much of a log is here.
+    /// Up to where a log is on the disk, for whoever is to send the rest. Nothing is made where nothing is.
+    ///
+    /// # Errors
+    /// When the file cannot be used.
+    pub async fn resume(&self, task: TaskId, attempt: AttemptId) -> Result<u64, LogError> {
+        let log = self.growing(task, attempt);
+        self.block(task, attempt, move || log.resume()).await
+    }
+
+    /// Says whenever more of a log is on the disk; ends when nothing more will come.
+    #[must_use]
+    pub fn growth(&self, task: TaskId, attempt: AttemptId) -> watch::Receiver<Option<u64>> {
+        self.growing(task, attempt).durable.subscribe()
+    }
+
+    /// How much of a log can be read.
     pub async fn size_bytes(&self, task: TaskId, attempt: AttemptId) -> u64 {
-        match tokio::fs::metadata(self.path(task, attempt)).await {
-            Ok(metadata) => metadata.len(),
-            Err(_missing) => 0,
-        }
+        let logs = self.clone();
+        let size =
+            self.block(task, attempt, move || logs.open(task, attempt).map(|reader| reader.size_bytes()));
+        size.await.unwrap_or(0)
     }
 
     /// Nothing more will come.
     pub async fn close(&self, attempt: AttemptId) {
-        self.writers.lock().await.remove(&attempt);
+        let log = lock(&self.inner.growing).remove(&attempt);
+        if let Some(log) = log {
+            // It is kept in any case; nobody waits for it.
+            drop(tokio::task::spawn_blocking(move || log.keep()).await);
+        }
+        self.inner.closed.notify_one();
+    }
+
+    /// Removes the log of an attempt for ever. That there is none is no mistake.
+    ///
+    /// # Errors
+    /// When a file cannot be removed.
+    pub async fn forget(&self, task: TaskId, attempt: AttemptId) -> Result<(), LogError> {
+        lock(&self.inner.growing).remove(&attempt);
+        lock(&self.inner.plain).remove(&(task, attempt));
+        let (logs, paths) = (self.clone(), [self.path(task, attempt), self.archived_path(task, attempt)]);
+        self.block(task, attempt, move || {
+            for path in &paths {
+                match fs_err::metadata(path) {
+                    Ok(metadata) => {
+                        fs_err::remove_file(path)?;
+                        let mut usage = lock(&logs.inner.usage);
+                        usage.logs = usage.logs.saturating_sub(1);
+                        usage.stored_bytes = usage.stored_bytes.saturating_sub(metadata.len());
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            // Only an empty folder goes; the logs of other attempts stay.
+            if let Some(folder) = paths[0].parent() {
+                drop(fs_err::remove_dir(folder));
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// What all logs take, as of the last look around and what happened since.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        *lock(&self.inner.usage)
     }
 
     /// At most [`READ_SIZE_BYTES_MAX`] bytes from `offset` on; empty at the end, and when there is no log.
@@ -133,169 +257,141 @@ impl Logs {
     /// # Errors
     /// When the file cannot be read.
     pub async fn read(&self, task: TaskId, attempt: AttemptId, offset: u64) -> Result<Vec<u8>, LogError> {
-        let path = self.path(task, attempt);
-        let result = async {
-            let mut file = match tokio::fs::File::open(&path).await {
-                Ok(file) => file,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-                Err(error) => return Err(error),
+        self.with_reader(task, attempt, move |reader| reader.read_at(offset, READ_SIZE_BYTES_MAX)).await
+    }
+
+    /// Does something with a log that may take the disk some time.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn with_reader<T: Send + 'static>(
+        &self,
+        task: TaskId,
+        attempt: AttemptId,
+        work: impl FnOnce(&mut LogReader) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, LogError> {
+        let logs = self.clone();
+        self.block(task, attempt, move || work(&mut logs.open(task, attempt)?)).await
+    }
+
+    /// Does something with a log of which it is known where its lines are.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn with_outline<T: Send + 'static>(
+        &self,
+        task: TaskId,
+        attempt: AttemptId,
+        work: impl FnOnce(&mut LogReader, &Outline) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, LogError> {
+        let logs = self.clone();
+        self.block(task, attempt, move || {
+            let mut reader = logs.open(task, attempt)?;
+            if reader.is_archived() {
+                let mut outline = Outline::default();
+                reader.outline(&mut outline)?;
+                return work(&mut reader, &outline);
+            }
+            // Of a log that grows, what was counted is counted once.
+            let log = logs.growing(task, attempt);
+            let mut outline = lock(&log.outline);
+            reader.outline(&mut outline)?;
+            work(&mut reader, &outline)
+        })
+        .await
+    }
+
+    /// Opens a log for reading. Blocks.
+    ///
+    /// # Errors
+    /// When its file cannot be read.
+    pub fn open(&self, task: TaskId, attempt: AttemptId) -> io::Result<LogReader> {
+        let visible = lock(&self.inner.growing).get(&attempt).and_then(|log| *log.durable.borrow());
+        LogReader::open(&self.path(task, attempt), &self.archived_path(task, attempt), visible)
+    }
+
+    /// Compresses a log of which nothing more will come.
+    ///
+    /// # Errors
+    /// When a file cannot be read or written; the log is then as it was.
+    pub async fn archive(&self, task: TaskId, attempt: AttemptId) -> Result<(), LogError> {
+        let log = self.growing(task, attempt);
+        let logs = self.clone();
+        let done = self.block(task, attempt, move || {
+            log.keep();
+            // Whoever is late finds the compressed log, and is refused.
+            let mut writer = log.lock();
+            *writer = None;
+            let sizes = match log.plain.exists() {
+                true => Some(archiver::compress(&log.plain, &log.archived, &mut |_| Ok(()))?),
+                false => None,
             };
-            file.seek(SeekFrom::Start(offset)).await?;
-            let mut bytes = Vec::new();
-            file.take(READ_SIZE_BYTES_MAX as u64).read_to_end(&mut bytes).await?;
-            Ok(bytes)
+            drop(writer);
+            Ok(sizes)
+        });
+        let sizes = done.await?;
+        lock(&logs.inner.growing).remove(&attempt);
+        lock(&logs.inner.plain).remove(&(task, attempt));
+        if let Some((size_bytes, stored_bytes)) = sizes {
+            let mut usage = lock(&logs.inner.usage);
+            usage.stored_bytes = usage.stored_bytes.saturating_sub(size_bytes) + stored_bytes;
+        }
+        Ok(())
+    }
+
+    /// Looks at every file: what is not compressed, and what all take. Removes what was left half done.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub(crate) async fn look_around(&self) -> Result<(), LogError> {
+        let folder = self.inner.folder.clone();
+        let found = self.block(TaskId(0), AttemptId(0), move || archiver::look_around(&folder)).await?;
+        lock(&self.inner.plain).extend(found.plain);
+        *lock(&self.inner.usage) = Usage { logs: found.logs, stored_bytes: found.stored_bytes };
+        Ok(())
+    }
+
+    /// Logs that are not compressed yet, as far as they are known.
+    pub(crate) fn plain(&self) -> Vec<(TaskId, AttemptId)> {
+        lock(&self.inner.plain).iter().copied().collect()
+    }
+
+    /// Waits until a log is closed.
+    pub(crate) async fn closed(&self) {
+        self.inner.closed.notified().await;
+    }
+
+    fn growing(&self, task: TaskId, attempt: AttemptId) -> Arc<GrowingLog> {
+        let mut growing = lock(&self.inner.growing);
+        if growing.len() >= OPEN_LOGS_MAX {
+            // Those that nobody holds; what is written to them is with whoever writes it.
+            growing.retain(|_, log| Arc::strong_count(log) > 1 || log.durable.receiver_count() > 0);
+        }
+        let log = growing.entry(attempt).or_insert_with(|| {
+            Arc::new(GrowingLog::new(self.path(task, attempt), self.archived_path(task, attempt)))
+        });
+        Arc::clone(log)
+    }
+
+    fn error(&self, task: TaskId, attempt: AttemptId) -> impl FnOnce(io::Error) -> LogError + use<> {
+        let path = match attempt {
+            AttemptId(0) => self.inner.folder.clone(),
+            attempt => self.path(task, attempt),
         };
-        result.await.map_err(|source| LogError { path, source })
+        move |source| LogError { path, source }
     }
 
-    async fn writer(&self, task: TaskId, attempt: AttemptId) -> Result<Arc<Mutex<Writer>>, LogError> {
-        let mut writers = self.writers.lock().await;
-        if let Some(writer) = writers.get(&attempt) {
-            return Ok(Arc::clone(writer));
-        }
-        if writers.len() >= OPEN_FILES_MAX {
-            writers.clear();
-        }
-        let path = self.path(task, attempt);
-        let opened = async {
-            if let Some(folder) = path.parent() {
-                tokio::fs::create_dir_all(folder).await?;
-            }
-            let file =
-                tokio::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path).await?;
-            let size_bytes = file.metadata().await?.len();
-            Ok(Writer { file, size_bytes })
-        };
-        let writer = opened.await.map_err(|source| LogError { path: path.clone(), source })?;
-        let writer = Arc::new(Mutex::new(writer));
-        writers.insert(attempt, Arc::clone(&writer));
-        Ok(writer)
+    /// Lets a thread that may wait do it.
+    async fn block<T: Send + 'static>(
+        &self,
+        task: TaskId,
+        attempt: AttemptId,
+        work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> Result<T, LogError> {
+        let result = tokio::task::spawn_blocking(work).await;
+        result.map_err(io::Error::other).and_then(|result| result).map_err(self.error(task, attempt))
     }
-}
-
-async fn write(file: &mut tokio::fs::File, offset: u64, bytes: &[u8]) -> io::Result<()> {
-    file.seek(SeekFrom::Start(offset)).await?;
-    let result = async {
-        file.write_all(bytes).await?;
-        file.flush().await?;
-        file.sync_data().await
-    };
-    if let Err(error) = result.await {
-        // Half a piece would be taken for a whole one after a restart.
-        file.set_len(offset).await?;
-        return Err(error);
-    }
-    Ok(())
-}
-
-/// The part of `bytes` that can be shown: whole lines, or everything when a line is longer than the piece. The rest
-/// comes with the next piece. `at_end` takes what is left.
-#[must_use]
-pub fn whole_lines(bytes: &[u8], at_end: bool) -> &[u8] {
-    if at_end || bytes.len() >= READ_SIZE_BYTES_MAX {
-        let cut = bytes.iter().rposition(|&byte| byte == b'\n').map_or(bytes.len(), |end| end + 1);
-        return if at_end && bytes.len() < READ_SIZE_BYTES_MAX { bytes } else { &bytes[..cut] };
-    }
-    let end = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
-    &bytes[..end]
-}
-
-/// Text as a browser may show it: colours and other escapes of terminals are left out, a carriage return begins the
-/// line anew, bytes that are no UTF-8 become the replacement character.
-#[must_use]
-pub fn plain_text(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    let mut plain = String::with_capacity(text.len());
-    let mut characters = text.chars().peekable();
-    while let Some(character) = characters.next() {
-        match character {
-            '\u{1b}' => match characters.next() {
-                // CSI: parameters, then one letter.
-                Some('[') => while characters.next().is_some_and(|next| !('@'..='~').contains(&next)) {},
-                // OSC: up to BEL or ESC \.
-                Some(']') => {
-                    while let Some(next) = characters.next() {
-                        if next == '\u{7}' || (next == '\u{1b}' && characters.next_if_eq(&'\\').is_some()) {
-                            break;
-                        }
-                    }
-                }
-                _ => {}
-            },
-            '\r' if characters.peek() != Some(&'\n') => {
-                let line = plain.rfind('\n').map_or(0, |end| end + 1);
-                plain.truncate(line);
-            }
-            '\n' | '\t' => plain.push(character),
-            _ if character.is_control() => {}
-            _ => plain.push(character),
-        }
-    }
-    plain
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TASK: TaskId = TaskId(1);
-    const ATTEMPT: AttemptId = AttemptId(2);
-
-    #[tokio::test]
-    async fn pieces_land_once_and_in_order() {
-        let folder = tempfile::tempdir().unwrap();
-        let logs = Logs::new(folder.path(), 100);
-        // (offset, bytes, offset afterwards, whether it grew)
-        for (offset, bytes, expect, grew) in [
-            (0, "hello ", 6, true),
-            (0, "hello ", 6, false),
-            (3, "lo world", 11, true),
-            (20, "gap", 11, false),
-            (11, "", 11, false),
-            (u64::MAX, "x", 11, false),
-        ] {
-            let appended = logs.append(TASK, ATTEMPT, offset, bytes.as_bytes()).await.unwrap();
-            assert_eq!(appended, Appended { offset: expect, grew, full: false }, "{offset} {bytes:?}");
-        }
-        let again = Logs::new(folder.path(), 100);
-        assert_eq!(again.append(TASK, ATTEMPT, 11, b"!").await.unwrap().offset, 12, "a restart goes on");
-        assert_eq!(again.read(TASK, ATTEMPT, 6).await.unwrap(), b"world!");
-        assert_eq!(again.read(TASK, AttemptId(3), 0).await.unwrap(), b"");
-        assert_eq!(again.size_bytes(TASK, ATTEMPT).await, 12);
-    }
-
-    #[tokio::test]
-    async fn a_log_is_cut_at_its_limit() {
-        let folder = tempfile::tempdir().unwrap();
-        let logs = Logs::new(folder.path(), 8);
-        let appended = logs.append(TASK, ATTEMPT, 0, b"0123456789").await.unwrap();
-        assert_eq!(appended, Appended { offset: 8, grew: true, full: true });
-        let appended = logs.append(TASK, ATTEMPT, 10, b"more").await.unwrap();
-        assert_eq!(appended, Appended { offset: 8, grew: false, full: true });
-    }
-
-    #[test]
-    fn escapes_of_terminals_do_not_reach_a_browser() {
-        for (bytes, expect) in [
-            (&b"\x1b[1;32mok\x1b[0m\n"[..], "ok\n"),
-            (b"10%\r50%\r100%\n", "100%\n"),
-            (b"a\r\nb\n", "a\nb\n"),
-            (b"\x1b]0;title\x07x", "x"),
-            (b"\x1b]8;;http://x\x1b\\link", "link"),
-            (b"\x00\x08x\xff", "x\u{fffd}"),
-            (b"\x1b", ""),
-            (b"<script>", "<script>"),
-        ] {
-            assert_eq!(plain_text(bytes), expect);
-        }
-    }
-
-    #[test]
-    fn lines_are_shown_whole() {
-        assert_eq!(whole_lines(b"one\ntw", false), b"one\n");
-        assert_eq!(whole_lines(b"tw", false), b"");
-        assert_eq!(whole_lines(b"one\ntw", true), b"one\ntw");
-        let long = vec![b'x'; READ_SIZE_BYTES_MAX];
-        assert_eq!(whole_lines(&long, false).len(), READ_SIZE_BYTES_MAX);
-    }
-}
+mod tests;

@@ -8,6 +8,7 @@ mod attempts;
 mod builders;
 mod changes;
 mod learned;
+mod logs;
 mod recipes;
 mod schema;
 mod tasks;
@@ -24,6 +25,7 @@ use fault::{Fault, Kind};
 pub use attempts::{AttemptRow, Outcome};
 pub use builders::{About, BuilderRow};
 pub use changes::Applied;
+pub use logs::{LogFilter, LogRow};
 pub use recipes::{RecipeRow, RecipeSummary, UnreadableRow};
 pub use tasks::{EventRow, Mark, NewTask, TaskRow};
 

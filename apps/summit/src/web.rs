@@ -11,9 +11,11 @@
 mod api;
 mod error;
 mod live;
+mod log_file;
 mod pages;
 mod picture;
 mod rebuild;
+mod search;
 mod view;
 mod why;
 
@@ -45,6 +47,7 @@ const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src '
 pub(crate) struct Web {
     pub(crate) hub: Arc<Hub>,
     pub(crate) watchers: Arc<Semaphore>,
+    pub(crate) searches: Arc<Semaphore>,
 }
 
 /// Serves browsers and tools until Summit stops.
@@ -62,17 +65,26 @@ pub(crate) async fn serve(
 }
 
 fn router(hub: Arc<Hub>) -> Router {
-    let web = Web { hub, watchers: Arc::new(Semaphore::new(WATCHERS_MAX)) };
+    let web = Web {
+        hub,
+        watchers: Arc::new(Semaphore::new(WATCHERS_MAX)),
+        searches: Arc::new(Semaphore::new(search::SEARCHES_MAX)),
+    };
     Router::new()
         .route("/", get(pages::overview))
         .route("/tasks", get(pages::tasks))
         .route("/tasks/{id}", get(pages::task))
-        .route("/tasks/{id}/log/{attempt}", get(live::log_file))
+        .route("/tasks/{id}/attempts/{attempt}", get(pages::log))
+        .route("/tasks/{id}/log/{attempt}", get(log_file::log_file))
+        .route("/tasks/{id}/log/{attempt}/rows", get(api::logs::rows))
         .route("/tasks/{id}/log/{attempt}/stream", get(live::log_stream))
         .route("/builders", get(pages::builders))
         .route("/queue", get(pages::queue))
+        .route("/logs", get(pages::logs))
         .route("/events", get(live::events))
         .route("/style.css", get(|| asset("text/css; charset=utf-8", include_str!("web/assets/style.css"))))
+        .route("/colours.css", get(|| asset("text/css; charset=utf-8", pages::colours())))
+        .route("/log.js", get(|| asset("text/javascript; charset=utf-8", include_str!("web/assets/log.js"))))
         .route(
             "/script.js",
             get(|| asset("text/javascript; charset=utf-8", include_str!("web/assets/script.js"))),
@@ -87,6 +99,8 @@ fn router(hub: Arc<Hub>) -> Router {
         .route("/api/plan/graph", get(api::plan_graph))
         .route("/api/recipes", get(api::recipes))
         .route("/api/tasks/{id}/why", get(why::why))
+        .route("/api/tasks/{id}/attempts/{attempt}/log", get(api::logs::piece))
+        .route("/api/logs/search", get(api::logs::search))
         .route("/api/tasks/{id}/retry", post(api::retry))
         .route("/api/tasks/{id}/cancel", post(api::cancel))
         .route("/api/projects/{name}/rebuild", post(rebuild::rebuild))

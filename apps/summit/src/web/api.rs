@@ -10,7 +10,11 @@
 //! * `POST /api/tasks/ID/retry`, `POST /api/tasks/ID/cancel`: the task afterwards; 409 with the reason on refusal
 //! * `POST /api/projects/NAME/rebuild` with `{"names":[…],"dependents":"direct|transitive|abi","all","architecture","apply"}`:
 //!   the plan, as [`farm::rebuild::RebuildPlan`]; with `"apply":true` its rebuilds are ordered
+//! * `GET /api/tasks/ID/attempts/ATTEMPT/log?offset=N&wait_seconds=N`: a piece of a log, see [`logs::PieceView`]
+//! * `GET /api/logs/search?q=TEXT`: lines of JSON, see [`logs::search`]
 //! * `POST /api/wake-up`: what the look found
+
+pub(crate) mod logs;
 
 use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};

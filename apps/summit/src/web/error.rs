@@ -8,6 +8,7 @@ use fault::{Fault, Kind};
 use serde_json::json;
 
 use crate::logs::LogError;
+use crate::logs::search::PatternError;
 use crate::store::StoreError;
 use crate::watcher::LookError;
 
@@ -20,6 +21,8 @@ pub(crate) enum WebError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Log(#[from] LogError),
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
     #[error(transparent)]
     Look(#[from] LookError),
     #[error("cannot find {path}")]
@@ -41,6 +44,7 @@ impl Fault for WebError {
         match self {
             WebError::Store(error) => error.kind(),
             WebError::Log(error) => error.kind(),
+            WebError::Pattern(error) => error.kind(),
             WebError::Look(error) => error.kind(),
             WebError::Rebuild(error) => error.kind(),
             WebError::NotReadYet => Kind::Unavailable,
@@ -55,6 +59,7 @@ impl Fault for WebError {
         match self {
             WebError::Store(error) => error.hints(),
             WebError::Log(error) => error.hints(),
+            WebError::Pattern(error) => error.hints(),
             WebError::Look(error) => error.hints(),
             WebError::Rebuild(error) => error.hints(),
             WebError::NotReadYet => vec!["what holds it up stands on the overview".into()],

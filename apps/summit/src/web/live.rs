@@ -3,21 +3,25 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::extract::rejection::PathRejection;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, header};
+use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
-use axum::response::{IntoResponse, Response};
 use farm::ids::{AttemptId, TaskId};
 use serde::Deserialize;
-use tokio::sync::{broadcast, mpsc};
+use serde_json::{Value, json};
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::Web;
-use super::error::{PageError, WebError};
+use super::error::WebError;
+use super::pages::log::{row_markup, rows_markup};
 use crate::hub::News;
-use crate::logs::{plain_text, whole_lines};
-use crate::store::StoreError;
+use crate::logs::READ_SIZE_BYTES_MAX;
+use crate::logs::rows::Rows;
+use crate::logs::view::{WINDOW_BYTES_MAX, rows_from};
+use crate::store::{AttemptRow, StoreError};
 
 /// A comment is sent when there was nothing else for so long: proxies give up after 60 seconds.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -25,11 +29,17 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// A log is looked at again after this time, whatever the news say.
 const LOG_SWEEP: Duration = Duration::from_secs(5);
 
+/// Shortest time between two pieces of a log for one browser: more often nobody sees.
+const LOG_PACE: Duration = Duration::from_millis(40);
+
+/// A browser that is so far behind is shown the end; what is skipped it can ask for.
+const BEHIND_BYTES_MAX: u64 = 4 << 20;
+
 /// Pieces that wait for a slow browser; then the log waits for it.
 const PIECES_MAX: usize = 4;
 
 type Pieces = Sse<axum::response::sse::KeepAliveStream<ReceiverStream<Result<Event, Infallible>>>>;
-type LogPath = Result<Path<(u64, u64)>, PathRejection>;
+pub(crate) type LogPath = Result<Path<(u64, u64)>, PathRejection>;
 
 /// Where a log is to be read from.
 #[derive(Debug, Default, Deserialize)]
@@ -50,7 +60,6 @@ pub(crate) async fn events(State(web): State<Web>) -> Result<Pieces, WebError> {
                     Ok(News::Task(task)) => format!("task {task}"),
                     Ok(News::Builders) => "builders".into(),
                     Ok(News::Recipes) => "recipes".into(),
-                    Ok(News::Log(_)) => continue,
                     // The browser reads everything anew.
                     Err(broadcast::error::RecvError::Lagged(_)) => "all".into(),
                     Err(broadcast::error::RecvError::Closed) => return,
@@ -65,112 +74,155 @@ pub(crate) async fn events(State(web): State<Web>) -> Result<Pieces, WebError> {
     Ok(pieces(receiver))
 }
 
-/// `/tasks/ID/log/ATTEMPT/stream?offset=N`: events `log`, whose id is the offset after them and whose data is a JSON
-/// string, then one event `end`. A browser that reconnects goes on after the last id it has seen.
+/// `/tasks/ID/log/ATTEMPT/stream?offset=N`: events `rows`, whose id is the offset after them, then one event `end`. A browser
+/// that reconnects goes on after the last id it has seen. The data of `rows` is an object: `begin` and `end` in the log,
+/// `parts` (each with its `phase` if one begins, `offset`, `line` and `html`), and `tail`, the begin of a row that has no end
+/// yet. An event `skip` with `begin` and `end` says what is left out for a browser that is far behind.
 pub(crate) async fn log_stream(
     State(web): State<Web>,
     path: LogPath,
-    Query(from): Query<From>,
+    from: Result<Query<From>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Pieces, WebError> {
-    let (task, attempt) = find(&web, path).await?;
+    let row = find(&web, path).await?;
+    let from = from.map_err(|error| WebError::BadRequest { what: "the query", why: error.body_text() })?;
     let place = web.watchers.clone().try_acquire_owned().map_err(|_| WebError::TooMany)?;
     let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
     let offset = seen.or(from.offset).unwrap_or(0);
     let (sender, receiver) = mpsc::channel(PIECES_MAX);
     tokio::spawn(async move {
         let _place = place;
-        if let Err(error) = follow(&web, task, attempt, offset, &sender).await {
+        let mut follower =
+            Follower { web, task: row.task, attempt: row.id, offset, rows: None, tail: None, sender };
+        if let Err(error) = follower.follow().await {
             tracing::debug!(error = fault::chain(&error).join(": "), "a live log ended");
         }
     });
     Ok(pieces(receiver))
 }
 
-/// Sends the log from `offset` on until it is complete or nobody listens.
-async fn follow(
-    web: &Web,
+/// One browser that looks at a log.
+struct Follower {
+    web: Web,
     task: TaskId,
     attempt: AttemptId,
-    mut offset: u64,
-    sender: &mpsc::Sender<Result<Event, Infallible>>,
-) -> Result<(), WebError> {
-    let mut news = web.hub.news.subscribe();
-    loop {
-        // Asked before reading: what is written between the two is then read in this round.
-        let ended = web.hub.store.attempt(attempt).await?.ended.is_some();
+    offset: u64,
+    /// Makes rows from `offset` on.
+    rows: Option<Rows>,
+    /// The unfinished row that was shown last.
+    tail: Option<String>,
+    sender: mpsc::Sender<Result<Event, Infallible>>,
+}
+
+/// Nobody listens any more.
+struct Gone;
+
+impl Follower {
+    /// Sends the log until it is complete or nobody listens.
+    async fn follow(&mut self) -> Result<(), WebError> {
+        let mut ended = self.has_ended().await?;
+        let mut growth = self.web.hub.logs.growth(self.task, self.attempt);
         loop {
-            let bytes = web.hub.logs.read(task, attempt, offset).await?;
-            let piece = whole_lines(&bytes, ended);
-            if piece.is_empty() {
-                break;
+            let next = Instant::now() + LOG_PACE;
+            growth.borrow_and_update();
+            while let Some(sent) = self.step(ended).await? {
+                if sent.is_err() {
+                    return Ok(());
+                }
             }
-            offset += piece.len() as u64;
-            let text = serde_json::Value::String(plain_text(piece)).to_string();
-            let event = Event::default().event("log").id(offset.to_string()).data(text);
-            if sender.send(Ok(event)).await.is_err() {
+            if ended {
+                let event = Event::default().event("end").id(self.offset.to_string()).data("end");
+                // Whoever has gone needs no end.
+                drop(self.sender.send(Ok(event)).await);
                 return Ok(());
             }
+            let more = tokio::select! {
+                more = wait_for(&mut growth, next) => more,
+                () = self.sender.closed() => return Ok(()),
+            };
+            if !more {
+                ended = self.has_ended().await?;
+                if !ended && growth.has_changed().is_err() {
+                    growth = self.web.hub.logs.growth(self.task, self.attempt);
+                }
+            }
         }
-        if ended {
-            // Whoever has gone needs no end.
-            drop(sender.send(Ok(Event::default().event("end").id(offset.to_string()).data("end"))).await);
-            return Ok(());
+    }
+
+    async fn has_ended(&self) -> Result<bool, WebError> {
+        Ok(self.web.hub.store.attempt(self.attempt).await?.ended.is_some())
+    }
+
+    /// Sends one piece; none when there is nothing new.
+    async fn step(&mut self, ended: bool) -> Result<Option<Result<(), Gone>>, WebError> {
+        let (begin, known) = (self.offset, self.rows.take());
+        let read = move |reader: &mut crate::logs::reader::LogReader, rows: Rows, begin: u64| {
+            let bytes = reader.read_at(begin, READ_SIZE_BYTES_MAX)?;
+            let left = reader.size_bytes().saturating_sub(begin);
+            Ok((bytes, left, rows))
+        };
+        let logs = &self.web.hub.logs;
+        let (bytes, left, mut rows) = match known {
+            Some(rows) => {
+                logs.with_reader(self.task, self.attempt, move |reader| read(reader, rows, begin)).await?
+            }
+            None => {
+                let find = move |reader: &mut crate::logs::reader::LogReader, outline: &_| {
+                    let rows = rows_from(reader, outline, begin)?;
+                    read(reader, rows, begin)
+                };
+                logs.with_outline(self.task, self.attempt, find).await?
+            }
+        };
+        if left > BEHIND_BYTES_MAX {
+            self.offset = begin + left - WINDOW_BYTES_MAX / 2;
+            let skipped = json!({ "begin": begin, "end": self.offset });
+            return Ok(Some(self.send("skip", &skipped).await));
         }
-        tokio::select! {
-            () = wait_for(&mut news, task, attempt) => {}
-            () = sender.closed() => return Ok(()),
+        let is_last = u64::try_from(bytes.len()).unwrap_or(u64::MAX) >= left;
+        let (made, taken) = rows.take(&bytes, ended && is_last);
+        let rest = usize::try_from(taken).ok().and_then(|taken| bytes.get(taken..)).unwrap_or_default();
+        let tail = rows.peek(rest).filter(|_| is_last).map(|row| row_markup(&row).into_string());
+        self.rows = Some(rows);
+        if made.is_empty() && tail == self.tail {
+            return Ok(None);
         }
+        self.offset = begin + taken;
+        let mut parts: Vec<Value> = Vec::new();
+        // A phase begins a part of its own, so that it can be folded.
+        for part in made.chunk_by(|_, next| next.phase.is_none()) {
+            if let Some(first) = part.first() {
+                let html = rows_markup(part).into_string();
+                parts.push(json!({ "phase": first.phase, "line": first.line, "html": html }));
+            }
+        }
+        let data = json!({ "begin": begin, "end": self.offset, "parts": parts, "tail": tail });
+        self.tail = tail;
+        Ok(Some(self.send("rows", &data).await))
+    }
+
+    async fn send(&self, name: &str, data: &Value) -> Result<(), Gone> {
+        let event = Event::default().event(name).id(self.offset.to_string()).data(data.to_string());
+        self.sender.send(Ok(event)).await.map_err(|_| Gone)
     }
 }
 
-async fn wait_for(news: &mut broadcast::Receiver<News>, task: TaskId, attempt: AttemptId) {
-    let wanted = async {
-        loop {
-            match news.recv().await {
-                Ok(News::Log(other)) if other == attempt => return,
-                Ok(News::Task(other)) if other == task => return,
-                Ok(_) => {}
-                Err(_behind_or_closed) => return,
-            }
-        }
-    };
-    // Late or early makes no difference: the log is read again.
-    drop(tokio::time::timeout(LOG_SWEEP, wanted).await);
-}
-
-/// `/tasks/ID/log/ATTEMPT`: the whole log as it was written.
-pub(crate) async fn log_file(State(web): State<Web>, path: LogPath) -> Result<Response, PageError> {
-    let (task, attempt) = find(&web, path).await?;
-    let (sender, receiver) = mpsc::channel::<Result<Vec<u8>, crate::logs::LogError>>(PIECES_MAX);
-    tokio::spawn(async move {
-        let mut offset = 0;
-        loop {
-            let bytes = web.hub.logs.read(task, attempt, offset).await;
-            let length = bytes.as_ref().map_or(0, Vec::len);
-            let at_end = matches!(&bytes, Ok(bytes) if bytes.is_empty());
-            let failed = bytes.is_err();
-            if at_end || sender.send(bytes).await.is_err() || failed {
-                return;
-            }
-            offset += length as u64;
-        }
-    });
-    let name = format!("inline; filename=\"task-{task}-attempt-{attempt}.log\"");
-    let headers =
-        [(header::CONTENT_TYPE, "text/plain; charset=utf-8".to_owned()), (header::CONTENT_DISPOSITION, name)];
-    Ok((headers, axum::body::Body::from_stream(ReceiverStream::new(receiver))).into_response())
+/// Waits until there is more, but not before `next`. Says whether there is: if not, the log may have ended.
+async fn wait_for(growth: &mut watch::Receiver<Option<u64>>, next: Instant) -> bool {
+    let more = matches!(tokio::time::timeout(LOG_SWEEP, growth.changed()).await, Ok(Ok(())));
+    tokio::time::sleep_until(next).await;
+    more
 }
 
 /// The attempt, if it belongs to the task.
-async fn find(web: &Web, path: LogPath) -> Result<(TaskId, AttemptId), WebError> {
+pub(crate) async fn find(web: &Web, path: LogPath) -> Result<AttemptRow, WebError> {
     let Path((task, attempt)) =
         path.map_err(|error| WebError::BadRequest { what: "the attempt", why: error.body_text() })?;
     let row = web.hub.store.attempt(AttemptId(attempt)).await?;
     if row.task != TaskId(task) {
         return Err(StoreError::NotFound { what: format!("attempt {attempt} of task {task}") }.into());
     }
-    Ok((row.task, row.id))
+    Ok(row)
 }
 
 fn pieces(receiver: mpsc::Receiver<Result<Event, Infallible>>) -> Pieces {

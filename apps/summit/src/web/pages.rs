@@ -4,7 +4,10 @@
 //! complete without it.
 
 mod builders;
+mod colours;
 mod figures;
+pub(crate) mod log;
+mod logs;
 mod order;
 mod overview;
 mod task;
@@ -17,6 +20,9 @@ use maud::{DOCTYPE, Markup, html};
 use super::error::{PageError, WebError};
 
 pub(crate) use builders::builders;
+pub(crate) use colours::colours;
+pub(crate) use log::log;
+pub(crate) use logs::logs;
 pub(crate) use order::queue;
 pub(crate) use overview::overview;
 pub(crate) use task::task;
@@ -53,7 +59,9 @@ fn frame(title: &str, project: &str, body: &Markup) -> Markup {
                 title { (title) " · " (project) }
                 link rel="icon" href="/icon.svg" type="image/svg+xml";
                 link rel="stylesheet" href="/style.css";
+                link rel="stylesheet" href="/colours.css";
                 script src="/script.js" defer {}
+                script src="/log.js" defer {}
             }
             body {
                 header {
@@ -63,6 +71,7 @@ fn frame(title: &str, project: &str, body: &Markup) -> Markup {
                         a href="/tasks" { "Tasks" }
                         a href="/queue" { "Order" }
                         a href="/builders" { "Builders" }
+                        a href="/logs" { "Logs" }
                     }
                     span #live role="status" title="whether this page is kept up to date" {}
                 }

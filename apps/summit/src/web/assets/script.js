@@ -1,4 +1,4 @@
-// Keeps a page up to date: exchanges the parts marked data-live when news arrive, follows the log, counts times.
+// Keeps a page up to date: exchanges the parts marked data-live when news arrive, counts times. Logs are log.js's.
 "use strict";
 
 const live = document.getElementById("live");
@@ -64,23 +64,6 @@ function watch() {
   events.addEventListener("change", refresh);
 }
 
-function follow(log) {
-  const stream = new EventSource(`${log.dataset.stream}?offset=${log.dataset.offset}`);
-  const state = document.getElementById("log-state");
-  const atEnd = () => log.scrollHeight - log.scrollTop - log.clientHeight < 40;
-  log.scrollTop = log.scrollHeight;
-  stream.addEventListener("log", (event) => {
-    const stick = atEnd();
-    log.append(JSON.parse(event.data));
-    state.textContent = "";
-    if (stick) log.scrollTop = log.scrollHeight;
-  });
-  stream.addEventListener("end", () => {
-    stream.close();
-    if (!log.textContent) state.textContent = "The log is empty.";
-  });
-}
-
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("button[data-post]");
   if (!button) return;
@@ -98,5 +81,3 @@ document.addEventListener("click", async (event) => {
 count();
 setInterval(count, 1000);
 watch();
-const log = document.getElementById("log");
-if (log) follow(log);

@@ -1,19 +1,22 @@
 //! One task: where it stands and why, its attempts, its log.
 
 use axum::extract::State;
-use farm::ids::AttemptId;
 use farm::task::Phase;
 use maud::{Markup, html};
 
 use super::figures::{badge, duration, elapsed, size, time};
+use super::log;
 use super::tasks::detail;
 use super::{Page, page};
-use crate::logs::{READ_SIZE_BYTES_MAX, plain_text, whole_lines};
+use crate::logs::view::Window;
 use crate::store::Outcome;
 use crate::web::Web;
 use crate::web::api::{self, MaybeId};
 use crate::web::error::WebError;
 use crate::web::view::{AttemptView, TaskPageView, TaskView};
+
+/// Bytes at the end of a log that the page of its task shows.
+const PANEL_BYTES_MAX: u64 = 64 << 10;
 
 pub(crate) async fn task(State(web): State<Web>, id: MaybeId) -> Page {
     let id = api::task_id(id)?;
@@ -118,7 +121,7 @@ fn attempts(attempts: &[AttemptView], now_ms: u64) -> Markup {
                         td title=(attempt.why) { (attempt.number) }
                         td { (attempt.builder) }
                         td.wide { (outcome(attempt)) }
-                        td { a href=(attempt.log_url) { (size(attempt.log_size_bytes)) } @if attempt.log_full { " (cut at its limit)" } }
+                        td { a href=(attempt.log_page_url) { (size(attempt.log_size_bytes)) } @if attempt.log_full { " (cut at its limit)" } }
                         td.right title="at the peak of the build" {
                             @if attempt.peak_memory_bytes > 0 { (size(attempt.peak_memory_bytes)) }
                         }
@@ -136,7 +139,7 @@ fn attempts(attempts: &[AttemptView], now_ms: u64) -> Markup {
     }
 }
 
-fn outcome(attempt: &AttemptView) -> Markup {
+pub(super) fn outcome(attempt: &AttemptView) -> Markup {
     html! {
         @match &attempt.outcome {
             None if attempt.built_ms.is_some() => "built, is being published",
@@ -153,23 +156,9 @@ fn outcome(attempt: &AttemptView) -> Markup {
 
 /// The end of the newest log; the script goes on from there.
 async fn log_panel(web: &Web, view: &TaskPageView, attempt: &AttemptView) -> Result<Markup, WebError> {
-    let size_bytes = attempt.log_size_bytes;
-    let piece = READ_SIZE_BYTES_MAX as u64;
-    let begin = size_bytes.saturating_sub(piece);
-    let bytes = web.hub.logs.read(view.task.id, AttemptId(attempt.id), begin).await?;
-    // What is cut off at the front begins in the middle of a line.
-    let front = match begin {
-        0 => 0,
-        _ => bytes.iter().position(|&byte| byte == b'\n').map_or(0, |end| end + 1),
-    };
-    let shown = whole_lines(bytes.get(front..).unwrap_or_default(), attempt.ended_ms.is_some());
-    let offset = begin + front as u64 + shown.len() as u64;
+    let panel = log::panel(web, view.task.id, attempt, Window::End(PANEL_BYTES_MAX)).await?;
     Ok(html! {
-        h2 { "Log of attempt " (attempt.number) " " small { a href=(attempt.log_url) { "whole log" } } }
-        @if begin > 0 { p.hint { "The last " (size(piece)) " of " (size(size_bytes)) "." } }
-        pre.log #log tabindex="0" data-attempt=(attempt.id) data-stream=(format!("{}/stream", attempt.log_url)) data-offset=(offset) {
-            (plain_text(shown))
-        }
-        p.empty #log-state { @if size_bytes == 0 { "The builder has not said anything yet." } }
+        h2 { "Log of attempt " (attempt.number) " " small { a href=(attempt.log_page_url) { "on a page of its own" } } }
+        (panel)
     })
 }

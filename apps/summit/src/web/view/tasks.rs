@@ -88,7 +88,10 @@ pub(crate) struct AttemptView {
     pub(crate) peak_memory_bytes: u64,
     pub(crate) log_size_bytes: u64,
     pub(crate) log_full: bool,
+    /// The log as it was written.
     pub(crate) log_url: String,
+    /// The page that shows it.
+    pub(crate) log_page_url: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -287,5 +290,6 @@ fn attempt_view(number: usize, attempt: &AttemptRow, names: &Names, log_size_byt
         log_size_bytes,
         log_full: attempt.log_full,
         log_url: format!("/tasks/{}/log/{}", attempt.task, attempt.id),
+        log_page_url: format!("/tasks/{}/attempts/{}", attempt.task, attempt.id),
     }
 }

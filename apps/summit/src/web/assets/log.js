@@ -1,0 +1,190 @@
+// A log: follows it while it grows, fetches what is not shown, folds phases, leads to lines.
+"use strict";
+
+(() => {
+  const log = document.getElementById("log");
+  if (!log) return;
+  const state = document.getElementById("log-state");
+  const tail = document.getElementById("tail");
+  const base = log.dataset.base;
+  // Rows that stay in the page while a log grows; what goes can be asked for again.
+  const ROWS_MAX = 20000;
+  let sticks = !log.dataset.line;
+
+  const sections = () => [...log.querySelectorAll(":scope > .fold")];
+  const atEnd = () => log.scrollHeight - log.scrollTop - log.clientHeight < 60;
+  const toEnd = () => { log.scrollTop = log.scrollHeight; };
+
+  function size(bytes) {
+    const units = ["B", "KiB", "MiB", "GiB"];
+    let unit = 0;
+    while (bytes >= 1024 && unit + 1 < units.length) { bytes /= 1024; unit += 1; }
+    return unit ? `${bytes.toFixed(1)} ${units[unit]}` : `${bytes} B`;
+  }
+
+  function piece(begin, end, html) {
+    const element = document.createElement("div");
+    element.className = "piece";
+    element.dataset.begin = begin;
+    element.dataset.end = end;
+    // Rows come from our own server, which has escaped them.
+    element.innerHTML = html;
+    return element;
+  }
+
+  function pager(begin, end, back) {
+    const paragraph = document.createElement("p");
+    const link = document.createElement("a");
+    paragraph.className = "more";
+    link.href = "#";
+    paragraph.append(link);
+    say(link, begin, end, back);
+    return paragraph;
+  }
+
+  function say(link, begin, end, back) {
+    link.dataset.begin = begin;
+    link.dataset.end = end;
+    if (back) link.dataset.back = "1"; else delete link.dataset.back;
+    link.textContent = `${back ? "↑" : "↓"} ${size(end - begin)} more`;
+  }
+
+  // Puts what a pager stands for in its place, and leaves it there for the rest.
+  async function load(link) {
+    const { begin, end, back } = link.dataset;
+    if (link.dataset.busy) return;
+    link.dataset.busy = "1";
+    try {
+      const query = new URLSearchParams({ begin, end });
+      if (back) query.set("back", "true");
+      const answer = await fetch(`${base}/rows?${query}`);
+      if (!answer.ok) throw new Error(answer.status);
+      const rows = await answer.json();
+      const paragraph = link.closest(".more");
+      const element = piece(rows.begin, rows.end, rows.html);
+      const before = log.scrollHeight;
+      if (back) {
+        paragraph.after(element);
+        if (rows.begin > Number(begin)) say(link, Number(begin), rows.begin, true); else paragraph.remove();
+        log.scrollTop += log.scrollHeight - before;
+      } else {
+        paragraph.before(element);
+        if (rows.end < Number(end) && rows.end > rows.begin) say(link, rows.end, Number(end), false); else paragraph.remove();
+      }
+    } catch { link.textContent = "Summit does not answer; try again"; }
+    delete link.dataset.busy;
+  }
+
+  log.addEventListener("click", (event) => {
+    const link = event.target.closest(".more a");
+    if (!link) return;
+    event.preventDefault();
+    sticks = false;
+    load(link);
+  });
+
+  // A phase of which nothing is shown yet is fetched when it is opened.
+  log.addEventListener("toggle", (event) => {
+    const fold = event.target;
+    if (!fold.open || fold.querySelector(".piece")) return;
+    const link = fold.querySelector(".more a");
+    if (link) load(link);
+  }, true);
+
+  function newSection(name, line) {
+    const details = document.createElement("details");
+    details.className = "fold";
+    details.open = true;
+    details.dataset.line = line;
+    const summary = document.createElement("summary");
+    const title = document.createElement("span");
+    title.className = "name";
+    title.textContent = name;
+    summary.append(title);
+    details.append(summary);
+    tail.before(details);
+    return details;
+  }
+
+  function shorten() {
+    let rows = log.querySelectorAll(".r").length;
+    for (const old of [...log.querySelectorAll(".piece")]) {
+      if (rows <= ROWS_MAX || !old.nextElementSibling) return;
+      const next = old.nextElementSibling;
+      if (!next.classList.contains("piece")) continue;
+      rows -= old.childElementCount;
+      const above = old.previousElementSibling;
+      const link = above && above.querySelector(":scope > a[data-back]");
+      if (link) say(link, Number(link.dataset.begin), Number(next.dataset.begin), true);
+      else old.before(pager(Number(old.dataset.begin), Number(next.dataset.begin), true));
+      old.remove();
+    }
+  }
+
+  function follow() {
+    let offset = log.dataset.offset;
+    const stream = new EventSource(`${base}/stream?offset=${offset}`);
+    stream.addEventListener("rows", (event) => {
+      const data = JSON.parse(event.data);
+      const stick = sticks && atEnd();
+      for (const part of data.parts) {
+        let section = sections().at(-1);
+        if (part.phase || !section) section = newSection(part.phase || "log", part.line);
+        section.append(piece(data.begin, data.end, part.html));
+      }
+      tail.innerHTML = data.tail || "";
+      if (state) state.textContent = "";
+      shorten();
+      if (stick) toEnd();
+    });
+    stream.addEventListener("skip", (event) => {
+      const data = JSON.parse(event.data);
+      const section = sections().at(-1);
+      if (section) section.append(pager(data.begin, data.end, false));
+      tail.innerHTML = "";
+    });
+    stream.addEventListener("end", () => {
+      stream.close();
+      if (state && !log.querySelector(".r")) state.textContent = "The log is empty.";
+    });
+  }
+
+  // The line that an address ends with, wherever in the log it is.
+  function toLine() {
+    const match = /^#L(\d+)$/.exec(location.hash);
+    if (!match) return false;
+    const row = document.getElementById(`L${match[1]}`);
+    if (!row) {
+      if (log.dataset.line !== match[1]) location.replace(`${log.dataset.page}?line=${match[1]}#L${match[1]}`);
+      return false;
+    }
+    const fold = row.closest("details");
+    if (fold) fold.open = true;
+    sticks = false;
+    row.scrollIntoView({ block: "center" });
+    return true;
+  }
+
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.altKey || event.metaKey) return;
+    if (event.target.closest("input, textarea, select, [contenteditable]")) return;
+    const folds = [...log.querySelectorAll("details.fold")];
+    const summaries = folds.map((fold) => fold.querySelector("summary"));
+    const here = summaries.indexOf(document.activeElement);
+    const go = (place) => { const summary = summaries[place]; if (summary) { sticks = false; summary.focus(); summary.scrollIntoView({ block: "start" }); } };
+    switch (event.key) {
+      case "n": go(here + 1); break;
+      case "p": go(here < 0 ? summaries.length - 1 : here - 1); break;
+      case "f": { const open = !folds.some((fold) => fold.open); for (const fold of folds) fold.open = open; break; }
+      case "e": { const last = folds.at(-1); if (last) last.open = true; sticks = true; toEnd(); break; }
+      default: return;
+    }
+    event.preventDefault();
+  });
+
+  for (const hint of document.querySelectorAll(".keys")) hint.hidden = false;
+  log.addEventListener("scroll", () => { if (atEnd()) sticks = true; }, { passive: true });
+  addEventListener("hashchange", toLine);
+  if (!toLine() && sticks) toEnd();
+  if (log.dataset.follow) follow();
+})();

@@ -1,0 +1,125 @@
+//! The search over logs: which builds print a text, and what changed since the build before.
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use farm::task::Phase;
+use maud::{Markup, html};
+
+use super::figures::{size, time};
+use super::{Page, page};
+use crate::web::Web;
+use crate::web::error::WebError;
+use crate::web::search::{self, BeforeView, BuildView, HitView, LogHits, SearchEnd, SearchLine, SearchQuery};
+
+/// `/logs?q=TEXT`
+pub(crate) async fn logs(State(web): State<Web>, query: Result<Query<SearchQuery>, QueryRejection>) -> Page {
+    let query = query.map_err(|error| WebError::BadRequest { what: "the search", why: error.body_text() })?.0;
+    let (mut found, mut end) = (Vec::new(), None);
+    if !query.q.is_empty() {
+        let mut lines = search::begin(&web, &query)?;
+        while let Some(line) = lines.recv().await {
+            match line? {
+                SearchLine::Log(log) => found.push(log),
+                SearchLine::End(last) => end = Some(last),
+            }
+        }
+    }
+    let usage = web.hub.logs.usage();
+    let body = html! {
+        h1 { "Logs" }
+        (form(&query))
+        @match &end {
+            None => p.hint { "Searches what builds wrote, the newest first. " (usage.logs) " logs are kept; they take " (size(usage.stored_bytes)) "." },
+            Some(end) => (summary(end, found.len())),
+        }
+        @for log in &found { (log_markup(log)) }
+        @if end.is_some() && found.is_empty() { p.empty { "No log has it." } }
+    };
+    Ok(page("Logs", &web.farm_name(), body))
+}
+
+fn form(query: &SearchQuery) -> Markup {
+    let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    html! {
+        form.searchbar method="get" action="/logs" role="search" {
+            label.wide { "Text" input type="search" name="q" value=(query.q) required maxlength="1000" autofocus; }
+            label { "Recipe" input name="source" value=(text(&query.source)) size="14"; }
+            label { "State" select name="phase" {
+                option value="" { "any" }
+                @for phase in Phase::ALL {
+                    option value=(phase.keyword()) selected[query.phase.as_deref() == Some(phase.keyword())] { (phase) }
+                }
+            } }
+            label { "Since" select name="since" {
+                @let since = query.since.as_deref().unwrap_or("7d");
+                @for (value, name) in [("24h", "a day"), ("7d", "a week"), ("4w", "four weeks"), ("0", "ever")] {
+                    option value=(value) selected[since == value] { (name) }
+                }
+            } }
+            label.line { input type="checkbox" name="regex" value="1" checked[query.regex.is_some()]; "regular expression" }
+            @if let Some(task) = query.task { input type="hidden" name="task" value=(task); }
+            @if let Some(attempt) = query.attempt { input type="hidden" name="attempt" value=(attempt); }
+            button type="submit" { "Find" }
+        }
+        @if query.task.is_some() || query.attempt.is_some() { p.hint { "In one log only. " a href="/logs" { "Search all" } } }
+    }
+}
+
+fn summary(end: &SearchEnd, builds: usize) -> Markup {
+    html! {
+        p.lead role="status" {
+            (end.hits) " lines in " (builds) " builds; " (end.logs) " logs, " (size(end.searched_bytes)) ", were searched in "
+            (format!("{:.1} s", end.seconds)) "."
+            @match end.stopped_by.as_deref() {
+                Some("time") => " There was no time for older ones: name a recipe or a shorter time.",
+                Some(_) => " Older ones were not searched: these are as many as are shown.",
+                None => "",
+            }
+        }
+    }
+}
+
+fn log_markup(log: &LogHits) -> Markup {
+    let build = &log.build;
+    html! {
+        section {
+            h2 { a href=(build.page_url) { (build.source) " " (build.version) "-" (build.release) } " " small { (build.outcome) ", " (build.builder) ", " (time(build.assigned_ms)) } }
+            p.meta { (changed(build, log.before.as_ref())) }
+            ol.hits {
+                @for hit in &log.hits {
+                    li { a href=(format!("{}?line={}#L{}", build.page_url, hit.line, hit.line)) { (hit.line) } (text(hit)) }
+                }
+                @if log.more { li { a href=(format!("/logs?attempt={}", build.attempt)) {} span { "and more" } } }
+            }
+        }
+    }
+}
+
+fn text(hit: &HitView) -> Markup {
+    let (begin, end) = hit.matched;
+    let part = |range: std::ops::Range<usize>| hit.text.get(range).unwrap_or_default();
+    html! { span { (part(0..begin)) mark { (part(begin..end)) } (part(end..hit.text.len())) } }
+}
+
+/// What is known of why it prints that.
+fn changed(build: &BuildView, before: Option<&BeforeView>) -> Markup {
+    let short = |commit: &str| commit.get(..10).unwrap_or(commit).to_owned();
+    html! {
+        "commit " code title=(build.commit) { (short(&build.commit)) } " · "
+        @match before {
+            None => "no earlier build is known",
+            Some(before) => {
+                @let other = &before.build;
+                @match before.prints_it {
+                    Some(true) => "printed before too, by ",
+                    Some(false) => strong { "new since " },
+                    None => "not known of ",
+                }
+                a href=(other.page_url) { (other.version) "-" (other.release) }
+                " at " code title=(other.commit) { (short(&other.commit)) } ", "
+                @if before.recipe_changed { "the recipe changed" } @else { "the recipe is the same" }
+                @if other.builder != build.builder { ", another builder (" (other.builder) ")" }
+            },
+        }
+    }
+}
