@@ -157,7 +157,7 @@ pub fn identity(data: &Path) -> Result<Identity, IdentityError> {
 /// # Errors
 /// When it cannot be opened.
 pub async fn open_store(data: &Path) -> Result<Store, database::DatabaseError> {
-    Store::open(&data.join(DATABASE_FILE)).await
+    Store::open(&database::Address::File(data.join(DATABASE_FILE))).await
 }
 
 /// Starts a Summit with its data in `data`, and this configuration for as long as it runs. It listens when this returns.

@@ -15,10 +15,8 @@ mod tasks;
 mod wanted;
 mod waves;
 
-use std::path::Path;
-
 use database::sqlx::Row;
-use database::{Database, DatabaseError, DatabaseRow, During};
+use database::{Address, Database, DatabaseError, DatabaseRow, During};
 use farm::task::Refusal;
 use fault::{Fault, Kind};
 
@@ -76,12 +74,12 @@ impl Fault for StoreError {
 }
 
 impl Store {
-    /// Opens the database at `path`, made when it is missing.
+    /// Opens the database at `address`; a file is made when it is missing.
     ///
     /// # Errors
     /// When it cannot be opened or migrated.
-    pub async fn open(path: &Path) -> Result<Self, DatabaseError> {
-        Ok(Self { database: Database::open(path, schema::MIGRATIONS).await? })
+    pub async fn open(address: &Address) -> Result<Self, DatabaseError> {
+        Ok(Self { database: Database::open_at(address, schema::MIGRATIONS).await? })
     }
 
     /// Closes it.
@@ -134,4 +132,4 @@ fn to_json<T: serde::Serialize>(value: &T) -> Result<String, DatabaseError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

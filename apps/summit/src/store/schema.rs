@@ -1,11 +1,14 @@
 //! The tables of Summit, as numbered steps that are never changed once released.
 
+mod services;
+
 use database::Migration;
 
 /// Every step.
 pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { number: 1, name: "the farm", sql: FARM },
     Migration { number: 2, name: "several projects", sql: PROJECTS },
+    Migration { number: 3, name: "the services", sql: services::SERVICES },
 ];
 
 /// Times are milliseconds since 1970. A `state` is the JSON of `farm::task::State`; `phase` repeats its name so that

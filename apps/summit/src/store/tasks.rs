@@ -388,7 +388,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_task_that_moves_while_it_is_looked_for_is_found() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("summit.db")).await.unwrap();
+        let store = Store::open(&database::Address::File(folder.path().join("summit.db"))).await.unwrap();
         store.carry_out(&[new_task()], &[], Moment(0)).await.unwrap();
         let id = store.tasks_in(&Phase::ALL).await.unwrap()[0].id;
         let moving = tokio::spawn({
