@@ -12,7 +12,6 @@ mod signals;
 mod sim;
 mod summit_api;
 mod supervisor;
-mod task;
 mod watch;
 mod why;
 mod world;
