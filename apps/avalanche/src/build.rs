@@ -71,7 +71,7 @@ impl Build {
         };
         let mirror = self.mirrors.mirror(&self.order.git_url)?;
         mirror.fetch_commit(&commit)?;
-        mirror.export(&commit, &self.folder.source())
+        mirror.export_folder(&commit, self.order.recipe_folder(), &self.folder.source())
     }
 
     /// Runs Boulder; the peak of the memory in bytes, 0 when it is not known.
@@ -80,6 +80,7 @@ impl Build {
             time: Duration::from_secs(self.order.limits.time_seconds.into()),
             silence: Duration::from_secs(self.order.limits.silence_seconds.into()),
         };
+        let killed_before = killed_for_memory();
         let command = self.boulder.command(&self.order, &self.folder);
         let program = command.get_program().to_string_lossy().into_owned();
         let end = watch(command, spool, limits, cancelled).map_err(|error| {
@@ -88,7 +89,7 @@ impl Build {
         })?;
         let limit = |class, message: String| Err(Failure::new(class, "", &message));
         match end {
-            End::Exited(status) => self.verdict(status),
+            End::Exited(status) => self.verdict(status, killed_before),
             End::Cancelled => limit(FailureClass::Cancelled, "the build was cancelled".to_owned()),
             End::TimeLimit => {
                 let message = format!("it took longer than {} seconds", self.order.limits.time_seconds);
@@ -106,7 +107,7 @@ impl Build {
     }
 
     /// The report decides; an exit status without one is a fault of Boulder or of this machine.
-    fn verdict(&self, status: ExitStatus) -> Result<u64, Failure> {
+    fn verdict(&self, status: ExitStatus, killed_before: Option<u64>) -> Result<u64, Failure> {
         let host_fault = |message: String| Failure::new(FailureClass::HostFault, "", &message);
         let path = self.folder.report();
         let report = match fs::metadata(&path) {
@@ -117,8 +118,10 @@ impl Build {
             Some(report) => read_report(&report)?,
             None => {
                 return Err(match status.signal() {
-                    // Nobody but the kernel, short of memory, kills Boulder with this one.
-                    Some(9) => Failure::new(FailureClass::OutOfMemory, "", "Boulder was killed"),
+                    Some(9) => {
+                        let class = class_of_kill(killed_before, killed_for_memory());
+                        Failure::new(class, "", "Boulder was killed")
+                    }
                     _ => host_fault(format!("Boulder ended with {status} and left no report")),
                 });
             }
@@ -166,6 +169,27 @@ impl Build {
     }
 }
 
+/// Whose fault it is that Boulder was killed: the kernel does it when memory is short, and counts how often. Anybody else
+/// who does it says nothing about the recipe.
+fn class_of_kill(before: Option<u64>, after: Option<u64>) -> FailureClass {
+    match (before, after) {
+        (Some(before), Some(after)) if before == after => FailureClass::HostFault,
+        _ => FailureClass::OutOfMemory,
+    }
+}
+
+/// How many processes the kernel has killed because memory was short, since this machine was started; none where it does
+/// not say.
+fn killed_for_memory() -> Option<u64> {
+    count_of(&fs::read_to_string("/proc/vmstat").ok()?, "oom_kill")
+}
+
+/// The number after `name` in a list of names and numbers, a line each.
+fn count_of(list: &str, name: &str) -> Option<u64> {
+    let mut pairs = list.lines().filter_map(|line| line.split_once(' '));
+    pairs.find(|(known, _)| *known == name).and_then(|(_, number)| number.trim().parse().ok())
+}
+
 /// A repository that cannot be reached is not the recipe's fault. One that has no such commit, or an address that
 /// nobody can use, is the same on every builder.
 fn git_failure(error: &GitError) -> Failure {
@@ -182,4 +206,20 @@ fn git_failure(error: &GitError) -> Failure {
         },
     };
     Failure::new(class, "checkout", &fault::chain(error).join(": "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_kills_boulder_the_recipe_is_blamed_only_when_memory_was_short() {
+        assert_eq!(class_of_kill(Some(3), Some(3)), FailureClass::HostFault);
+        assert_eq!(class_of_kill(Some(3), Some(4)), FailureClass::OutOfMemory);
+        assert_eq!(class_of_kill(None, Some(4)), FailureClass::OutOfMemory);
+        assert_eq!(class_of_kill(None, None), FailureClass::OutOfMemory);
+        let list = "oom_kill_memcg 7\noom_kill 12\nballoon 0\n";
+        assert_eq!(count_of(list, "oom_kill"), Some(12));
+        assert_eq!(count_of(list, "drop_pagecache"), None);
+    }
 }

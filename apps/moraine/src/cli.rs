@@ -15,6 +15,7 @@ use crate::doctor::doctor;
 use crate::farm::{self, FarmOptions};
 use crate::plan::{self, PlanCommand};
 use crate::sim::{SimArguments, sim};
+use crate::task::{TaskCommand, task};
 use crate::why;
 use crate::world::{self, WorldArguments};
 
@@ -60,6 +61,9 @@ enum Command {
     Why(WhyArguments),
     /// Let a real farm rebuild every recipe of a folder, with builds that are only played, and judge the end.
     World(WorldArguments),
+    /// Ask about tasks.
+    #[command(subcommand)]
+    Task(TaskCommand),
     /// Make the first packages of a distribution.
     #[command(subcommand)]
     Bootstrap(BootstrapCommand),
@@ -202,6 +206,7 @@ fn run(command: Command) -> Result<(), Box<dyn Fault>> {
         }
         Command::Plan(command) => plan::plan(&command)?,
         Command::Why(arguments) => why::why(&arguments.task, &arguments.summit, arguments.json)?,
+        Command::Task(command) => task(&command)?,
         Command::Doctor(arguments) => doctor(&arguments.data, arguments.json)?,
         Command::Sim(arguments) => sim(&arguments)?,
         Command::World(arguments) => world::world(&arguments)?,

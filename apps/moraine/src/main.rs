@@ -12,6 +12,7 @@ mod signals;
 mod sim;
 mod summit_api;
 mod supervisor;
+mod task;
 mod watch;
 mod why;
 mod world;

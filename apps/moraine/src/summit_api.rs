@@ -60,6 +60,13 @@ struct RefusalText {
     hints: Vec<String>,
 }
 
+impl ApiError {
+    /// Something that Summit said in the middle of an answer.
+    pub(crate) fn said(message: &str) -> Self {
+        ApiError::Refused { message: message.to_owned(), hints: Vec::new(), status: 500 }
+    }
+}
+
 impl Fault for ApiError {
     fn kind(&self) -> Kind {
         match self {
@@ -143,8 +150,135 @@ struct TaskList {
 }
 
 #[derive(Deserialize)]
-struct TaskPage {
-    attempts: Vec<Attempt>,
+struct TaskPage<A> {
+    attempts: Vec<A>,
+}
+
+/// One try to build a task, by number.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct TaskAttempt {
+    /// Its number among all attempts.
+    pub id: u64,
+    /// Which try at the task it is, from 1.
+    pub number: u64,
+}
+
+/// Bytes of a log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LogPiece {
+    /// The task.
+    pub task: u64,
+    /// The attempt.
+    pub attempt: u64,
+    /// Where the bytes begin.
+    pub offset: u64,
+    /// Where the next ones do.
+    pub next_offset: u64,
+    /// How much of the log there is.
+    pub size_bytes: u64,
+    /// Whether nothing more will come behind that.
+    pub ended: bool,
+    /// The bytes, in base64.
+    pub bytes: String,
+}
+
+/// What is looked for in logs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LogSearch<'a> {
+    /// A regular expression.
+    pub pattern: &'a str,
+    /// Only this task.
+    pub task: Option<u64>,
+    /// Only builds of this source.
+    pub source: Option<&'a str>,
+    /// Only builds whose task is there.
+    pub phase: Option<&'a str>,
+    /// How far back.
+    pub since: Option<&'a str>,
+}
+
+/// One answer of a search.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum LogSearchLine {
+    /// A build that prints it.
+    Log(Box<LogFound>),
+    /// The search is over.
+    End(LogSearchEnd),
+    /// It failed in the middle.
+    Error(LogSearchError),
+}
+
+/// A build that prints what is looked for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct LogFound {
+    /// The build.
+    pub build: LogBuild,
+    /// Lines of its log.
+    pub hits: Vec<LogHit>,
+    /// Whether there are more.
+    pub more: bool,
+    /// The build before it.
+    pub before: Option<LogBefore>,
+}
+
+/// A build whose log was searched.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct LogBuild {
+    /// Its task.
+    pub task: u64,
+    /// The attempt.
+    pub attempt: u64,
+    /// What was built.
+    pub source: String,
+    /// In which version.
+    pub version: String,
+    /// In which release.
+    pub release: u64,
+    /// From which commit.
+    pub commit: String,
+    /// Who built it.
+    pub builder: String,
+    /// What came of it.
+    pub outcome: String,
+}
+
+/// A line that matches.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct LogHit {
+    /// Its number.
+    pub line: u64,
+    /// The line.
+    pub text: String,
+}
+
+/// The build before.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct LogBefore {
+    /// The build.
+    pub build: LogBuild,
+    /// Whether it printed that too; none when nobody looked.
+    pub prints_it: Option<bool>,
+    /// Whether the recipe is another one since.
+    pub recipe_changed: bool,
+}
+
+/// How a search ended.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct LogSearchEnd {
+    /// Logs that were looked at.
+    pub logs: u64,
+    /// Lines that were found.
+    pub hits: u64,
+    /// Why older logs were not looked at.
+    pub stopped_by: Option<String>,
+}
+
+/// Why a search ended too soon.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct LogSearchError {
+    /// What Summit says.
+    pub message: String,
 }
 
 /// A recipe that cannot be read.
@@ -216,7 +350,7 @@ impl SummitApi {
     /// # Errors
     /// When Summit does not answer as it should.
     pub(crate) fn attempts(&self, task: &Task) -> Result<Vec<Attempt>, ApiError> {
-        let page: TaskPage = self.ask(&format!("/api/tasks/{}", task.id))?;
+        let page: TaskPage<Attempt> = self.ask(&format!("/api/tasks/{}", task.id))?;
         let mut attempts = page.attempts;
         attempts.sort_by_key(|attempt| attempt.assigned_ms);
         Ok(attempts)
@@ -247,6 +381,55 @@ impl SummitApi {
         let text = String::from_utf8_lossy(&bytes);
         let lines: Vec<&str> = text.lines().collect();
         Ok(lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n"))
+    }
+
+    /// The tries to build the task of this number, in order.
+    ///
+    /// # Errors
+    /// When Summit does not answer as it should, or knows no such task.
+    pub(crate) fn task_attempts(&self, task: u64) -> Result<Vec<TaskAttempt>, ApiError> {
+        Ok(self.ask::<TaskPage<TaskAttempt>>(&format!("/api/tasks/{task}"))?.attempts)
+    }
+
+    /// Bytes of a log from `offset` on; Summit waits up to `wait_seconds` for some.
+    ///
+    /// # Errors
+    /// When Summit does not answer as it should, or knows no such attempt.
+    pub(crate) fn log_piece(
+        &self,
+        task: u64,
+        attempt: u64,
+        offset: u64,
+        wait_seconds: u64,
+    ) -> Result<LogPiece, ApiError> {
+        self.ask(&format!(
+            "/api/tasks/{task}/attempts/{attempt}/log?offset={offset}&wait_seconds={wait_seconds}"
+        ))
+    }
+
+    /// Looks for something in the logs of builds.
+    ///
+    /// # Errors
+    /// When Summit refuses, or does not answer as it should.
+    pub(crate) fn search_logs(&self, search: &LogSearch<'_>) -> Result<Vec<LogSearchLine>, ApiError> {
+        let mut url = format!("{}/api/logs/search?regex&q={}", self.base, path_segment(search.pattern));
+        if let Some(task) = search.task {
+            url.push_str(&format!("&task={task}"));
+        }
+        for (name, value) in [("source", search.source), ("phase", search.phase), ("since", search.since)] {
+            if let Some(value) = value {
+                url.push_str(&format!("&{name}={}", path_segment(value)));
+            }
+        }
+        let answer = self.client.ask(&url, ANSWER_BYTES_MAX).map_err(ApiError::Fetch)?;
+        if !(200..300).contains(&answer.status) {
+            return Err(refusal(&url, &answer));
+        }
+        let lines = answer.bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+        lines
+            .map(serde_json::from_slice)
+            .collect::<Result<_, _>>()
+            .map_err(|source| ApiError::Answer { url, source })
     }
 
     /// Names of the projects.
@@ -298,7 +481,12 @@ fn understand<T: DeserializeOwned>(url: &str, answer: &Answer) -> Result<T, ApiE
         return serde_json::from_slice(&answer.bytes)
             .map_err(|source| ApiError::Answer { url: url.to_owned(), source });
     }
-    Err(match serde_json::from_slice::<Refusal>(&answer.bytes) {
+    Err(refusal(url, answer))
+}
+
+fn refusal(url: &str, answer: &Answer) -> ApiError {
+    let status = answer.status;
+    match serde_json::from_slice::<Refusal>(&answer.bytes) {
         Ok(Refusal { error }) => {
             let message = [vec![error.message], error.causes].concat().join(": ");
             ApiError::Refused { message, hints: error.hints, status }
@@ -307,7 +495,7 @@ fn understand<T: DeserializeOwned>(url: &str, answer: &Answer) -> Result<T, ApiE
             let message = format!("it answers {status} to {url}");
             ApiError::Refused { message, hints: Vec::new(), status }
         }
-    })
+    }
 }
 
 impl Task {

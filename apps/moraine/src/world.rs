@@ -13,6 +13,7 @@ mod check;
 mod error;
 mod faults;
 mod generation;
+mod network;
 mod pack;
 mod proxy;
 pub(crate) mod replay;
@@ -35,11 +36,11 @@ pub(crate) use error::WorldError;
 
 use self::ask::{Status, Summit, TaskPage};
 use self::check::{Evidence, judge};
-use self::faults::Schedule;
+use self::faults::{Mishap, Schedule};
 use self::pack::Pack;
 use self::replay::{Needs, Pace};
 use self::report::{Details, Outcome};
-use self::stage::{CHANNEL, Stage};
+use self::stage::{CHANNEL, Stage, Wiring};
 use crate::signals::Stop;
 
 /// How often services are looked after and faults injected.
@@ -48,6 +49,8 @@ const TICK: Duration = Duration::from_millis(50);
 const ASK_EVERY: Duration = Duration::from_millis(500);
 /// How often it is told how far everything is.
 const TELL_EVERY: Duration = Duration::from_secs(10);
+/// How long a fault waits for something that it can happen to.
+const POSTPONED_MAX: Duration = Duration::from_secs(5);
 /// Everything is over when Summit says so for this long: a knot may still want another round.
 const REST: Duration = Duration::from_secs(3);
 /// Time in which something must be published.
@@ -66,6 +69,12 @@ pub(crate) struct WorldArguments {
     /// Kill processes and cut connections; which and when is a function of this seed.
     #[arg(long, value_name = "N")]
     kill_seed: Option<u64>,
+    /// Give each process a network namespace of its own, and with --kill-seed part them instead of cutting connections.
+    #[arg(long)]
+    namespaces: bool,
+    /// Says that this process is in its namespaces already.
+    #[arg(long, hide = true, requires = "namespaces")]
+    inside_namespaces: bool,
     /// Begin with a set of packages that opens every knot, instead of the previous generation of everything.
     #[arg(long)]
     bootstrap: bool,
@@ -94,6 +103,9 @@ pub(crate) struct WorldArguments {
 /// # Errors
 /// When it cannot be played, or does not end as it must.
 pub(crate) fn world(arguments: &WorldArguments) -> Result<(), WorldError> {
+    if arguments.namespaces && !arguments.inside_namespaces {
+        return Err(network::enter());
+    }
     let stop = Stop::on_signals().map_err(WorldError::Signals)?;
     let folder = folder(arguments)?;
     let data = folder.path.clone();
@@ -147,6 +159,24 @@ struct End {
     wrong: Vec<String>,
 }
 
+/// How far a world is, as Summit said last.
+struct Progress {
+    asked: Instant,
+    told: Instant,
+    /// Since when everything is over, and how long it took until then.
+    resting: Option<(Instant, f64)>,
+    published: usize,
+    /// When something was published last.
+    moved: Instant,
+}
+
+impl Progress {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self { asked: now, told: now, resting: None, published: 0, moved: now }
+    }
+}
+
 impl<'a> Play<'a> {
     fn prepare(arguments: &'a WorldArguments, stop: &'a Stop, data: &'a Path) -> Result<Self, WorldError> {
         let pack = Pack::read(&arguments.recipes, arguments.only)?;
@@ -187,10 +217,14 @@ impl<'a> Play<'a> {
         let folder = self.data.join("generation");
         generation::write(&folder, &self.generation)?;
         note(&format!("{} packages are published to begin with", self.generation.len()));
-        let with_faults = self.arguments.kill_seed.is_some();
+        let wiring = match (self.arguments.namespaces, self.arguments.kill_seed) {
+            (true, _) => Wiring::Namespaces,
+            (false, Some(_)) => Wiring::Proxies,
+            (false, None) => Wiring::Direct,
+        };
         let generation = (!self.generation.is_empty()).then_some(folder.as_path());
         let begun = Instant::now();
-        let mut stage = Stage::set(self.data, self.arguments.builders, generation, with_faults)?;
+        let mut stage = Stage::set(self.data, self.arguments.builders, generation, wiring)?;
         note(&format!("dashboard {} after {:.1} s", stage.dashboard_url(), begun.elapsed().as_secs_f64()));
         let summit = Summit::new(stage.dashboard_url());
         self.begun = Instant::now();
@@ -203,61 +237,79 @@ impl<'a> Play<'a> {
 
     /// Watches until everything is published, and lets go wrong what is due.
     fn watch(&mut self, stage: &mut Stage, summit: &Summit) -> Result<(Status, f64), WorldError> {
-        let schedule =
-            self.arguments.kill_seed.map(|seed| Schedule::new(seed, &stage.agents, &stage.way_names()));
+        let (agents, ways, can_cut) = (stage.agents.clone(), stage.way_names(), !self.arguments.namespaces);
+        let schedule = self.arguments.kill_seed.map(|seed| Schedule::new(seed, &agents, &ways, can_cut));
         let mut schedule = schedule.into_iter().flatten().peekable();
-        let (mut asked, mut told) = (Instant::now(), Instant::now());
-        let mut resting: Option<(Instant, f64)> = None;
-        let mut progress = (0, Instant::now());
+        let mut postponed: Vec<(Instant, Mishap)> = Vec::new();
+        let mut progress = Progress::new();
         loop {
             if self.stop.is_asked() {
                 return Err(WorldError::Interrupted);
             }
-            let elapsed = self.begun.elapsed();
             for event in stage.look_after()? {
-                note(&format!("{:8.3} s  {event}", elapsed.as_secs_f64()));
+                self.note(&event);
             }
-            let due = |(at_ms, _): &(u64, _)| elapsed >= Duration::from_millis(*at_ms) && resting.is_none();
+            let elapsed = self.begun.elapsed();
+            let due = |(at_ms, _): &(u64, _)| {
+                elapsed >= Duration::from_millis(*at_ms) && progress.resting.is_none()
+            };
             while let Some((_, mishap)) = schedule.next_if(due) {
-                let happened = stage.suffer(&mishap);
-                let remark = if happened { "" } else { " (there was none)" };
-                note(&format!("{:8.3} s  {mishap}{remark}", elapsed.as_secs_f64()));
-                if happened {
-                    *self.faults.entry(mishap.kind().to_owned()).or_default() += 1;
-                }
+                postponed.push((Instant::now() + POSTPONED_MAX, mishap));
             }
-            if asked.elapsed() >= ASK_EVERY {
-                asked = Instant::now();
+            postponed.retain(|(until, mishap)| self.postpones(stage, *until, mishap));
+            if progress.asked.elapsed() >= ASK_EVERY {
                 // A Summit that was killed is back in a moment.
-                let Some(status) = summit.status() else { continue };
-                let published = status.count("published");
-                if published > progress.0 {
-                    progress = (published, Instant::now());
-                }
-                if told.elapsed() >= TELL_EVERY {
-                    told = Instant::now();
-                    note(&format!(
-                        "{:8.3} s  {published} builds published, {} tasks open, {} builders there",
-                        elapsed.as_secs_f64(),
-                        status.open,
-                        status.builders_attached
-                    ));
-                }
-                let is_over = status.idle && published > 0;
-                match (is_over, resting) {
-                    (true, Some((since, seconds))) if since.elapsed() >= REST => {
-                        return Ok((status, seconds));
-                    }
-                    (true, None) => resting = Some((Instant::now(), elapsed.as_secs_f64())),
-                    (true, Some(_)) => {}
-                    (false, _) => resting = None,
-                }
-                if !is_over && progress.1.elapsed() >= STUCK {
-                    return Err(stuck(summit)?);
+                if let Some(end) = self.ask(summit, &mut progress)? {
+                    return Ok(end);
                 }
             }
-            std::thread::sleep(TICK);
+            std::thread::sleep(if postponed.is_empty() { TICK } else { TICK / 10 });
         }
+    }
+
+    /// Lets something go wrong; whether it has to wait until there is something that can, such as a build.
+    fn postpones(&mut self, stage: &mut Stage, until: Instant, mishap: &Mishap) -> bool {
+        if stage.suffer(mishap) {
+            self.note(&mishap.to_string());
+            *self.faults.entry(mishap.kind().to_owned()).or_default() += 1;
+            return false;
+        }
+        let goes_on = Instant::now() < until;
+        if !goes_on {
+            self.note(&format!("{mishap}: there was none"));
+        }
+        goes_on
+    }
+
+    /// Asks Summit how far everything is. At the end, how it stands and when everything was published.
+    fn ask(&self, summit: &Summit, progress: &mut Progress) -> Result<Option<(Status, f64)>, WorldError> {
+        progress.asked = Instant::now();
+        let Some(status) = summit.status() else { return Ok(None) };
+        let published = status.count("published");
+        if published > progress.published {
+            (progress.published, progress.moved) = (published, Instant::now());
+        }
+        if progress.told.elapsed() >= TELL_EVERY {
+            progress.told = Instant::now();
+            let (open, attached) = (status.open, status.builders_attached);
+            self.note(&format!("{published} builds published, {open} tasks open, {attached} builders there"));
+        }
+        let is_over = status.idle && published > 0;
+        match (is_over, progress.resting) {
+            (true, Some((since, seconds))) if since.elapsed() >= REST => return Ok(Some((status, seconds))),
+            (true, None) => progress.resting = Some((Instant::now(), self.begun.elapsed().as_secs_f64())),
+            (true, Some(_)) => {}
+            (false, _) => progress.resting = None,
+        }
+        if !is_over && progress.moved.elapsed() >= STUCK {
+            return Err(stuck(summit)?);
+        }
+        Ok(None)
+    }
+
+    /// Tells what happened, with the time.
+    fn note(&self, event: &str) {
+        note(&format!("{:8.3} s  {event}", self.begun.elapsed().as_secs_f64()));
     }
 
     /// Everything that says how it ended. The services still run.
@@ -395,6 +447,9 @@ impl<'a> Play<'a> {
         let mut command = format!("moraine world --recipes DIR --builders {}", arguments.builders);
         if let Some(seed) = arguments.kill_seed {
             command += &format!(" --kill-seed {seed}");
+        }
+        if arguments.namespaces {
+            command += " --namespaces";
         }
         if arguments.bootstrap {
             command += " --bootstrap";

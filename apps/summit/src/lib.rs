@@ -157,7 +157,7 @@ pub fn identity(data: &Path) -> Result<Identity, IdentityError> {
 /// # Errors
 /// When it cannot be opened.
 pub async fn open_store(data: &Path) -> Result<Store, database::DatabaseError> {
-    Store::open(&data.join(DATABASE_FILE)).await
+    Store::open(&database::Address::File(data.join(DATABASE_FILE))).await
 }
 
 /// Starts a Summit with its data in `data`, and this configuration for as long as it runs. It listens when this returns.
@@ -220,8 +220,7 @@ async fn start_with(
         async move {
             let routes = agents::routes(Arc::clone(&hub));
             let shutdown = async move { drop(stopped.wait_for(|stop| *stop).await) };
-            let allowed = agents::allowed(&hub);
-            Ok(wire::serve_open(grpc, &hub.identity, allowed, agents::OPEN_METHODS, routes, shutdown).await?)
+            Ok(wire::serve(grpc, &hub.identity, agents::allowed(&hub), routes, shutdown).await?)
         }
     });
     parts.spawn(web::serve(http, Arc::clone(&hub), stopped));

@@ -7,32 +7,25 @@
 mod attempts;
 mod builders;
 mod changes;
-mod enrolments;
 mod learned;
 mod logs;
-mod pause;
 mod recipes;
 mod schema;
 mod tasks;
 mod wanted;
 mod waves;
 
-use std::path::Path;
-
 use database::sqlx::Row;
-use database::{Database, DatabaseError, DatabaseRow, During};
+use database::{Address, Database, DatabaseError, DatabaseRow, During};
 use farm::task::Refusal;
 use fault::{Fault, Kind};
 
 pub use attempts::{AttemptRow, Outcome};
-pub use builders::{
-    About, BuilderAttempt, BuilderChange, BuilderRefusal, BuilderRole, BuilderRow, BuilderSaid,
-};
+pub use builders::{About, BuilderRow};
 pub use changes::Applied;
-pub use enrolments::{EnrolRefusal, EnrolmentRow};
 pub use logs::{LogFilter, LogRow};
 pub use recipes::{RecipeRow, RecipeSummary, UnreadableRow};
-pub use tasks::{EventRow, Mark, NamedTask, NewTask, TaskRow};
+pub use tasks::{EventRow, Mark, NewTask, TaskRow};
 
 /// The database of one Summit.
 #[derive(Debug, Clone)]
@@ -54,12 +47,6 @@ pub enum StoreError {
         /// Why.
         source: Refusal,
     },
-    /// What is known of builders does not allow it.
-    #[error(transparent)]
-    Builder(#[from] BuilderRefusal),
-    /// A one-time token is good for nothing.
-    #[error(transparent)]
-    Enrol(#[from] EnrolRefusal),
     /// There is no such thing.
     #[error("cannot find {what}")]
     NotFound {
@@ -73,8 +60,6 @@ impl Fault for StoreError {
         match self {
             StoreError::Database(error) => error.kind(),
             StoreError::Refused { source, .. } => source.kind(),
-            StoreError::Builder(refusal) => refusal.kind(),
-            StoreError::Enrol(refusal) => refusal.kind(),
             StoreError::NotFound { .. } => Kind::NotFound,
         }
     }
@@ -82,23 +67,19 @@ impl Fault for StoreError {
     fn hints(&self) -> Vec<String> {
         match self {
             StoreError::Database(error) => error.hints(),
-            StoreError::Refused { task, source } => {
-                source.hints().into_iter().map(|hint| hint.replace("TASK", &task.to_string())).collect()
-            }
-            StoreError::Builder(refusal) => refusal.hints(),
-            StoreError::Enrol(refusal) => refusal.hints(),
+            StoreError::Refused { source, .. } => source.hints(),
             StoreError::NotFound { .. } => Vec::new(),
         }
     }
 }
 
 impl Store {
-    /// Opens the database at `path`, made when it is missing.
+    /// Opens the database at `address`; a file is made when it is missing.
     ///
     /// # Errors
     /// When it cannot be opened or migrated.
-    pub async fn open(path: &Path) -> Result<Self, DatabaseError> {
-        Ok(Self { database: Database::open(path, schema::MIGRATIONS).await? })
+    pub async fn open(address: &Address) -> Result<Self, DatabaseError> {
+        Ok(Self { database: Database::open_at(address, schema::MIGRATIONS).await? })
     }
 
     /// Closes it.
@@ -151,4 +132,4 @@ fn to_json<T: serde::Serialize>(value: &T) -> Result<String, DatabaseError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -206,11 +206,13 @@ impl GitMirror {
     /// # Errors
     /// When the repository cannot be reached or has no such commit.
     pub fn fetch_commit(&self, commit: &CommitId) -> Result<(), GitError> {
-        if self.has(commit)? {
+        // Whether the commit's tree is there as well: an interrupted fetch leaves no half, but a foreign hand may.
+        let tree = format!("{commit}^{{tree}}");
+        if self.has(&tree)? {
             return Ok(());
         }
         let _lock = self.lock()?;
-        if self.has(commit)? {
+        if self.has(&tree)? {
             return Ok(());
         }
         // Keeping a reference keeps the commit from being swept out.
@@ -219,7 +221,7 @@ impl GitMirror {
             tracing::debug!(%error, "the server gives no single commits, fetching all branches and tags");
             self.fetch_all(commit.as_str())?;
         }
-        if self.has(commit)? {
+        if self.has(&tree)? {
             Ok(())
         } else {
             Err(GitError::Unknown { what: commit.to_string(), url: redacted(&self.url) })
@@ -282,6 +284,17 @@ impl GitMirror {
     /// # Errors
     /// When the folder holds something, or cannot be written.
     pub fn export(&self, commit: &CommitId, folder: &Path) -> Result<(), GitError> {
+        self.export_folder(commit, "", folder)
+    }
+
+    /// Writes what a commit that is in the mirror has below the folder `part`, and nothing else, to `folder`/`part`;
+    /// `folder` must be empty or missing. An empty `part` is the whole commit.
+    ///
+    /// A repository of thousands of recipes is much larger than the one that is built.
+    ///
+    /// # Errors
+    /// When the folder holds something, or cannot be written; when the commit has no such folder.
+    pub fn export_folder(&self, commit: &CommitId, part: &str, folder: &Path) -> Result<(), GitError> {
         let folder_error = |source| GitError::Folder { path: folder.to_path_buf(), source };
         fs::create_dir_all(folder).map_err(folder_error)?;
         if fs::read_dir(folder).map_err(folder_error)?.next().is_some() {
@@ -297,18 +310,29 @@ impl GitMirror {
             command
         };
         let mut read_tree = with_index();
-        read_tree.args(["read-tree", commit.as_str()]);
-        self.local("read a commit", read_tree)?;
+        match part {
+            "" => read_tree.args(["read-tree", commit.as_str()]),
+            part => read_tree.args(["read-tree", &format!("--prefix={part}/"), &format!("{commit}:{part}")]),
+        };
+        if let Err(error) = self.local("read a commit", read_tree) {
+            return Err(match part.is_empty() || self.has(&format!("{commit}:{part}"))? {
+                true => error,
+                false => {
+                    let what = format!("the folder {part} in {commit}");
+                    GitError::Unknown { what, url: redacted(&self.url) }
+                }
+            });
+        }
         let mut checkout = with_index();
         checkout.args(["checkout-index", "--all", "--force"]);
         self.local("export a commit", checkout)?;
         Ok(())
     }
 
-    fn has(&self, commit: &CommitId) -> Result<bool, GitError> {
+    /// Whether the object is there that this means.
+    fn has(&self, object: &str) -> Result<bool, GitError> {
         let mut cat_file = self.git();
-        // Whether the commit's tree is there as well: an interrupted fetch leaves no half, but a foreign hand may.
-        cat_file.args(["cat-file", "-e", &format!("{commit}^{{tree}}")]);
+        cat_file.args(["cat-file", "-e", object]);
         match command::run(cat_file, LOCAL_TIME_LIMIT) {
             Ok(_) => Ok(true),
             Err(CommandError::Failed { .. }) => Ok(false),

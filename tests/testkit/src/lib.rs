@@ -3,11 +3,13 @@
 //! A test that wants something the machine may lack asks for it here. Where it is missing the test prints
 //! `skipped: no …` and passes; with `MORAINE_REQUIRE_ALL` set, as the continuous integration does, the same skip fails.
 
+mod postgres;
 mod sources;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+pub use postgres::Postgres;
 pub use sources::Tarball;
 
 /// The root of the workspace.

@@ -147,6 +147,14 @@ pub(crate) enum WorldError {
     /// Signals cannot be taken over.
     #[error("cannot take over interrupt and terminate")]
     Signals(#[source] std::io::Error),
+    /// The network of namespaces cannot be made.
+    #[error("cannot make a network of namespaces: {step}: {message}")]
+    Network {
+        /// What was done.
+        step: String,
+        /// What the machine says.
+        message: String,
+    },
     /// Standard output is closed.
     #[error(transparent)]
     Output(#[from] OutputError),
@@ -173,6 +181,7 @@ impl Fault for WorldError {
             | WorldError::Silent { .. }
             | WorldError::Stuck { .. }
             | WorldError::Interrupted
+            | WorldError::Network { .. }
             | WorldError::Signals(_) => Kind::Unavailable,
         }
     }
@@ -193,6 +202,9 @@ impl Fault for WorldError {
                 vec![format!("look at the logs of the services: ls {}", data.join("logs").display())]
             }
             WorldError::Stuck { .. } => vec!["run it again with --data DIR, and read DIR/logs".into()],
+            WorldError::Network { .. } => {
+                vec!["install iproute2 and util-linux: apt-get install iproute2 util-linux".into()]
+            }
             _ => Vec::new(),
         }
     }

@@ -22,7 +22,7 @@ pub(super) enum Mishap {
     KillBuild { agent: String, rank: u64 },
     /// A connection is cut: one of those that a way has, by rank.
     Cut { way: String, rank: u64 },
-    /// A way is held up: no byte passes and nobody is told.
+    /// A way is held up, or two programs are parted: no byte passes and nobody is told.
     Hold { way: String, milliseconds: u64 },
 }
 
@@ -58,13 +58,15 @@ pub(super) struct Schedule {
     at_ms: u64,
     agents: Vec<String>,
     ways: Vec<String>,
+    can_cut: bool,
 }
 
 impl Schedule {
-    /// The schedule of `seed` for these agents and these ways between programs.
-    pub(super) fn new(seed: u64, agents: &[String], ways: &[String]) -> Self {
+    /// The schedule of `seed` for these agents and these ways between programs. Where single connections cannot be cut,
+    /// their ways are held up instead.
+    pub(super) fn new(seed: u64, agents: &[String], ways: &[String], can_cut: bool) -> Self {
         let random = Random::of(seed, "world", "faults");
-        Self { random, at_ms: 0, agents: agents.to_vec(), ways: ways.to_vec() }
+        Self { random, at_ms: 0, agents: agents.to_vec(), ways: ways.to_vec(), can_cut }
     }
 
     fn between(&mut self, (least, most): (u64, u64)) -> u64 {
@@ -90,7 +92,7 @@ impl Iterator for Schedule {
             2..=3 => Mishap::KillService("vessel".to_owned()),
             4..=6 => Mishap::KillService(self.one_of(&agents)),
             7..=9 => Mishap::KillBuild { agent: self.one_of(&agents), rank: self.random.draw() },
-            10..=13 => Mishap::Cut { way: self.one_of(&ways), rank: self.random.draw() },
+            10..=13 if self.can_cut => Mishap::Cut { way: self.one_of(&ways), rank: self.random.draw() },
             _ => {
                 let is_long = self.random.below(LONG_HOLD_ONE_IN) == 0;
                 let milliseconds = if is_long { LONG_HOLD_MS } else { self.between(HOLD_MS) };
@@ -107,7 +109,9 @@ mod tests {
 
     fn schedule(seed: u64) -> Vec<(u64, Mishap)> {
         let names = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
-        Schedule::new(seed, &names(&["agent-1", "agent-2"]), &names(&["a", "b", "c"])).take(500).collect()
+        Schedule::new(seed, &names(&["agent-1", "agent-2"]), &names(&["a", "b", "c"]), true)
+            .take(500)
+            .collect()
     }
 
     #[test]

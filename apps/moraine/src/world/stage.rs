@@ -1,6 +1,7 @@
 //! The programs of a world: one Summit, one Vessel, build agents; each a process, all below one folder, over real sockets.
 //!
-//! With faults, whoever speaks with another does it over a [`Proxy`]. The driver itself asks Summit directly.
+//! With faults, whoever speaks with another does it over a [`Proxy`], or each program has a network namespace of its own.
+//! The driver itself asks Summit directly.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -15,6 +16,7 @@ use wire::{Identity, PublicKey};
 
 use super::error::WorldError;
 use super::faults::{LEASE_SECONDS, Mishap};
+use super::network::{self, Host, Link};
 use super::proxy::Proxy;
 use super::replay;
 use crate::supervisor::{Service, Supervisor};
@@ -75,14 +77,30 @@ struct Places {
     repository: SocketAddr,
 }
 
+/// How programs reach each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wiring {
+    /// Over loopback, with nothing in between.
+    Direct,
+    /// Over loopback, through ways that can be cut and held up.
+    Proxies,
+    /// Each from a network namespace of its own.
+    Namespaces,
+}
+
 /// The programs, running; they end with it.
 pub(super) struct Stage {
     supervisor: Supervisor,
+    /// This program.
+    program: PathBuf,
     data: PathBuf,
+    wiring: Wiring,
     places: Places,
     pub(super) agents: Vec<String>,
-    /// Ways that can be cut; none in a world without faults.
+    /// Ways that can be cut; none but with [`Wiring::Proxies`].
     ways: Vec<Proxy>,
+    /// What can be parted; nothing but with [`Wiring::Namespaces`].
+    links: Vec<Link>,
     /// The largest resident set of each service, in bytes.
     pub(super) sizes: BTreeMap<String, u64>,
 }
@@ -93,7 +111,7 @@ impl Stage {
         data: &Path,
         builders: usize,
         generation: Option<&Path>,
-        with_faults: bool,
+        wiring: Wiring,
     ) -> Result<Stage, WorldError> {
         fs_err::create_dir_all(data.join("logs")).map_err(WorldError::folder(data))?;
         let program = std::env::current_exe().map_err(WorldError::folder("/proc/self/exe"))?;
@@ -103,15 +121,27 @@ impl Stage {
         if let Some(generation) = generation {
             import(&program, data, generation)?;
         }
+        let agents: Vec<String> = (1..=builders).map(|number| format!("agent-{number}")).collect();
+        let (places, links) = match wiring {
+            Wiring::Direct | Wiring::Proxies => (places()?, Vec::new()),
+            Wiring::Namespaces => lay_out(&agents)?,
+        };
+        let starter = match wiring {
+            Wiring::Direct | Wiring::Proxies => program.clone(),
+            Wiring::Namespaces => PathBuf::from("ip"),
+        };
         let mut stage = Stage {
-            supervisor: Supervisor::new(program),
+            supervisor: Supervisor::new(starter),
+            program,
             data: data.to_path_buf(),
-            places: places()?,
-            agents: (1..=builders).map(|number| format!("agent-{number}")).collect(),
+            wiring,
+            places,
+            agents,
             ways: Vec::new(),
+            links,
             sizes: BTreeMap::new(),
         };
-        if with_faults {
+        if wiring == Wiring::Proxies {
             stage.open_ways()?;
         }
         stage.start()?;
@@ -128,9 +158,9 @@ impl Stage {
         format!("http://{}", self.places.repository)
     }
 
-    /// Names of the ways that can be cut.
+    /// Names of what can be cut or held up.
     pub(super) fn way_names(&self) -> Vec<String> {
-        self.ways.iter().map(|way| way.name.clone()).collect()
+        self.ways.iter().map(|way| way.name.clone()).chain(self.links.iter().map(Link::name)).collect()
     }
 
     /// Looks after the services once, and measures them. Returns what happened to them.
@@ -154,7 +184,9 @@ impl Stage {
                 way(name).is_some_and(|way| way.cut(place(*rank, way.connections())))
             }
             Mishap::Hold { way: name, milliseconds } => {
-                way(name).map(|way| way.hold(Duration::from_millis(*milliseconds))).is_some()
+                let time = Duration::from_millis(*milliseconds);
+                let link = self.links.iter().find(|link| link.name() == *name);
+                link.map(|link| link.part(time)).or(way(name).map(|way| way.hold(time))).is_some()
             }
         }
     }
@@ -250,7 +282,10 @@ impl Stage {
             http_address: self.places.dashboard.to_string(),
             grpc_address: self.places.summit.to_string(),
             poll_seconds: POLL_SECONDS,
-            lease_seconds: if self.ways.is_empty() { QUIET_LEASE_SECONDS } else { LEASE_SECONDS },
+            lease_seconds: match self.wiring {
+                Wiring::Direct => QUIET_LEASE_SECONDS,
+                Wiring::Proxies | Wiring::Namespaces => LEASE_SECONDS,
+            },
             project: vec![ProjectConfig {
                 name: "world",
                 recipes: self.data.join("recipes").display().to_string(),
@@ -278,6 +313,13 @@ impl Stage {
     }
 
     fn launch(&mut self, name: &str, arguments: Vec<OsString>) -> Result<(), WorldError> {
+        let arguments = match self.wiring {
+            Wiring::Direct | Wiring::Proxies => arguments,
+            Wiring::Namespaces => {
+                let prefix = network::prefix(name).into_iter().chain([self.program.clone().into()]);
+                prefix.chain(arguments).collect()
+            }
+        };
         let log = self.data.join("logs").join(format!("{name}.log"));
         Ok(self.supervisor.start(Service { name: name.to_owned(), arguments, log })?)
     }
@@ -325,6 +367,29 @@ fn places() -> Result<Places, WorldError> {
         .map(|_| free().map_err(|source| WorldError::Port { address, source }))
         .collect::<Result<Vec<_>, _>>()?;
     Ok(Places { dashboard: held[0].1, summit: held[1].1, vessel: held[2].1, repository: held[3].1 })
+}
+
+/// A network with a place for each program, and what can be parted in it.
+fn lay_out(agents: &[String]) -> Result<(Places, Vec<Link>), WorldError> {
+    let names: Vec<String> =
+        ["summit", "vessel"].map(str::to_owned).into_iter().chain(agents.iter().cloned()).collect();
+    let hosts = network::lay_out(&names)?;
+    let [summit, vessel, agents @ ..] = hosts.as_slice() else { return Ok((places()?, Vec::new())) };
+    // Every program has its address for itself, so ports are free.
+    let at = |host: &Host, port| SocketAddr::new(host.address, port);
+    let places = Places {
+        dashboard: at(summit, 5000),
+        summit: at(summit, 5001),
+        vessel: at(vessel, 5002),
+        repository: at(vessel, 5003),
+    };
+    let services = [summit, vessel].into_iter();
+    let around = hosts.iter().cloned().map(Link::Around);
+    let of_agents = agents
+        .iter()
+        .flat_map(|agent| services.clone().map(|service| Link::Between(agent.clone(), service.clone())));
+    let of_services = Link::Between(summit.clone(), vessel.clone());
+    Ok((places, around.chain(of_agents).chain([of_services]).collect()))
 }
 
 fn words<'a>(words: &'a [&'a str]) -> impl Iterator<Item = OsString> + 'a {

@@ -16,6 +16,8 @@ pub struct Row {
     pub line: u64,
     /// Whether it goes on with the line of the row before.
     pub continues: bool,
+    /// Whether the line ends with it.
+    pub ends: bool,
     /// The phase that begins here.
     pub phase: Option<String>,
     /// What is to be seen.
@@ -76,7 +78,8 @@ impl Rows {
 
     fn row(&mut self, bytes: &[u8]) -> Row {
         let phase = if self.continues { None } else { phase_name(bytes) };
-        Row { line: self.line, continues: self.continues, phase, spans: self.terminal.show(bytes) }
+        let ends = bytes.ends_with(b"\n");
+        Row { line: self.line, continues: self.continues, ends, phase, spans: self.terminal.show(bytes) }
     }
 }
 

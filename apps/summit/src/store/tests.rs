@@ -1,6 +1,6 @@
 //! What the store promises beyond what the life cycle does.
 
-use database::sqlx;
+use database::{Address, sqlx};
 use farm::catalogue::{Catalogue, Unreadable};
 use farm::failure::FailureClass;
 use farm::ids::{BuilderId, TaskId};
@@ -14,18 +14,30 @@ use super::*;
 const NOW: Moment = Moment(1_000_000);
 const UNTIL: Moment = Moment(1_060_000);
 
+/// Runs a test over every kind of database: a file, and a server where there is one.
+pub(crate) async fn each_database(test: impl AsyncFn(Store)) {
+    each_address(async |address| {
+        let store = Store::open(&address).await.unwrap();
+        test(store.clone()).await;
+        store.close().await;
+    })
+    .await;
+}
+
+/// As [`each_database`], with an empty database that was never opened.
+pub(crate) async fn each_address(test: impl AsyncFn(Address)) {
+    let folder = tempfile::tempdir().unwrap();
+    test(Address::File(folder.path().join("summit.db"))).await;
+    if let Some(postgres) = testkit::Postgres::shared() {
+        test(Address::parse(&postgres.database(), folder.path()).unwrap()).await;
+    }
+}
+
 struct Fixture {
-    _folder: tempfile::TempDir,
     store: Store,
 }
 
 impl Fixture {
-    async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("summit.db")).await.unwrap();
-        Self { _folder: folder, store }
-    }
-
     async fn task(&self, source: &str, supersedes: &[TaskId]) -> TaskId {
         let task = NewTask {
             project: "p".into(),
@@ -65,115 +77,132 @@ fn builder() -> BuilderId {
 
 #[tokio::test]
 async fn invariant_1_every_change_has_its_event_and_a_refusal_leaves_nothing() {
-    let fixture = Fixture::new().await;
-    let task = fixture.ready().await;
-    let before = fixture.store.task(task).await.unwrap();
-    let mark = fixture.store.mark().await.unwrap();
-    let refused = fixture.store.apply(task, &Event::RetryAsked, NOW).await;
-    assert!(matches!(refused, Err(StoreError::Refused { .. })), "{refused:?}");
-    assert_eq!(fixture.store.task(task).await.unwrap(), before);
-    assert_eq!(fixture.store.mark().await.unwrap(), mark);
-    fixture.store.apply(task, &Event::CancelAsked { why: "x".into() }, NOW).await.unwrap();
-    let after = fixture.store.task(task).await.unwrap();
-    assert_eq!((after.generation, after.state.phase()), (before.generation + 1, Phase::Cancelled));
-    let events = fixture.store.events(task, 10).await.unwrap();
-    let verbs: Vec<_> = events.iter().map(|event| event.verb.as_str()).collect();
-    assert_eq!(verbs, ["cancel", "judge"], "the newest first");
-    assert_ne!(fixture.store.mark().await.unwrap(), mark);
+    each_database(async |store| {
+        let fixture = Fixture { store };
+        let task = fixture.ready().await;
+        let before = fixture.store.task(task).await.unwrap();
+        let mark = fixture.store.mark().await.unwrap();
+        let refused = fixture.store.apply(task, &Event::RetryAsked, NOW).await;
+        assert!(matches!(refused, Err(StoreError::Refused { .. })), "{refused:?}");
+        assert_eq!(fixture.store.task(task).await.unwrap(), before);
+        assert_eq!(fixture.store.mark().await.unwrap(), mark);
+        fixture.store.apply(task, &Event::CancelAsked { why: "x".into() }, NOW).await.unwrap();
+        let after = fixture.store.task(task).await.unwrap();
+        assert_eq!((after.generation, after.state.phase()), (before.generation + 1, Phase::Cancelled));
+        let events = fixture.store.events(task, 10).await.unwrap();
+        let verbs: Vec<_> = events.iter().map(|event| event.verb.as_str()).collect();
+        assert_eq!(verbs, ["cancel", "judge"], "the newest first");
+        assert_ne!(fixture.store.mark().await.unwrap(), mark);
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn tokens_rise_and_a_task_is_never_handed_out_twice() {
-    let fixture = Fixture::new().await;
-    let task = fixture.ready().await;
-    let first = fixture.assign(task).await.unwrap();
-    assert!(fixture.assign(task).await.is_err());
-    assert_eq!(
-        fixture.store.attempts(task).await.unwrap().len(),
-        1,
-        "a refused assignment leaves no attempt"
-    );
-    fixture.store.apply(task, &Event::Expired { claim: first.clone() }, UNTIL).await.unwrap();
-    let later = Moment(UNTIL.0 + 60_000);
-    let second =
-        fixture.store.assign(task, &builder(), Moment(u64::MAX >> 2), "why", false, later).await.unwrap();
-    let second = second.task.state.lease().unwrap().claim.clone();
-    assert!(second.token > first.token && second.attempt > first.attempt);
-    assert!(first.attempt.0 >= NOW.0, "a store that begins anew gives no number a second time");
-    let attempts = fixture.store.attempts(task).await.unwrap();
-    assert!(
-        matches!(attempts[0].outcome, Some(Outcome::Failed { class: FailureClass::Lost, .. })),
-        "{:?}",
-        attempts[0]
-    );
-    assert_eq!((attempts[0].ended, attempts[1].ended), (Some(UNTIL), None));
+    each_database(async |store| {
+        let fixture = Fixture { store };
+        let task = fixture.ready().await;
+        let first = fixture.assign(task).await.unwrap();
+        assert!(fixture.assign(task).await.is_err());
+        assert_eq!(
+            fixture.store.attempts(task).await.unwrap().len(),
+            1,
+            "a refused assignment leaves no attempt"
+        );
+        fixture.store.apply(task, &Event::Expired { claim: first.clone() }, UNTIL).await.unwrap();
+        let later = Moment(UNTIL.0 + 60_000);
+        let second =
+            fixture.store.assign(task, &builder(), Moment(u64::MAX >> 2), "why", false, later).await.unwrap();
+        let second = second.task.state.lease().unwrap().claim.clone();
+        assert!(second.token > first.token && second.attempt > first.attempt);
+        assert!(first.attempt.0 >= NOW.0, "a store that begins anew gives no number a second time");
+        let attempts = fixture.store.attempts(task).await.unwrap();
+        assert!(
+            matches!(attempts[0].outcome, Some(Outcome::Failed { class: FailureClass::Lost, .. })),
+            "{:?}",
+            attempts[0]
+        );
+        assert_eq!((attempts[0].ended, attempts[1].ended), (Some(UNTIL), None));
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn renewals_are_no_events() {
-    let fixture = Fixture::new().await;
-    let task = fixture.ready().await;
-    let claim = fixture.assign(task).await.unwrap();
-    let mark = fixture.store.mark().await.unwrap();
-    let renewed = Event::Renewed { claim, until: Moment(UNTIL.0 + 1) };
-    let applied = fixture.store.apply(task, &renewed, NOW).await.unwrap();
-    assert_eq!(applied.task.state.lease().unwrap().until, Moment(UNTIL.0 + 1));
-    assert_eq!(fixture.store.mark().await.unwrap(), mark);
+    each_database(async |store| {
+        let fixture = Fixture { store };
+        let task = fixture.ready().await;
+        let claim = fixture.assign(task).await.unwrap();
+        let mark = fixture.store.mark().await.unwrap();
+        let renewed = Event::Renewed { claim, until: Moment(UNTIL.0 + 1) };
+        let applied = fixture.store.apply(task, &renewed, NOW).await.unwrap();
+        assert_eq!(applied.task.state.lease().unwrap().until, Moment(UNTIL.0 + 1));
+        assert_eq!(fixture.store.mark().await.unwrap(), mark);
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn what_was_on_its_way_is_withdrawn_even_after_a_restart() {
-    let fixture = Fixture::new().await;
-    let task = fixture.ready().await;
-    let claim = fixture.assign(task).await.unwrap();
-    let built = Event::Built { claim: claim.clone(), artefacts: Vec::new() };
-    fixture.store.apply(task, &built, NOW).await.unwrap();
-    assert!(fixture.store.to_withdraw().await.unwrap().is_empty());
-    fixture.store.apply(task, &Event::Expired { claim: claim.clone() }, UNTIL).await.unwrap();
-    assert_eq!(fixture.store.to_withdraw().await.unwrap(), [claim.attempt]);
-    fixture.store.withdrawn(claim.attempt).await.unwrap();
-    assert!(fixture.store.to_withdraw().await.unwrap().is_empty());
+    each_database(async |store| {
+        let fixture = Fixture { store };
+        let task = fixture.ready().await;
+        let claim = fixture.assign(task).await.unwrap();
+        let built = Event::Built { claim: claim.clone(), artefacts: Vec::new() };
+        fixture.store.apply(task, &built, NOW).await.unwrap();
+        assert!(fixture.store.to_withdraw().await.unwrap().is_empty());
+        fixture.store.apply(task, &Event::Expired { claim: claim.clone() }, UNTIL).await.unwrap();
+        assert_eq!(fixture.store.to_withdraw().await.unwrap(), [claim.attempt]);
+        fixture.store.withdrawn(claim.attempt).await.unwrap();
+        assert!(fixture.store.to_withdraw().await.unwrap().is_empty());
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_new_task_takes_the_place_of_the_old_one() {
-    let fixture = Fixture::new().await;
-    let old = fixture.task("zlib", &[]).await;
-    let new = fixture.task("zlib", &[old]).await;
-    assert_eq!(fixture.store.task(old).await.unwrap().state.phase(), Phase::Superseded);
-    let known = fixture.store.known_tasks("p", "x86_64").await.unwrap();
-    assert_eq!(known.iter().map(|(task, _)| task.id).collect::<Vec<_>>(), [new]);
-    let counts = fixture.store.counts(None).await.unwrap();
-    assert_eq!(counts.iter().map(|(_, count)| count).sum::<u64>(), 2);
-    let (page, total) = fixture.store.task_page(Some(Phase::Waiting), None, 0, 1).await.unwrap();
-    assert_eq!((page[0].id, total), (new, 1));
+    each_database(async |store| {
+        let fixture = Fixture { store };
+        let old = fixture.task("zlib", &[]).await;
+        let new = fixture.task("zlib", &[old]).await;
+        assert_eq!(fixture.store.task(old).await.unwrap().state.phase(), Phase::Superseded);
+        let known = fixture.store.known_tasks("p", "x86_64").await.unwrap();
+        assert_eq!(known.iter().map(|(task, _)| task.id).collect::<Vec<_>>(), [new]);
+        let counts = fixture.store.counts(None).await.unwrap();
+        assert_eq!(counts.iter().map(|(_, count)| count).sum::<u64>(), 2);
+        let (page, total) = fixture.store.task_page(Some(Phase::Waiting), None, 0, 1).await.unwrap();
+        assert_eq!((page[0].id, total), (new, 1));
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn faults_of_a_builder_are_counted_until_a_build_reaches_its_end() {
-    let fixture = Fixture::new().await;
-    let store = &fixture.store;
-    store.add_builder(&builder(), &BuilderSaid::named("one"), false, NOW).await.unwrap();
-    store.add_builder(&builder(), &BuilderSaid::named("uno"), false, NOW).await.unwrap();
-    for (fault, expect) in [(Some("full"), 1), (Some("cold"), 2), (None, 0), (Some("full"), 1)] {
-        match fault {
-            Some(reason) => assert_eq!(store.builder_failed(&builder(), reason, NOW).await.unwrap(), expect),
-            None => store.builder_fared_well(&builder()).await.unwrap(),
+    each_database(async |store| {
+        let fixture = Fixture { store };
+        let store = &fixture.store;
+        store.add_builder(&builder(), "one", NOW).await.unwrap();
+        store.add_builder(&builder(), "uno", NOW).await.unwrap();
+        for (fault, expect) in [(Some("full"), 1), (Some("cold"), 2), (None, 0), (Some("full"), 1)] {
+            match fault {
+                Some(reason) => store.builder_failed(&builder(), reason, NOW).await.unwrap(),
+                None => store.builder_fared_well(&builder()).await.unwrap(),
+            }
+            assert_eq!(store.builders().await.unwrap()[0].faults_in_row, expect);
         }
-        assert_eq!(store.builders().await.unwrap()[0].faults_in_row, expect);
-    }
-    assert_eq!(store.builders().await.unwrap()[0].last_fault_reason, "full");
-    store.drain_builder("uno", true).await.unwrap();
-    assert!(store.builders().await.unwrap()[0].drained);
-    store.remove_builder("uno", NOW).await.unwrap();
-    assert!(matches!(store.remove_builder("uno", NOW).await, Err(StoreError::NotFound { .. })));
+        assert_eq!(store.builders().await.unwrap()[0].last_fault_reason, "full");
+        store.drain_builder("uno", true).await.unwrap();
+        assert!(store.builders().await.unwrap()[0].drained);
+        store.remove_builder("uno").await.unwrap();
+        assert!(matches!(store.remove_builder("uno").await, Err(StoreError::NotFound { .. })));
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_database_of_one_project_becomes_one_of_several() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("summit.db");
-    let old = Database::open(&path, &schema::MIGRATIONS[..1]).await.unwrap();
+    each_address(async |address| {
+    let old = Database::open_at(&address, &schema::MIGRATIONS[..1]).await.unwrap();
     let state = serde_json::to_string(&farm::task::State::new()).unwrap();
     for sql in [
         format!(
@@ -189,7 +218,7 @@ async fn a_database_of_one_project_becomes_one_of_several() {
         old.change(sqlx::query(sqlx::AssertSqlSafe(sql)), "prepare").await.unwrap();
     }
     old.close().await;
-    let store = Store::open(&path).await.unwrap();
+    let store = Store::open(&address).await.unwrap();
     assert_eq!(store.adopt_tasks("first", "main").await.unwrap(), 1);
     assert_eq!(store.adopt_tasks("second", "main").await.unwrap(), 0, "only once");
     let task = store.task(TaskId(1)).await.unwrap();
@@ -199,112 +228,135 @@ async fn a_database_of_one_project_becomes_one_of_several() {
     assert_eq!(store.attempts(TaskId(1)).await.unwrap()[0].peak_memory_bytes, 0);
     assert_eq!(store.recipes("first").await.unwrap().commit, None, "the next look reads them");
     store.apply(TaskId(1), &Event::Judged { readiness: Readiness::Ready }, NOW).await.unwrap();
+        store.close().await;
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_push_of_the_whole_distribution_is_written_down_at_once() {
-    let fixture = Fixture::new().await;
-    let tasks: Vec<NewTask> = (0..1400)
-        .map(|number| NewTask {
-            project: "p".into(),
-            channel: "main".into(),
-            source: format!("s{number}"),
-            version: "1.0".into(),
-            release: 1,
-            build_release: 1,
-            architecture: "x86_64".into(),
-            recipe_path: format!("s/s{number}/stone.yaml"),
-            content: "tree".into(),
-            commit: "0".repeat(40),
-            commit_time_seconds: 1,
-            reason: Reason::New,
-            wave: None,
-            round: 0,
-            supersedes: Vec::new(),
-        })
-        .collect();
-    let begin = std::time::Instant::now();
-    let mark = fixture.store.mark().await.unwrap();
-    let (made, _) = fixture.store.carry_out(&tasks, &[], NOW).await.unwrap();
-    let made_in = begin.elapsed();
-    let events: Vec<(TaskId, Event)> =
-        made.iter().map(|&task| (task, Event::Judged { readiness: Readiness::Ready })).collect();
-    let begin = std::time::Instant::now();
-    assert_eq!(fixture.store.apply_many(&events, NOW).await.unwrap().len(), 1400);
-    let judged_in = begin.elapsed();
-    println!("1,400 tasks made in {made_in:?}, judged in {judged_in:?}");
-    // Ten times what a slow machine takes without optimisation: one transaction each would take longer.
-    assert!(made_in + judged_in < std::time::Duration::from_secs(10), "{made_in:?} {judged_in:?}");
-    let (changed, new_mark) = fixture.store.changed_since(mark).await.unwrap();
-    assert_eq!(changed.len(), 1400);
-    assert_eq!(fixture.store.changed_since(new_mark).await.unwrap(), (Vec::new(), new_mark));
-    let refused = [(made[0], Event::RetryAsked), (made[1], Event::CancelAsked { why: "x".into() })];
-    let applied = fixture.store.apply_many(&refused, NOW).await.unwrap();
-    assert_eq!(applied.len(), 1, "a refusal takes nothing else with it");
-    assert_eq!(fixture.store.changed_since(new_mark).await.unwrap().0[0].id, made[1]);
+    each_database(async |store| {
+        let fixture = Fixture { store };
+        let tasks: Vec<NewTask> = (0..1400)
+            .map(|number| NewTask {
+                project: "p".into(),
+                channel: "main".into(),
+                source: format!("s{number}"),
+                version: "1.0".into(),
+                release: 1,
+                build_release: 1,
+                architecture: "x86_64".into(),
+                recipe_path: format!("s/s{number}/stone.yaml"),
+                content: "tree".into(),
+                commit: "0".repeat(40),
+                commit_time_seconds: 1,
+                reason: Reason::New,
+                wave: None,
+                round: 0,
+                supersedes: Vec::new(),
+            })
+            .collect();
+        let begin = std::time::Instant::now();
+        let mark = fixture.store.mark().await.unwrap();
+        let (made, _) = fixture.store.carry_out(&tasks, &[], NOW).await.unwrap();
+        let made_in = begin.elapsed();
+        let events: Vec<(TaskId, Event)> =
+            made.iter().map(|&task| (task, Event::Judged { readiness: Readiness::Ready })).collect();
+        let begin = std::time::Instant::now();
+        assert_eq!(fixture.store.apply_many(&events, NOW).await.unwrap().len(), 1400);
+        let judged_in = begin.elapsed();
+        println!("1,400 tasks made in {made_in:?}, judged in {judged_in:?}");
+        // Ten times what a slow machine takes without optimisation: one transaction each would take longer.
+        assert!(made_in + judged_in < std::time::Duration::from_secs(10), "{made_in:?} {judged_in:?}");
+        let (changed, new_mark) = fixture.store.changed_since(mark).await.unwrap();
+        assert_eq!(changed.len(), 1400);
+        assert_eq!(fixture.store.changed_since(new_mark).await.unwrap(), (Vec::new(), new_mark));
+        let refused = [(made[0], Event::RetryAsked), (made[1], Event::CancelAsked { why: "x".into() })];
+        let applied = fixture.store.apply_many(&refused, NOW).await.unwrap();
+        assert_eq!(applied.len(), 1, "a refusal takes nothing else with it");
+        assert_eq!(fixture.store.changed_since(new_mark).await.unwrap().0[0].id, made[1]);
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn tasks_of_arenas_that_are_gone_are_found() {
-    let fixture = Fixture::new().await;
-    let task = fixture.task("zlib", &[]).await;
-    let arena = |project: &str, channel: &str| (project.to_owned(), "x86_64".to_owned(), channel.to_owned());
-    for (arenas, expect) in [
-        (vec![], vec![task]),
-        (vec![arena("p", "main")], vec![]),
-        (vec![arena("q", "main"), arena("p", "other")], vec![task]),
-    ] {
-        let found = fixture.store.tasks_outside(&arenas, &[Phase::Waiting]).await.unwrap();
-        assert_eq!(found.iter().map(|task| task.id).collect::<Vec<_>>(), expect, "{arenas:?}");
-    }
+    each_database(async |store| {
+        let fixture = Fixture { store };
+        let task = fixture.task("zlib", &[]).await;
+        let arena =
+            |project: &str, channel: &str| (project.to_owned(), "x86_64".to_owned(), channel.to_owned());
+        for (arenas, expect) in [
+            (vec![], vec![task]),
+            (vec![arena("p", "main")], vec![]),
+            (vec![arena("q", "main"), arena("p", "other")], vec![task]),
+        ] {
+            let found = fixture.store.tasks_outside(&arenas, &[Phase::Waiting]).await.unwrap();
+            assert_eq!(found.iter().map(|task| task.id).collect::<Vec<_>>(), expect, "{arenas:?}");
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn recipes_are_those_of_a_project() {
-    let fixture = Fixture::new().await;
-    let bad = |path: &str| Unreadable { path: path.into(), line: 0, column: 0, message: "m".into() };
-    let catalogue = Catalogue::new(Vec::new(), vec![bad("x/stone.yaml")]);
-    for project in ["a", "b"] {
-        fixture.store.found_recipes(project, "c", &catalogue, &[bad("y/stone.yaml")]).await.unwrap();
-    }
-    fixture.store.keep_projects(&["b".to_owned()]).await.unwrap();
-    assert_eq!(fixture.store.recipes("a").await.unwrap().unreadable, []);
-    let kept = fixture.store.recipes("b").await.unwrap();
-    assert_eq!((kept.unreadable.len(), kept.commit.as_deref()), (2, Some("c")));
+    each_database(async |store| {
+        let fixture = Fixture { store };
+        let bad = |path: &str| Unreadable { path: path.into(), line: 0, column: 0, message: "m".into() };
+        let catalogue = Catalogue::new(Vec::new(), vec![bad("x/stone.yaml")]);
+        for project in ["a", "b"] {
+            fixture.store.found_recipes(project, "c", &catalogue, &[bad("y/stone.yaml")]).await.unwrap();
+        }
+        fixture.store.keep_projects(&["b".to_owned()]).await.unwrap();
+        assert_eq!(fixture.store.recipes("a").await.unwrap().unreadable, []);
+        let kept = fixture.store.recipes("b").await.unwrap();
+        assert_eq!((kept.unreadable.len(), kept.commit.as_deref()), (2, Some("c")));
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn wishes_stay_until_they_come_true() {
-    let fixture = Fixture::new().await;
-    let store = &fixture.store;
-    let wish = |build_release: u64, why: &str| {
-        let why = Wish::Rebuild { why: why.into() };
-        vec![("zlib".to_owned(), Wanted { release: 1, build_release, why })]
-    };
-    for (build_release, expect) in [(2, 2), (4, 4), (3, 4)] {
-        store.want("p", "x86_64", &wish(build_release, "x"), NOW).await.unwrap();
-        assert_eq!(store.wanted("p", "x86_64").await.unwrap()["zlib"].build_release, expect);
-    }
-    assert!(store.wanted("q", "x86_64").await.unwrap().is_empty());
-    store.fulfilled("p", "x86_64", &wish(3, "x")).await.unwrap();
-    assert_eq!(store.wanted("p", "x86_64").await.unwrap().len(), 1, "a later wish is not forgotten with it");
-    store.fulfilled("p", "x86_64", &wish(4, "x")).await.unwrap();
-    assert!(store.wanted("p", "x86_64").await.unwrap().is_empty());
+    each_database(async |store| {
+        let fixture = Fixture { store };
+        let store = &fixture.store;
+        let wish = |build_release: u64, why: &str| {
+            let why = Wish::Rebuild { why: why.into() };
+            vec![("zlib".to_owned(), Wanted { release: 1, build_release, why })]
+        };
+        for (build_release, expect) in [(2, 2), (4, 4), (3, 4)] {
+            store.want("p", "x86_64", &wish(build_release, "x"), NOW).await.unwrap();
+            assert_eq!(store.wanted("p", "x86_64").await.unwrap()["zlib"].build_release, expect);
+        }
+        assert!(store.wanted("q", "x86_64").await.unwrap().is_empty());
+        store.fulfilled("p", "x86_64", &wish(3, "x")).await.unwrap();
+        assert_eq!(
+            store.wanted("p", "x86_64").await.unwrap().len(),
+            1,
+            "a later wish is not forgotten with it"
+        );
+        store.fulfilled("p", "x86_64", &wish(4, "x")).await.unwrap();
+        assert!(store.wanted("p", "x86_64").await.unwrap().is_empty());
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn an_output_is_compared_with_the_one_before() {
-    let fixture = Fixture::new().await;
-    let mut changed = Vec::new();
-    for normalised in ["one", "one", "two"] {
-        let task = fixture.task("zlib", &[]).await;
-        fixture.store.note_output(task, NOW, UNTIL, normalised).await.unwrap();
-        // Told once more, after a crash, it stays as it was.
-        fixture.store.note_output(task, NOW, UNTIL, "other").await.unwrap();
-        let tasks = fixture.store.wave_tasks("p", "x86_64").await.unwrap();
-        let (began, landed, is_new) = tasks.last().unwrap().output.unwrap();
-        assert_eq!((tasks.last().unwrap().id, began, landed), (task, NOW, UNTIL));
-        changed.push(is_new);
-    }
-    assert_eq!(changed, [true, false, true]);
+    each_database(async |store| {
+        let fixture = Fixture { store };
+        let mut changed = Vec::new();
+        for normalised in ["one", "one", "two"] {
+            let task = fixture.task("zlib", &[]).await;
+            fixture.store.note_output(task, NOW, UNTIL, normalised).await.unwrap();
+            // Told once more, after a crash, it stays as it was.
+            fixture.store.note_output(task, NOW, UNTIL, "other").await.unwrap();
+            let tasks = fixture.store.wave_tasks("p", "x86_64").await.unwrap();
+            let (began, landed, is_new) = tasks.last().unwrap().output.unwrap();
+            assert_eq!((tasks.last().unwrap().id, began, landed), (task, NOW, UNTIL));
+            changed.push(is_new);
+        }
+        assert_eq!(changed, [true, false, true]);
+    })
+    .await;
 }

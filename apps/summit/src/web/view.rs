@@ -63,13 +63,12 @@ impl Web {
     pub(crate) async fn names(&self) -> Result<Names, WebError> {
         let hub = &self.hub;
         let rows = hub.store.builders().await?;
-        let attached = hub.sessions.attached();
+        let (attached, config) = (hub.sessions.attached(), hub.config());
         let unplaced = hub.with_board(|board| {
-            let builders = board.builders(&rows, attached);
+            let builders = board.builders(&rows, attached, &config);
             board.unplaced(&builders, hub.clock.now())
         });
-        // Also those that were removed: their old attempts are still told of.
-        let builders = hub.store.builder_names().await?.into_iter().collect();
+        let builders = rows.into_iter().map(|row| (row.id, row.name)).collect();
         Ok(Names { hub: Arc::clone(hub), builders, unplaced })
     }
 }

@@ -82,7 +82,6 @@ impl Web {
             Phase::Publishing => self.hub.unpublished(task.id),
             _ => self.hub.worlds().get(&Arena::of(task)).and_then(|world| world.trouble.clone()),
         };
-        let paused = self.hub.paused();
         explain(&Snapshot {
             task: task.id,
             title: &format!("{} {}-{}", task.source, task.version, task.release),
@@ -95,7 +94,7 @@ impl Web {
             attempts: &tried,
             holds_up,
             expected_end,
-            paused: paused.as_ref(),
+            paused: None,
             trouble: trouble.as_deref(),
             name_of: &|builder| names.builder(builder),
             now: self.hub.clock.now(),

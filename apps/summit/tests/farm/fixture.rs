@@ -194,6 +194,11 @@ impl Farm {
         Agent::attach(&self.grpc, self.key, &self.builders[place], name, slots, held).await.unwrap()
     }
 
+    /// Where browsers connect to.
+    pub fn http(&self) -> &str {
+        &self.http
+    }
+
     pub async fn store(&self) -> Store {
         summit::open_store(&self.data()).await.unwrap()
     }

@@ -90,6 +90,23 @@ fn a_commit_is_fetched_and_exported_exactly() {
 }
 
 #[test]
+fn one_folder_of_a_commit_is_exported_alone() {
+    let Some(repository) = Repository::new() else { return };
+    let root = tempfile::tempdir().unwrap();
+    let mirror = GitMirrors::new(&root.path().join("git")).mirror(&repository.url()).unwrap();
+    mirror.fetch_commit(&repository.second).unwrap();
+    let out = root.path().join("out");
+    mirror.export_folder(&repository.second, "sub", &out).unwrap();
+    assert_eq!((files(&out), files(&out.join("sub"))), (vec!["sub".to_owned()], vec!["b".to_owned()]));
+    for missing in ["gone", "a", "../out"] {
+        let other = root.path().join("other");
+        let error = mirror.export_folder(&repository.second, missing, &other).unwrap_err();
+        assert_eq!(matches!(error, GitError::Unknown { .. }), missing != "a", "{error:?}");
+        assert!(files(&other).is_empty(), "{missing}");
+    }
+}
+
+#[test]
 fn a_held_commit_needs_no_upstream() {
     let Some(repository) = Repository::new() else { return };
     let root = tempfile::tempdir().unwrap();
