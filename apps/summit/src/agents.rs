@@ -15,8 +15,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use wire::convert::failure_class;
 use wire::summit::summit_server::{Summit, SummitServer};
 use wire::summit::{
-    Finished, FromAgent, Heartbeat, Held, Hello, LogAcknowledged, LogChunk, ToAgent, Verdict, WakeUpReply,
-    WakeUpRequest, Welcome, finished, from_agent, to_agent,
+    EnrolReply, EnrolRequest, Finished, FromAgent, Heartbeat, Held, Hello, LogAcknowledged, LogChunk,
+    ToAgent, Verdict, WakeUpReply, WakeUpRequest, Welcome, finished, from_agent, to_agent,
 };
 use wire::tonic::service::Routes;
 use wire::tonic::{self, Request, Response, Status, Streaming};
@@ -25,7 +25,7 @@ use wire::{PublicKey, peer_key, to_status};
 use crate::hub::{Hub, News};
 use crate::logs::writer::Acknowledge;
 use crate::sessions::{Load, MESSAGES_MAX, Sender};
-use crate::store::{About, AttemptRow, StoreError, TaskRow};
+use crate::store::{About, AttemptRow, BuilderRefusal, BuilderRole, StoreError, TaskRow};
 use crate::watcher::look_everywhere;
 
 /// Attempts that one agent may hold: what it builds and what it could not deliver yet.
@@ -71,13 +71,7 @@ impl Summit for Service {
         &self,
         request: Request<Streaming<FromAgent>>,
     ) -> Result<Response<Self::AttachStream>, Status> {
-        let key = peer_key(&request)?;
-        let id = BuilderId(key.to_string());
-        if !self.is_builder(&id).await? {
-            return Err(Status::permission_denied(format!(
-                "the key {key} is no builder; add it with `summit builder add NAME {key}`"
-            )));
-        }
+        let id = self.builder(peer_key(&request)?).await?;
         let (sender, receiver) = mpsc::channel(MESSAGES_MAX);
         let hub = Arc::clone(&self.hub);
         tokio::spawn(async move {
@@ -91,7 +85,23 @@ impl Summit for Service {
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 
-    async fn wake_up(&self, _request: Request<WakeUpRequest>) -> Result<Response<WakeUpReply>, Status> {
+    async fn enrol(&self, request: Request<EnrolRequest>) -> Result<Response<EnrolReply>, Status> {
+        let key = peer_key(&request)?;
+        match self.enrol_key(key, &request.get_ref().token).await {
+            Ok(name) => {
+                tracing::info!(builder.id = %key, name, "a builder was enrolled");
+                self.hub.tell(News::Builders);
+                Ok(Response::new(EnrolReply { name }))
+            }
+            Err(error) => {
+                tracing::warn!(builder.id = %key, reason = fault::chain(&error).join(": "), "a builder was not enrolled");
+                Err(to_status(&error))
+            }
+        }
+    }
+
+    async fn wake_up(&self, request: Request<WakeUpRequest>) -> Result<Response<WakeUpReply>, Status> {
+        self.check_waker(peer_key(&request)?).await?;
         let report = look_everywhere(&self.hub).await.map_err(|error| to_status(&error))?;
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         Ok(Response::new(WakeUpReply {
@@ -105,9 +115,62 @@ impl Summit for Service {
 }
 
 impl Service {
-    async fn is_builder(&self, id: &BuilderId) -> Result<bool, Status> {
-        let builders = self.hub.store.builders().await.map_err(|error| to_status(&error))?;
-        Ok(builders.iter().any(|builder| builder.id == *id))
+    /// Whose key it is that is no agent's, whatever a list says: Vessel's and our own.
+    fn owner(&self, key: PublicKey) -> Option<&'static str> {
+        if key == self.hub.identity.public_key() {
+            return Some("Summit");
+        }
+        (key == self.hub.config().vessel.public_key).then_some("Vessel")
+    }
+
+    async fn role(&self, key: PublicKey) -> Result<Option<BuilderRole>, Status> {
+        let row = self.hub.store.builder(&key.to_string()).await;
+        match row {
+            Ok(row) => Ok(Some(row.said.role)),
+            Err(StoreError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(to_status(&error)),
+        }
+    }
+
+    /// The builder with this key. What a key may do is the operator's word, and no agent says what it is.
+    async fn builder(&self, key: PublicKey) -> Result<BuilderId, Status> {
+        if let Some(owner) = self.owner(key) {
+            return Err(Status::permission_denied(format!(
+                "the key {key} is {owner}'s own and builds nothing"
+            )));
+        }
+        match self.role(key).await? {
+            Some(BuilderRole::Builder) => Ok(BuilderId(key.to_string())),
+            Some(role) => Err(Status::permission_denied(format!(
+                "the key {key} has the role {} and builds nothing; each builder has a key of its own",
+                role.keyword()
+            ))),
+            None => Err(Status::permission_denied(format!(
+                "the key {key} is no builder; an operator adds it with `moraine builder add NAME {key}`"
+            ))),
+        }
+    }
+
+    async fn check_waker(&self, key: PublicKey) -> Result<(), Status> {
+        if self.owner(key).is_some() || self.role(key).await? == Some(BuilderRole::Waker) {
+            return Ok(());
+        }
+        Err(Status::permission_denied(format!(
+            "the key {key} may not wake Summit up; an operator gives another key the role for it: `moraine builder add NAME KEY --role waker`"
+        )))
+    }
+
+    /// Lets the bearer of a token become what it was made for.
+    async fn enrol_key(&self, key: PublicKey, token: &str) -> Result<String, StoreError> {
+        let id = BuilderId(key.to_string());
+        if let Some(owner) = self.owner(key) {
+            let (name, key) = ("the bearer of the token".to_owned(), key.to_string());
+            return Err(StoreError::from(BuilderRefusal::OwnKey { name, key, owner }));
+        }
+        let row = self.hub.store.enrol(token.trim(), &id, self.hub.clock.now()).await?;
+        // At once: the agent attaches as soon as it has heard the answer.
+        crate::dispatcher::follow_builders(&self.hub).await?;
+        Ok(row.said.name)
     }
 }
 
@@ -221,7 +284,7 @@ async fn handle(hub: &Arc<Hub>, id: &BuilderId, message: from_agent::Message) ->
             report(hub, &claim, &event).await?;
             match was_held {
                 // One that has no room now would decline the next order as well.
-                true => hub.store.builder_failed(id, &reason, hub.clock.now()).await,
+                true => faulted(hub, id, &reason).await,
                 false => Ok(()),
             }
         }
@@ -421,13 +484,21 @@ async fn finish(hub: &Hub, id: &BuilderId, finished: Finished) -> Result<(), Sto
     report(hub, &claim, &event).await?;
     // Only now: an end that could not be written down is told again, and is still one end.
     match &event {
-        Event::Broke { class, message, .. } if was_held && class.is_host() => {
-            hub.store.builder_failed(id, message, hub.clock.now()).await
-        }
+        Event::Broke { class, message, .. } if was_held && class.is_host() => faulted(hub, id, message).await,
         Event::Broke { .. } if was_held => hub.store.builder_fared_well(id).await,
         Event::Built { .. } if was_held => learn(hub, &claim, peak_memory_bytes).await,
         _ => Ok(()),
     }
+}
+
+/// Notes a fault of a builder's machine, and says when it is quarantined for it.
+async fn faulted(hub: &Hub, id: &BuilderId, reason: &str) -> Result<(), StoreError> {
+    let faults = hub.store.builder_failed(id, reason, hub.clock.now()).await?;
+    if let Some(rest) = farm::schedule::quarantine(faults) {
+        tracing::warn!(builder.id = %id, faults, rest_seconds = rest.as_secs(), reason, "a builder is quarantined");
+    }
+    hub.tell(News::Builders);
+    Ok(())
 }
 
 /// A build that reached its end teaches how long such builds take and how much memory they need. One that failed may have
@@ -510,6 +581,9 @@ fn host_features(said: &[String]) -> BTreeSet<String> {
 fn shortened(text: &str, size_bytes_max: usize) -> String {
     text[..text.floor_char_boundary(size_bytes_max)].to_owned()
 }
+
+/// What a key that nobody knows may call.
+pub(crate) const OPEN_METHODS: &[&str] = &["/moraine.summit.v1.Summit/Enrol"];
 
 /// Whether a key may open a connection at all.
 pub(crate) fn allowed(hub: &Arc<Hub>) -> impl Fn(&PublicKey) -> bool + Clone + Send + Sync + 'static {

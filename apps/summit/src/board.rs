@@ -34,6 +34,8 @@ pub(crate) struct Living {
     pub(crate) source: String,
     pub(crate) state: State,
     pub(crate) updated: Moment,
+    /// What an operator said about this task; the configuration decides where that is nothing.
+    pub(crate) priority: Option<Priority>,
 }
 
 /// The queue of one arena.
@@ -115,6 +117,7 @@ impl Board {
                 source: row.source.clone(),
                 state: row.state,
                 updated: row.updated,
+                priority: row.priority,
             };
             self.living.insert(id, living);
         } else {
@@ -149,7 +152,8 @@ impl Board {
                 board.elsewhere = elsewhere::of(world, worlds, &config.vessel);
             }
         }
-        let largest = builders.iter().map(|builder| size_of(config, &builder.id)).max().unwrap_or_default();
+        let largest =
+            builders.iter().map(|builder| BuilderSize::of(&builder.features)).max().unwrap_or_default();
         let most_memory_bytes = builders.iter().map(|builder| builder.memory_bytes).max().unwrap_or(0);
         is_other |= self.config.as_ref().is_none_or(|known| !Arc::ptr_eq(known, config))
             || (largest, most_memory_bytes) != (self.largest, self.most_memory_bytes);
@@ -246,7 +250,7 @@ impl Board {
             .unwrap_or(0);
         Some(Candidate {
             task,
-            priority: wishes.priority,
+            priority: living.priority.unwrap_or(wishes.priority),
             needs: Arc::new(self.needs(living, config)?),
             path_ms: length_ms.max(expected_ms.unwrap_or(ASSUMED_MS)),
             expected_ms,
@@ -322,25 +326,18 @@ impl Board {
     }
 
     /// The builders that are there, with what the operator says of them and what they have to do.
-    pub(crate) fn builders(
-        &self,
-        rows: &[BuilderRow],
-        attached: Vec<Attached>,
-        config: &Config,
-    ) -> Vec<Builder> {
+    pub(crate) fn builders(&self, rows: &[BuilderRow], attached: Vec<Attached>) -> Vec<Builder> {
         let mut running = self.running();
         let rows: HashMap<&BuilderId, &BuilderRow> = rows.iter().map(|row| (&row.id, row)).collect();
         let builder = |session: Attached| {
             let row = rows.get(&session.id)?;
-            let said = config.builder(&session.id.0);
-            let mut features = said.map(|said| said.features.clone()).unwrap_or_default();
-            features.extend(session.features);
-            features.extend(size_of(config, &session.id).and_smaller());
+            let mut features = row.said.features.clone();
+            features.extend(row.said.size.and_smaller());
             Some(Builder {
                 running: running.remove(&session.id).unwrap_or_default(),
                 speed: self.estimates.speed(&session.id),
                 features,
-                trust: said.map(|said| said.trust).unwrap_or_default(),
+                trust: row.said.trust,
                 id: session.id,
                 architectures: session.about.architectures,
                 slots: session.about.slots,
@@ -401,8 +398,8 @@ impl Board {
     pub(crate) fn urgency(&self, task: TaskId) -> (Priority, u64) {
         let Some(living) = self.living.get(&task) else { return (Priority::Low, 0) };
         let project = self.config.as_ref().and_then(|config| config.project(&living.arena.project));
-        let priority = project.map(|project| project.wishes(&living.source).priority).unwrap_or_default();
-        (priority, self.tail_ms(living))
+        let wished = project.map(|project| project.wishes(&living.source).priority).unwrap_or_default();
+        (living.priority.unwrap_or(wished), self.tail_ms(living))
     }
 
     /// The longest way that begins when a task is done.
@@ -503,10 +500,6 @@ fn attempts(living: &Living) -> impl Iterator<Item = (&Claim, Moment)> {
         _ => (None, None),
     };
     first.into_iter().chain(twin)
-}
-
-fn size_of(config: &Config, builder: &BuilderId) -> BuilderSize {
-    config.builder(&builder.0).map(|known| known.size).unwrap_or_default()
 }
 
 #[cfg(test)]

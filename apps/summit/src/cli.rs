@@ -1,21 +1,20 @@
 //! The command line of `summit`.
 
+mod builder;
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use farm::ids::BuilderId;
 use fault::{Fault, Kind};
 use observe::{LogFormat, LogLevel, Tracing, write_stdout};
 use serde_json::json;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
-use wire::PublicKey;
 
 use crate::clock::Clock;
 use crate::config::ConfigFiles;
-use crate::store::BuilderRow;
 
 /// Controller of a build farm: watches recipes, hands builds out, keeps logs and history.
 #[derive(Debug, Parser)]
@@ -45,7 +44,7 @@ enum Command {
         #[arg(long, global = true, default_value = ".")]
         data: PathBuf,
         #[command(subcommand)]
-        command: BuilderCommand,
+        command: builder::BuilderCommand,
     },
     /// Show the public key, which agents and Vessel pin.
     Key {
@@ -60,42 +59,6 @@ enum Command {
     Config {
         #[command(subcommand)]
         command: ConfigCommand,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-enum BuilderCommand {
-    /// Let a builder attach.
-    Add {
-        /// Its name, for people.
-        name: String,
-        /// Its public key, as `avalanche key` prints it. It may begin with a dash.
-        #[arg(allow_hyphen_values = true)]
-        public_key: PublicKey,
-    },
-    /// List builders.
-    List {
-        /// Print one JSON object.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Let a builder attach no more; what it builds goes elsewhere.
-    Remove {
-        /// Its name or public key.
-        #[arg(allow_hyphen_values = true)]
-        builder: String,
-    },
-    /// Give a builder no more work; what it builds goes on.
-    Drain {
-        /// Its name or public key.
-        #[arg(allow_hyphen_values = true)]
-        builder: String,
-    },
-    /// Give a drained builder work again.
-    Undrain {
-        /// Its name or public key.
-        #[arg(allow_hyphen_values = true)]
-        builder: String,
     },
 }
 
@@ -137,7 +100,7 @@ fn run(command: Command) -> Result<(), Box<dyn Fault>> {
             Tracing::start(LogLevel::Info, LogFormat::Text)?;
             runtime()?.block_on(serve(ConfigFiles::new(&config, seed.as_deref()), &data))
         }
-        Command::Builder { data, command } => runtime()?.block_on(builder(&data, command)),
+        Command::Builder { data, command } => runtime()?.block_on(builder::run(&data, command)),
         Command::Key { data, json } => {
             let key = crate::identity(&data)?.public_key();
             let text = if json { json!({ "public_key": key }).to_string() } else { key.to_string() };
@@ -182,50 +145,6 @@ async fn serve(files: ConfigFiles, data: &Path) -> Result<(), Box<dyn Fault>> {
     }
     running.stop().await;
     Ok(())
-}
-
-async fn builder(data: &Path, command: BuilderCommand) -> Result<(), Box<dyn Fault>> {
-    let store = crate::open_store(data).await?;
-    match command {
-        BuilderCommand::Add { name, public_key } => {
-            store.add_builder(&BuilderId(public_key.to_string()), &name, Clock::system().now()).await?;
-        }
-        BuilderCommand::Remove { builder } => store.remove_builder(&builder).await?,
-        BuilderCommand::Drain { builder } => store.drain_builder(&builder, true).await?,
-        BuilderCommand::Undrain { builder } => store.drain_builder(&builder, false).await?,
-        BuilderCommand::List { json } => {
-            let builders = store.builders().await?;
-            write_stdout(&if json { builders_json(&builders) } else { builders_text(&builders) })?;
-        }
-    }
-    store.close().await;
-    Ok(())
-}
-
-fn builders_json(builders: &[BuilderRow]) -> String {
-    let builders: Vec<_> = builders
-        .iter()
-        .map(|builder| {
-            json!({
-                "name": builder.name,
-                "public_key": builder.id.0,
-                "drained": builder.drained,
-                "last_seen_ms": builder.last_seen.map(|moment| moment.0),
-            })
-        })
-        .collect();
-    format!("{}\n", json!({ "builders": builders }))
-}
-
-fn builders_text(builders: &[BuilderRow]) -> String {
-    if builders.is_empty() {
-        return "no builders; add one with `summit builder add NAME PUBLIC_KEY`\n".into();
-    }
-    let line = |builder: &BuilderRow| {
-        let drained = if builder.drained { "  drained" } else { "" };
-        format!("{}  {}{drained}\n", builder.id, observe::printable(&builder.name))
-    };
-    builders.iter().map(line).collect()
 }
 
 #[cfg(test)]

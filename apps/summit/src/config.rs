@@ -233,8 +233,11 @@ impl Config {
         if self.projects.is_empty() && self.seed.is_none() {
             return Some("there is no [[project]]".into());
         }
-        let mut builders = HashSet::new();
+        let (mut builders, mut names) = (HashSet::new(), HashSet::new());
         for builder in &self.builders {
+            if !names.insert(builder.name.as_str()) {
+                return Some(format!("there are two builders {:?}", builder.name));
+            }
             if !builders.insert(builder.public_key) {
                 return Some(format!("two builders have the key {}", builder.public_key));
             }

@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use farm::failure::FailureClass;
 use farm::ids::{BuilderId, TaskId};
 use farm::moment::Moment;
 use farm::schedule::{Assignment, Builder};
@@ -47,7 +48,8 @@ pub(crate) async fn run(hub: std::sync::Arc<Hub>) {
 
 /// One look at everything. Returns when there may be more to do although nothing happened.
 pub(crate) async fn sweep(hub: &Hub) -> Result<Option<Moment>, StoreError> {
-    load_builders(hub).await?;
+    follow_builders(hub).await?;
+    hub.set_paused(hub.store.paused().await?);
     expire(hub).await?;
     let worlds = hub.worlds();
     for world in worlds.values().filter(|world| world.looked.is_some() && !hub.is_current(world)) {
@@ -64,14 +66,36 @@ pub(crate) async fn sweep(hub: &Hub) -> Result<Option<Moment>, StoreError> {
     Ok(wake_at)
 }
 
-/// Who may speak with us. Builders are added and removed by other processes too.
-async fn load_builders(hub: &Hub) -> Result<(), StoreError> {
-    let builders: HashSet<BuilderId> =
-        hub.store.builders().await?.into_iter().map(|builder| builder.id).collect();
-    let mut keys: HashSet<PublicKey> = builders.iter().filter_map(|id| id.0.parse().ok()).collect();
+/// Who may speak with us. Builders are added and removed by other processes too. One that was removed is cut off, and what
+/// it had goes back.
+pub(crate) async fn follow_builders(hub: &Hub) -> Result<(), StoreError> {
+    let rows = hub.store.builders().await?;
+    let mut keys: HashSet<PublicKey> = rows.iter().filter_map(|row| row.id.0.parse().ok()).collect();
     keys.extend([hub.config().vessel.public_key, hub.identity.public_key()]);
     hub.set_known_keys(keys);
+    let builders: HashSet<BuilderId> = rows.into_iter().map(|row| row.id).collect();
     hub.sessions.retain(|id| builders.contains(id));
+    if hub.has_lost_builders(&builders) {
+        give_back(hub, &builders).await?;
+    }
+    hub.set_builders(builders);
+    Ok(())
+}
+
+/// Takes back what those have who are no builders any more.
+async fn give_back(hub: &Hub, builders: &HashSet<BuilderId>) -> Result<(), StoreError> {
+    for task in hub.store.tasks_in(&[Phase::Leased, Phase::Building, Phase::Publishing]).await? {
+        for (claim, _) in task.state.claims().filter(|(claim, _)| !builders.contains(&claim.builder)) {
+            tracing::warn!(task.id = %task.id, builder.id = %claim.builder, "the builder was removed; its attempt goes back");
+            let event = Event::Broke {
+                claim: claim.clone(),
+                class: FailureClass::Lost,
+                message: "the builder was removed".into(),
+                during: String::new(),
+            };
+            ignore_refusal(hub.apply(task.id, &event).await)?;
+        }
+    }
     Ok(())
 }
 
@@ -110,8 +134,8 @@ async fn take_in(hub: &Hub, worlds: &Worlds) -> Result<Vec<Builder>, StoreError>
 /// The connected builders, and what they build.
 pub(crate) async fn builders(hub: &Hub) -> Result<Vec<Builder>, StoreError> {
     let rows = hub.store.builders().await?;
-    let (attached, config) = (hub.sessions.attached(), hub.config());
-    Ok(hub.with_board(|board| board.builders(&rows, attached, &config)))
+    let attached = hub.sessions.attached();
+    Ok(hub.with_board(|board| board.builders(&rows, attached)))
 }
 
 async fn judge(hub: &Hub, worlds: &Worlds) -> Result<(), StoreError> {
@@ -125,6 +149,9 @@ async fn judge(hub: &Hub, worlds: &Worlds) -> Result<(), StoreError> {
 }
 
 async fn hand_out(hub: &Hub, builders: &[Builder]) -> Result<Option<Moment>, StoreError> {
+    if hub.paused().is_some() {
+        return Ok(None);
+    }
     let now = hub.clock.now();
     let (schedule, second) = hub.with_board(|board| board.plan(builders, now));
     for given in &schedule.assignments {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use farm::ids::{AttemptId, BuilderId, TaskId};
 use farm::moment::Moment;
 use farm::task::{Effect, Event};
+use farm::why::Paused;
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 use wire::summit::{Cancel, Release, to_agent};
 use wire::{Identity, PublicKey};
@@ -80,6 +81,10 @@ pub(crate) struct Hub {
     /// Why tasks that were built are not published, as of the last look.
     unpublished: RwLock<HashMap<TaskId, String>>,
     watchers: RwLock<BTreeMap<String, WatcherHandle>>,
+    /// Those who may build, as of the last look; none before the first.
+    builders: RwLock<Option<HashSet<BuilderId>>>,
+    /// Who paused the queue, as of the last look.
+    paused: RwLock<Option<Paused>>,
     /// Keys that may speak with us.
     known_keys: RwLock<HashSet<PublicKey>>,
 }
@@ -108,6 +113,8 @@ impl Hub {
             board: Mutex::default(),
             unpublished: RwLock::default(),
             watchers: RwLock::default(),
+            builders: RwLock::default(),
+            paused: RwLock::default(),
             known_keys: RwLock::default(),
             identity,
             store,
@@ -230,6 +237,32 @@ impl Hub {
 
     pub(crate) fn set_known_keys(&self, keys: HashSet<PublicKey>) {
         *self.known_keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+    }
+
+    /// Whether somebody who could build at the last look is not among `builders`, or there was no look yet.
+    pub(crate) fn has_lost_builders(&self, builders: &HashSet<BuilderId>) -> bool {
+        let known = self.builders.read().unwrap_or_else(PoisonError::into_inner);
+        known.as_ref().is_none_or(|known| !known.is_subset(builders))
+    }
+
+    pub(crate) fn set_builders(&self, builders: HashSet<BuilderId>) {
+        *self.builders.write().unwrap_or_else(PoisonError::into_inner) = Some(builders);
+    }
+
+    /// Who paused the queue: nothing is started then.
+    pub(crate) fn paused(&self) -> Option<Paused> {
+        self.paused.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_paused(&self, paused: Option<Paused>) {
+        let mut known = self.paused.write().unwrap_or_else(PoisonError::into_inner);
+        let is_new = *known != paused;
+        *known = paused;
+        drop(known);
+        if is_new {
+            self.tell(News::Recipes);
+            self.dispatch.notify_one();
+        }
     }
 
     /// Nobody listening is no reason to worry.

@@ -220,7 +220,8 @@ async fn start_with(
         async move {
             let routes = agents::routes(Arc::clone(&hub));
             let shutdown = async move { drop(stopped.wait_for(|stop| *stop).await) };
-            Ok(wire::serve(grpc, &hub.identity, agents::allowed(&hub), routes, shutdown).await?)
+            let allowed = agents::allowed(&hub);
+            Ok(wire::serve_open(grpc, &hub.identity, allowed, agents::OPEN_METHODS, routes, shutdown).await?)
         }
     });
     parts.spawn(web::serve(http, Arc::clone(&hub), stopped));

@@ -10,9 +10,9 @@ use farm::ids::BuilderId;
 use tokio::time::timeout;
 
 use crate::config::files::Contents;
-use crate::config::{Config, ConfigError, ConfigFiles, Loaded};
+use crate::config::{BuilderConfig, Config, ConfigError, ConfigFiles, Loaded};
 use crate::hub::{ConfigState, Hub};
-use crate::store::StoreError;
+use crate::store::{BuilderSaid, StoreError};
 
 /// Looks for ever. The configuration that runs was read from `files`; without any nothing ever changes.
 pub(crate) async fn run(hub: Arc<Hub>, files: Option<ConfigFiles>) {
@@ -95,11 +95,24 @@ async fn take_over(hub: &Hub, loaded: Loaded) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Lets the builders of the configuration attach.
+/// Lets the builders of the configuration attach, and those that it names no more attach no more.
 pub(crate) async fn let_in(hub: &Hub, config: &Config) -> Result<(), StoreError> {
-    for builder in &config.builders {
-        let id = BuilderId(builder.public_key.to_string());
-        hub.store.add_builder(&id, &builder.name, hub.clock.now()).await?;
+    let now = hub.clock.now();
+    let id = |builder: &BuilderConfig| BuilderId(builder.public_key.to_string());
+    let named: Vec<BuilderId> = config.builders.iter().map(id).collect();
+    for gone in hub.store.keep_configured(&named, now).await? {
+        tracing::info!(builder.id = %gone.id, name = gone.said.name, "the configuration names a builder no more");
     }
+    for builder in &config.builders {
+        let said = BuilderSaid {
+            name: builder.name.clone(),
+            features: builder.features.clone(),
+            trust: builder.trust,
+            size: builder.size,
+            ..BuilderSaid::default()
+        };
+        hub.store.add_builder(&id(builder), &said, true, now).await?;
+    }
+    hub.dispatch.notify_one();
     Ok(())
 }

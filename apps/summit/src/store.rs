@@ -7,8 +7,10 @@
 mod attempts;
 mod builders;
 mod changes;
+mod enrolments;
 mod learned;
 mod logs;
+mod pause;
 mod recipes;
 mod schema;
 mod tasks;
@@ -21,11 +23,14 @@ use farm::task::Refusal;
 use fault::{Fault, Kind};
 
 pub use attempts::{AttemptRow, Outcome};
-pub use builders::{About, BuilderRow};
+pub use builders::{
+    About, BuilderAttempt, BuilderChange, BuilderRefusal, BuilderRole, BuilderRow, BuilderSaid,
+};
 pub use changes::Applied;
+pub use enrolments::{EnrolRefusal, EnrolmentRow};
 pub use logs::{LogFilter, LogRow};
 pub use recipes::{RecipeRow, RecipeSummary, UnreadableRow};
-pub use tasks::{EventRow, Mark, NewTask, TaskRow};
+pub use tasks::{EventRow, Mark, NamedTask, NewTask, TaskRow};
 
 /// The database of one Summit.
 #[derive(Debug, Clone)]
@@ -47,6 +52,12 @@ pub enum StoreError {
         /// Why.
         source: Refusal,
     },
+    /// What is known of builders does not allow it.
+    #[error(transparent)]
+    Builder(#[from] BuilderRefusal),
+    /// A one-time token is good for nothing.
+    #[error(transparent)]
+    Enrol(#[from] EnrolRefusal),
     /// There is no such thing.
     #[error("cannot find {what}")]
     NotFound {
@@ -60,6 +71,8 @@ impl Fault for StoreError {
         match self {
             StoreError::Database(error) => error.kind(),
             StoreError::Refused { source, .. } => source.kind(),
+            StoreError::Builder(refusal) => refusal.kind(),
+            StoreError::Enrol(refusal) => refusal.kind(),
             StoreError::NotFound { .. } => Kind::NotFound,
         }
     }
@@ -67,7 +80,11 @@ impl Fault for StoreError {
     fn hints(&self) -> Vec<String> {
         match self {
             StoreError::Database(error) => error.hints(),
-            StoreError::Refused { source, .. } => source.hints(),
+            StoreError::Refused { task, source } => {
+                source.hints().into_iter().map(|hint| hint.replace("TASK", &task.to_string())).collect()
+            }
+            StoreError::Builder(refusal) => refusal.hints(),
+            StoreError::Enrol(refusal) => refusal.hints(),
             StoreError::NotFound { .. } => Vec::new(),
         }
     }

@@ -20,7 +20,10 @@ mod waves;
 
 use std::time::Duration;
 
+use farm::ids::BuilderId;
 use serde_json::{Value, json};
+use summit::Clock;
+use summit::store::BuilderSaid;
 use wire::summit::{FailureClass, HeldState, to_agent};
 
 use agent::{Agent, built, failed};
@@ -274,16 +277,23 @@ async fn strangers_do_not_attach_and_removed_builders_are_disconnected() {
     let stranger = wire::Identity::generate().unwrap();
     let error = Agent::attach(&farm.grpc, farm.key, &stranger, "x", 1, &[]).await.err().unwrap();
     assert!(error.contains("not known"), "{error}");
-    let mut agent = farm.attach("one", 1, &[]).await;
+    let identity = wire::Identity::generate().unwrap();
+    let (store, id) = (farm.store().await, BuilderId(identity.public_key().to_string()));
+    store.add_builder(&id, &BuilderSaid::named("three"), false, Clock::system().now()).await.unwrap();
+    eventually("it may attach", || async {
+        Agent::attach(&farm.grpc, farm.key, &identity, "x", 0, &[]).await.is_ok()
+    })
+    .await;
+    let mut agent = Agent::attach(&farm.grpc, farm.key, &identity, "x", 1, &[]).await.unwrap();
     agent.order().await;
-    farm.store().await.remove_builder("one").await.unwrap();
+    store.remove_builder("three", Clock::system().now()).await.unwrap();
     agent.disconnected().await;
     eventually("the builder is gone", || async {
         farm.get("/api/builders").await["builders"]
             .as_array()
             .unwrap()
             .iter()
-            .all(|builder| builder["name"] != "one")
+            .all(|builder| builder["name"] != "three")
     })
     .await;
 }

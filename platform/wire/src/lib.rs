@@ -22,7 +22,7 @@ pub use client::{connect, connect_within};
 pub use error::WireError;
 pub use identity::{Identity, IdentityError};
 pub use key::{PUBLIC_KEY_SIZE_BYTES, PublicKey, PublicKeyError};
-pub use server::{PeerKey, peer_key, serve};
+pub use server::{PeerKey, peer_key, serve, serve_open};
 pub use status::{RemoteError, from_status, to_status};
 pub use tonic;
 

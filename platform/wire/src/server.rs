@@ -3,7 +3,8 @@
 //! Accepting, the TLS handshake and serving are apart: a peer that dawdles in its handshake keeps nobody waiting.
 //! `allowed` is asked again at every call, so a key that was taken off the list is refused at its next call even on
 //! an open connection. A peer that is not allowed is told so, with its key, and disconnected; it never reaches a
-//! handler. Handlers learn who calls from [`peer_key`].
+//! handler, except for methods that are open to everybody ([`serve_open`]), such as the one that makes a key known.
+//! Handlers learn who calls from [`peer_key`].
 
 use std::future::Future;
 use std::io;
@@ -20,6 +21,7 @@ use tokio::time::{Sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::codegen::http;
 use tonic::service::{InterceptorLayer, Routes};
 use tonic::transport::Server;
 use tonic::transport::server::Connected;
@@ -63,6 +65,25 @@ pub async fn serve<A>(
 where
     A: Fn(&PublicKey) -> bool + Clone + Send + Sync + 'static,
 {
+    serve_open(listener, identity, allowed, &[], routes, shutdown).await
+}
+
+/// As [`serve`], with methods that every key may call, as `/package.Service/Method`. A key that is not allowed otherwise
+/// stays for as long as [`limits::UNKNOWN_CONNECTION_TIME_MAX`] all the same.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_open<A>(
+    listener: TcpListener,
+    identity: &Identity,
+    allowed: A,
+    open_methods: &'static [&'static str],
+    routes: Routes,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), WireError>
+where
+    A: Fn(&PublicKey) -> bool + Clone + Send + Sync + 'static,
+{
     let address =
         listener.local_addr().map_or_else(|_| "its address".to_owned(), |address| address.to_string());
     let config = tls::server_config(identity).map_err(|source| WireError::Tls { source })?;
@@ -72,7 +93,11 @@ where
 
     let check = move |request: Request<()>| {
         let key = peer_key(&request)?;
-        if allowed(&key) {
+        let is_open = request
+            .extensions()
+            .get::<Method>()
+            .is_some_and(|method| open_methods.contains(&method.0.as_str()));
+        if is_open || allowed(&key) {
             return Ok(request);
         }
         Err(Status::permission_denied(format!("the key {key} is not known here; an operator must add it")))
@@ -82,6 +107,7 @@ where
         .http2_keepalive_interval(Some(limits::KEEP_ALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(limits::KEEP_ALIVE_TIMEOUT))
         .max_concurrent_streams(limits::STREAMS_PER_CONNECTION_MAX)
+        .layer(NoteMethod)
         .layer(InterceptorLayer::new(check))
         .serve_with_incoming_shutdown(routes, ReceiverStream::new(incoming), async move {
             // An error means that the sender is gone, which is a stop as well.
@@ -99,6 +125,45 @@ where
     };
     accepting.abort();
     result.map_err(|source| WireError::Serve { address, source: source.into() })
+}
+
+/// The method that is called, for whoever checks the call.
+#[derive(Debug, Clone)]
+struct Method(String);
+
+/// Notes the [`Method`] of every call.
+#[derive(Debug, Clone, Copy)]
+struct NoteMethod;
+
+/// A service behind [`NoteMethod`].
+#[derive(Debug, Clone)]
+struct MethodNoted<S>(S);
+
+impl<S> tower::Layer<S> for NoteMethod {
+    type Service = MethodNoted<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        MethodNoted(inner)
+    }
+}
+
+impl<S, B> tower::Service<http::Request<B>> for MethodNoted<S>
+where
+    S: tower::Service<http::Request<B>>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: http::Request<B>) -> Self::Future {
+        let method = Method(request.uri().path().to_owned());
+        request.extensions_mut().insert(method);
+        self.0.call(request)
+    }
 }
 
 async fn accept_all<A>(

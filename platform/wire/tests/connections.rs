@@ -17,7 +17,10 @@ use wire::vessel::{
     ChannelReply, ChannelRequest, CommitReply, CommitRequest, ExpectReply, ExpectRequest, LandingReply,
     LandingRequest, OffsetReply, OffsetRequest, PutChunk, PutReply, WithdrawReply, WithdrawRequest,
 };
-use wire::{Identity, PublicKey, WireError, connect, connect_within, peer_key, serve};
+use wire::{Identity, PublicKey, WireError, connect, connect_within, peer_key, serve_open};
+
+/// What everybody may call.
+const OPEN_METHOD: &str = "/moraine.vessel.v1.Vessel/Landing";
 
 /// Answers with the key of whoever asks.
 struct Mirror;
@@ -79,7 +82,7 @@ impl TestServer {
         let task = tokio::spawn(async move {
             let allowed = move |key: &PublicKey| list.lock().unwrap().contains(key);
             let routes = Routes::new(VesselServer::new(Mirror));
-            serve(listener, &identity, allowed, routes, async {
+            serve_open(listener, &identity, allowed, &[OPEN_METHOD], routes, async {
                 stopped.await.ok();
             })
             .await
@@ -122,6 +125,17 @@ async fn an_unknown_peer_is_told_its_key_and_reaches_no_handler() {
     let status = VesselClient::new(channel).channel(ChannelRequest::default()).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::PermissionDenied);
     assert!(status.message().contains(&identity.public_key().to_string()), "{status}");
+}
+
+#[tokio::test]
+async fn an_unknown_peer_may_call_what_is_open_and_nothing_else() {
+    let server = TestServer::start().await;
+    let identity = Identity::generate().unwrap();
+    let mut client = VesselClient::new(connect(&server.address, server.key, &identity).await.unwrap());
+    let status = client.landing(LandingRequest::default()).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::Unimplemented, "it reached the handler: {status}");
+    let status = client.withdraw(WithdrawRequest::default()).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::PermissionDenied);
 }
 
 #[tokio::test]

@@ -9,8 +9,8 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use wire::summit::summit_server::{Summit as Service, SummitServer};
 use wire::summit::{
-    FromAgent, Hello, LogAcknowledged, Order, ToAgent, Verdict, WakeUpReply, WakeUpRequest, Welcome,
-    from_agent, to_agent,
+    EnrolReply, EnrolRequest, FromAgent, Hello, LogAcknowledged, Order, ToAgent, Verdict, WakeUpReply,
+    WakeUpRequest, Welcome, from_agent, to_agent,
 };
 use wire::tonic::service::Routes;
 use wire::tonic::{self, Request, Response, Status, Streaming};
@@ -212,6 +212,10 @@ impl Service for Attaching {
         let session = Session { hello, outgoing, incoming: Mutex::new(incoming), logs };
         self.sessions.send(session).await.map_err(|_| Status::unavailable("stopping"))?;
         Ok(Response::new(ReceiverStream::new(queued)))
+    }
+
+    async fn enrol(&self, _: Request<EnrolRequest>) -> Result<Response<EnrolReply>, Status> {
+        Err(Status::unimplemented("not here"))
     }
 
     async fn wake_up(&self, _: Request<WakeUpRequest>) -> Result<Response<WakeUpReply>, Status> {

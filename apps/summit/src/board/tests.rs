@@ -41,6 +41,7 @@ pub(super) fn row(id: u64, source: &str, state: State) -> TaskRow {
         reason: Reason::New,
         wave: None,
         round: 0,
+        priority: None,
         state,
         generation: 0,
         created: Moment(0),

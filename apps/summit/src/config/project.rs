@@ -144,6 +144,23 @@ pub struct Wishes {
 }
 
 impl BuilderSize {
+    /// Its name in messages, files and the database.
+    #[must_use]
+    pub fn keyword(self) -> &'static str {
+        match self {
+            BuilderSize::Small => "small",
+            BuilderSize::Medium => "medium",
+            BuilderSize::Large => "large",
+        }
+    }
+
+    /// The size of this name.
+    #[must_use]
+    pub fn from_keyword(keyword: &str) -> Option<Self> {
+        let all = [BuilderSize::Small, BuilderSize::Medium, BuilderSize::Large];
+        all.into_iter().find(|size| size.keyword() == keyword)
+    }
+
     /// The feature that stands for it; as any builder is, none.
     #[must_use]
     pub(crate) fn feature(self) -> Option<String> {
@@ -152,6 +169,13 @@ impl BuilderSize {
             BuilderSize::Medium => Some("size:medium".into()),
             BuilderSize::Large => Some("size:large".into()),
         }
+    }
+
+    /// The size of a builder with these features.
+    pub(crate) fn of(features: &BTreeSet<String>) -> Self {
+        let all = [BuilderSize::Large, BuilderSize::Medium];
+        let has = |size: &BuilderSize| size.feature().is_some_and(|feature| features.contains(&feature));
+        all.into_iter().find(has).unwrap_or_default()
     }
 
     /// The features of a builder of this size: what it can do, and what smaller ones can.
@@ -389,6 +413,9 @@ mod tests {
         assert!(features(BuilderSize::Small).is_empty());
         assert_eq!(features(BuilderSize::Medium), ["size:medium"]);
         assert_eq!(features(BuilderSize::Large), ["size:medium", "size:large"]);
+        for size in [BuilderSize::Small, BuilderSize::Medium, BuilderSize::Large] {
+            assert_eq!(BuilderSize::of(&size.and_smaller().collect()), size);
+        }
     }
 
     #[test]

@@ -147,7 +147,7 @@ impl Store {
     }
 }
 
-fn attempt_of(row: &DatabaseRow) -> Result<AttemptRow, DatabaseError> {
+pub(super) fn attempt_of(row: &DatabaseRow) -> Result<AttemptRow, DatabaseError> {
     let outcome: Option<String> = row.try_get("outcome").during("read an attempt")?;
     Ok(AttemptRow {
         id: AttemptId(number(row, "id")?),

@@ -1,20 +1,37 @@
-//! Builders: who may attach, and what they said about themselves.
+//! Builders: who may attach, what the operator says about them, and what they said about themselves.
+//!
+//! Role, trust, features and size are the operator's, whether they come from the configuration, the command line or a
+//! one-time token ([`super::enrolments`]); nothing of it is ever taken from what an agent says. A builder that is removed
+//! keeps its row, so that its old attempts have a name, and its key is refused.
+
+use std::collections::BTreeSet;
 
 use database::sqlx;
-use database::{DatabaseRow, During};
+use database::{DatabaseConnection, DatabaseError, DatabaseRow, During};
 use farm::ids::BuilderId;
 use farm::moment::Moment;
+use farm::schedule::Trust;
+use fault::{Fault, Kind};
 use serde::{Deserialize, Serialize};
 
-use super::{Store, StoreError, integer, json, number, optional_number, text, to_json};
+use super::{AttemptRow, Store, StoreError, attempts, integer, json, number, optional_number, text, to_json};
+use crate::config::BuilderSize;
+
+/// Longest name of a builder, label or feature: they stand in tables and addresses.
+const WORD_SIZE_BYTES_MAX: usize = 64;
+
+/// Most labels, or features, of one builder.
+const WORDS_MAX: usize = 64;
 
 /// A builder as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuilderRow {
     /// Its key.
     pub id: BuilderId,
-    /// Its name, for people.
-    pub name: String,
+    /// What the operator says about it.
+    pub said: BuilderSaid,
+    /// Whether the configuration names it; then it says all but the labels.
+    pub from_config: bool,
     /// When it was added.
     pub added: Moment,
     /// Whether it is to get no more work.
@@ -29,6 +46,54 @@ pub struct BuilderRow {
     pub last_seen: Option<Moment>,
     /// What it said when it attached last.
     pub about: About,
+}
+
+/// What an operator says about a builder.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BuilderSaid {
+    /// Its name, for people: no two builders have the same.
+    pub name: String,
+    /// Words for people.
+    pub labels: BTreeSet<String>,
+    /// What it has beyond others: words that a `[[project.requirement]]` asks for.
+    pub features: BTreeSet<String>,
+    /// Whether it belongs to the distribution.
+    pub trust: Trust,
+    /// How large it is, beside the others.
+    pub size: BuilderSize,
+    /// What its key may do.
+    pub role: BuilderRole,
+}
+
+/// What a key may do. It is the operator's word, and no agent can claim another one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BuilderRole {
+    /// Attach and build; nothing else.
+    #[default]
+    Builder,
+    /// Wake Summit up when something was pushed; nothing else.
+    Waker,
+}
+
+/// What is to be changed about a builder. Nothing unless said.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct BuilderChange {
+    /// Another name.
+    pub name: Option<String>,
+    /// Labels to add.
+    pub add_labels: Vec<String>,
+    /// Labels to take away.
+    pub remove_labels: Vec<String>,
+    /// Features to add.
+    pub add_features: Vec<String>,
+    /// Features to take away.
+    pub remove_features: Vec<String>,
+    /// Another trust: `official` or `any`.
+    pub trust: Option<String>,
+    /// Another size: `small`, `medium` or `large`.
+    pub size: Option<String>,
 }
 
 /// What an agent says about itself.
@@ -47,56 +112,379 @@ pub struct About {
     pub version: String,
 }
 
-impl Store {
-    /// Adds a builder, or gives a known one another name.
+/// Why a builder is not changed as somebody wished.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BuilderRefusal {
+    /// Another one has that name.
+    #[error("cannot call a builder {name:?}: the builder with the key {key} has that name")]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// The other one's key.
+        key: String,
+    },
+    /// The configuration names it.
+    #[error("cannot {verb} builder {name:?}: the configuration says so")]
+    InConfiguration {
+        /// What was wanted.
+        verb: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// Not a name.
+    #[error("cannot call a builder {name:?}: 1 to {WORD_SIZE_BYTES_MAX} characters without `/` are a name")]
+    BadName {
+        /// The text.
+        name: String,
+    },
+    /// Not a word.
+    #[error(
+        "cannot use {word:?} as {what}: 1 to {WORD_SIZE_BYTES_MAX} letters, digits, `-`, `_`, `.`, `:`, `=` and `+` are one, the first a letter or digit"
+    )]
+    BadWord {
+        /// What it was to be.
+        what: &'static str,
+        /// The text.
+        word: String,
+    },
+    /// Too many words.
+    #[error("cannot give a builder more than {WORDS_MAX} {what}")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+    },
+    /// A value that is none.
+    #[error("cannot use {value:?} as {what}: {known} are known")]
+    BadValue {
+        /// What it was to be.
+        what: &'static str,
+        /// The text.
+        value: String,
+        /// What it could be.
+        known: &'static str,
+    },
+    /// The key belongs to somebody who is no builder.
+    #[error("cannot add builder {name:?}: the key {key} is {owner}'s own")]
+    OwnKey {
+        /// The name.
+        name: String,
+        /// The key.
+        key: String,
+        /// Whose it is.
+        owner: &'static str,
+    },
+    /// The key is a builder already.
+    #[error("cannot add builder {name:?}: the key {key} is builder {other:?} already")]
+    KeyTaken {
+        /// The name.
+        name: String,
+        /// The key.
+        key: String,
+        /// Who has it.
+        other: String,
+    },
+}
+
+impl Fault for BuilderRefusal {
+    fn kind(&self) -> Kind {
+        match self {
+            BuilderRefusal::NameTaken { .. }
+            | BuilderRefusal::InConfiguration { .. }
+            | BuilderRefusal::KeyTaken { .. } => Kind::Conflict,
+            BuilderRefusal::BadName { .. }
+            | BuilderRefusal::BadWord { .. }
+            | BuilderRefusal::TooMany { .. }
+            | BuilderRefusal::BadValue { .. } => Kind::Input,
+            BuilderRefusal::OwnKey { .. } => Kind::Denied,
+        }
+    }
+
+    fn hints(&self) -> Vec<String> {
+        match self {
+            BuilderRefusal::NameTaken { name, .. } => vec![format!(
+                "choose another name, or rename that one: `moraine builder label {name} --name OTHER`"
+            )],
+            BuilderRefusal::InConfiguration { .. } => vec![
+                "change its `[[builder]]` in Summit's configuration: that takes effect at the next look, and at once after SIGHUP"
+                    .into(),
+            ],
+            BuilderRefusal::KeyTaken { other, .. } => {
+                vec![format!("to change it: `moraine builder label {other}`; to make it anew: `moraine builder remove {other}` first")]
+            }
+            BuilderRefusal::OwnKey { .. } => {
+                vec!["each machine has a key of its own: `avalanche key --data DIR` prints it".into()]
+            }
+            BuilderRefusal::BadName { .. }
+            | BuilderRefusal::BadWord { .. }
+            | BuilderRefusal::TooMany { .. }
+            | BuilderRefusal::BadValue { .. } => Vec::new(),
+        }
+    }
+}
+
+impl BuilderRole {
+    /// Its name in messages, files and the database.
+    #[must_use]
+    pub fn keyword(self) -> &'static str {
+        match self {
+            BuilderRole::Builder => "builder",
+            BuilderRole::Waker => "waker",
+        }
+    }
+
+    /// The role of this name.
+    #[must_use]
+    pub fn from_keyword(keyword: &str) -> Option<Self> {
+        [BuilderRole::Builder, BuilderRole::Waker].into_iter().find(|role| role.keyword() == keyword)
+    }
+}
+
+impl BuilderSaid {
+    /// A builder of this name of which nothing else is said.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        Self { name: name.to_owned(), ..Self::default() }
+    }
+
+    /// What of it cannot be.
     ///
     /// # Errors
-    /// When the database fails.
-    pub async fn add_builder(&self, id: &BuilderId, name: &str, now: Moment) -> Result<(), StoreError> {
-        let statement = sqlx::query(
-            "INSERT INTO builder (public_key, name, added) VALUES ($1, $2, $3)
-             ON CONFLICT (public_key) DO UPDATE SET name = excluded.name",
-        )
-        .bind(&id.0)
-        .bind(name)
-        .bind(integer(now.0));
-        self.database.change(statement, "add a builder").await?;
+    /// Names the first word that is none.
+    pub fn check(&self) -> Result<(), BuilderRefusal> {
+        let name = &self.name;
+        let odd = |letter: char| letter.is_control() || letter == '/';
+        if name.trim() != name || name.is_empty() || name.len() > WORD_SIZE_BYTES_MAX || name.contains(odd) {
+            return Err(BuilderRefusal::BadName { name: name.chars().take(80).collect() });
+        }
+        for (what, one, words) in
+            [("labels", "a label", &self.labels), ("features", "a feature", &self.features)]
+        {
+            if words.len() > WORDS_MAX {
+                return Err(BuilderRefusal::TooMany { what });
+            }
+            for text in words {
+                word(one, text)?;
+            }
+        }
         Ok(())
     }
 
-    /// Removes a builder by its key or its name.
+    /// This with a change.
+    ///
+    /// # Errors
+    /// When a word or value cannot be.
+    pub fn changed(&self, change: &BuilderChange) -> Result<Self, BuilderRefusal> {
+        let mut said = self.clone();
+        if let Some(name) = &change.name {
+            said.name.clone_from(name);
+        }
+        said.labels.extend(change.add_labels.iter().cloned());
+        said.labels.retain(|label| !change.remove_labels.contains(label));
+        said.features.extend(change.add_features.iter().cloned());
+        said.features.retain(|feature| !change.remove_features.contains(feature));
+        if let Some(value) = &change.trust {
+            said.trust = trust_of(value)?;
+        }
+        if let Some(value) = &change.size {
+            said.size = size_of(value)?;
+        }
+        said.check()?;
+        Ok(said)
+    }
+}
+
+fn trust_of(value: &str) -> Result<Trust, BuilderRefusal> {
+    let bad =
+        || BuilderRefusal::BadValue { what: "a trust", value: value.to_owned(), known: "official and any" };
+    Trust::from_keyword(value).ok_or_else(bad)
+}
+
+fn size_of(value: &str) -> Result<BuilderSize, BuilderRefusal> {
+    let bad = || BuilderRefusal::BadValue {
+        what: "a size",
+        value: value.to_owned(),
+        known: "small, medium and large",
+    };
+    BuilderSize::from_keyword(value).ok_or_else(bad)
+}
+
+fn word(what: &'static str, text: &str) -> Result<(), BuilderRefusal> {
+    let mut letters = text.chars();
+    let first = letters.next().is_some_and(char::is_alphanumeric);
+    let others = letters.all(|letter| letter.is_alphanumeric() || "-_.:=+".contains(letter));
+    match first && others && text.len() <= WORD_SIZE_BYTES_MAX {
+        true => Ok(()),
+        false => Err(BuilderRefusal::BadWord { what, word: text.chars().take(80).collect() }),
+    }
+}
+
+/// An attempt that a builder had, with what it was to build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuilderAttempt {
+    /// The attempt.
+    pub attempt: AttemptRow,
+    /// Source, version and release of its task, for people.
+    pub title: String,
+}
+
+impl Store {
+    /// Adds a builder, or says something else about a known one.
+    ///
+    /// # Errors
+    /// When another one has its name, when a word cannot be, when the database fails.
+    pub async fn add_builder(
+        &self,
+        id: &BuilderId,
+        said: &BuilderSaid,
+        from_config: bool,
+        now: Moment,
+    ) -> Result<BuilderRow, StoreError> {
+        said.check()?;
+        let mut transaction = self.database.write().await?;
+        let mut said = said.clone();
+        if from_config && let Ok(known) = find(&mut transaction, &id.0).await {
+            // The configuration says nothing of labels.
+            said.labels = known.said.labels;
+        }
+        insert(&mut transaction, id, &said, from_config, now).await?;
+        let row = find(&mut transaction, &id.0).await?;
+        transaction.commit().await.during("add a builder")?;
+        Ok(row)
+    }
+
+    /// Removes the builders that the configuration named and names no more. Returns them.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn keep_configured(
+        &self,
+        named: &[BuilderId],
+        now: Moment,
+    ) -> Result<Vec<BuilderRow>, StoreError> {
+        let mut transaction = self.database.write().await?;
+        let mut gone = all(&mut transaction).await?;
+        gone.retain(|row| row.from_config && !named.contains(&row.id));
+        for row in &gone {
+            mark_removed(&mut transaction, &row.id, now).await?;
+        }
+        transaction.commit().await.during("remove builders that the configuration names no more")?;
+        Ok(gone)
+    }
+
+    /// Removes a builder by its key or its name. Its key is refused from then on.
+    ///
+    /// # Errors
+    /// When there is none, when the configuration names it, when the database fails.
+    pub async fn remove_builder(&self, key_or_name: &str, now: Moment) -> Result<BuilderRow, StoreError> {
+        let mut transaction = self.database.write().await?;
+        let row = find(&mut transaction, key_or_name).await?;
+        if row.from_config {
+            return Err(BuilderRefusal::InConfiguration { verb: "remove", name: row.said.name }.into());
+        }
+        mark_removed(&mut transaction, &row.id, now).await?;
+        transaction.commit().await.during("remove a builder")?;
+        Ok(row)
+    }
+
+    /// Says whether a builder, by its key or its name, is to get work. One that is to get work is trusted afresh: its
+    /// faults are forgotten.
     ///
     /// # Errors
     /// When there is none, when the database fails.
-    pub async fn remove_builder(&self, key_or_name: &str) -> Result<(), StoreError> {
-        let statement =
-            sqlx::query("DELETE FROM builder WHERE public_key = $1 OR name = $1").bind(key_or_name);
-        let gone = self.database.change(statement, "remove a builder").await?;
-        found(gone, key_or_name)
+    pub async fn drain_builder(&self, key_or_name: &str, drained: bool) -> Result<BuilderRow, StoreError> {
+        let mut transaction = self.database.write().await?;
+        let row = find(&mut transaction, key_or_name).await?;
+        let faults = if drained { row.faults_in_row } else { 0 };
+        sqlx::query("UPDATE builder SET drained = $1, faults_in_row = $2 WHERE public_key = $3")
+            .bind(i64::from(drained))
+            .bind(i64::from(faults))
+            .bind(&row.id.0)
+            .execute(&mut *transaction)
+            .await
+            .during("drain a builder")?;
+        let row = find(&mut transaction, &row.id.0).await?;
+        transaction.commit().await.during("drain a builder")?;
+        Ok(row)
     }
 
-    /// Says whether a builder, by its key or its name, is to get work.
+    /// Changes what is said about a builder, by its key or its name.
     ///
     /// # Errors
-    /// When there is none, when the database fails.
-    pub async fn drain_builder(&self, key_or_name: &str, drained: bool) -> Result<(), StoreError> {
-        let statement = sqlx::query("UPDATE builder SET drained = $2 WHERE public_key = $1 OR name = $1")
-            .bind(key_or_name)
-            .bind(i64::from(drained));
-        let changed = self.database.change(statement, "drain a builder").await?;
-        found(changed, key_or_name)
+    /// When there is none, when the configuration says it, when a word or value cannot be, when the database fails.
+    pub async fn change_builder(
+        &self,
+        key_or_name: &str,
+        change: &BuilderChange,
+        now: Moment,
+    ) -> Result<BuilderRow, StoreError> {
+        let mut transaction = self.database.write().await?;
+        let row = find(&mut transaction, key_or_name).await?;
+        let said = row.said.changed(change)?;
+        let only_labels = BuilderSaid { labels: row.said.labels.clone(), ..said.clone() } == row.said;
+        if row.from_config && !only_labels {
+            return Err(BuilderRefusal::InConfiguration { verb: "change", name: row.said.name }.into());
+        }
+        insert(&mut transaction, &row.id, &said, row.from_config, now).await?;
+        let row = find(&mut transaction, &row.id.0).await?;
+        transaction.commit().await.during("change a builder")?;
+        Ok(row)
     }
 
-    /// Every builder, by name.
+    /// Every builder that was not removed, by name.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn builders(&self) -> Result<Vec<BuilderRow>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM builder ORDER BY name, public_key")
+        let mut connection = self.database.pool().acquire().await.during("list builders")?;
+        all(&mut connection).await
+    }
+
+    /// A builder by its key or its name.
+    ///
+    /// # Errors
+    /// When there is none, when the database fails.
+    pub async fn builder(&self, key_or_name: &str) -> Result<BuilderRow, StoreError> {
+        let mut connection = self.database.pool().acquire().await.during("read a builder")?;
+        find(&mut connection, key_or_name).await
+    }
+
+    /// The names of every builder there ever was, by its key.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn builder_names(&self) -> Result<Vec<(BuilderId, String)>, StoreError> {
+        let rows = sqlx::query("SELECT public_key, name FROM builder")
             .fetch_all(self.database.pool())
             .await
-            .during("list builders")?;
-        rows.iter().map(builder_of).collect()
+            .during("list names of builders")?;
+        rows.iter().map(|row| Ok((BuilderId(text(row, "public_key")?), text(row, "name")?))).collect()
+    }
+
+    /// The last attempts of a builder, the newest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn attempts_of_builder(
+        &self,
+        id: &BuilderId,
+        count: u64,
+    ) -> Result<Vec<BuilderAttempt>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT attempt.*, task.source AS task_source, task.version AS task_version, task.release AS task_release
+             FROM attempt JOIN task ON task.id = attempt.task WHERE attempt.builder = $1
+             ORDER BY attempt.id DESC LIMIT $2",
+        )
+        .bind(&id.0)
+        .bind(integer(count))
+        .fetch_all(self.database.pool())
+        .await
+        .during("list attempts of a builder")?;
+        let attempt = |row: &DatabaseRow| {
+            let (source, version) = (text(row, "task_source")?, text(row, "task_version")?);
+            let title = format!("{source} {version}-{}", number(row, "task_release")?);
+            Ok(BuilderAttempt { attempt: attempts::attempt_of(row)?, title })
+        };
+        rows.iter().map(attempt).collect()
     }
 
     /// Notes what a builder said when it attached.
@@ -129,20 +517,25 @@ impl Store {
         Ok(())
     }
 
-    /// Notes a fault of a builder's machine.
+    /// Notes a fault of a builder's machine. Returns how many it had in a row.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn builder_failed(&self, id: &BuilderId, reason: &str, now: Moment) -> Result<(), StoreError> {
-        let statement = sqlx::query(
-            "UPDATE builder SET faults_in_row = faults_in_row + 1, last_fault = $2, last_fault_reason = $3
-             WHERE public_key = $1",
+    pub async fn builder_failed(&self, id: &BuilderId, reason: &str, now: Moment) -> Result<u32, StoreError> {
+        let mut transaction = self.database.write().await?;
+        let row = sqlx::query(
+            "UPDATE builder SET faults_in_row = faults_in_row + 1, last_fault = $1, last_fault_reason = $2
+             WHERE public_key = $3 RETURNING faults_in_row",
         )
-        .bind(&id.0)
         .bind(integer(now.0))
-        .bind(reason);
-        self.database.change(statement, "note a fault of a builder").await?;
-        Ok(())
+        .bind(reason)
+        .bind(&id.0)
+        .fetch_optional(&mut *transaction)
+        .await
+        .during("note a fault of a builder")?;
+        transaction.commit().await.during("note a fault of a builder")?;
+        let faults = row.map(|row| number(&row, "faults_in_row")).transpose()?.unwrap_or(0);
+        Ok(u32::try_from(faults).unwrap_or(u32::MAX))
     }
 
     /// Notes that a build on a builder reached an end, so that the machine works.
@@ -150,23 +543,143 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn builder_fared_well(&self, id: &BuilderId) -> Result<(), StoreError> {
-        let statement = sqlx::query("UPDATE builder SET faults_in_row = 0 WHERE public_key = $1").bind(&id.0);
+        let statement =
+            sqlx::query("UPDATE builder SET faults_in_row = 0 WHERE public_key = $1 AND faults_in_row > 0")
+                .bind(&id.0);
         self.database.change(statement, "note that a builder works").await?;
         Ok(())
     }
 }
 
-fn found(rows: u64, key_or_name: &str) -> Result<(), StoreError> {
-    match rows {
-        0 => Err(StoreError::NotFound { what: format!("builder {key_or_name:?}") }),
-        _ => Ok(()),
+/// Adds a builder, or overwrites what is said about it. A removed one is back, with nothing left of its faults.
+pub(super) async fn insert(
+    connection: &mut DatabaseConnection,
+    id: &BuilderId,
+    said: &BuilderSaid,
+    from_config: bool,
+    now: Moment,
+) -> Result<(), StoreError> {
+    check_name(connection, &said.name, &id.0).await?;
+    sqlx::query(
+        "UPDATE builder SET drained = 0, faults_in_row = 0, last_fault_reason = '', added = $1, removed = NULL
+         WHERE public_key = $2 AND removed IS NOT NULL",
+    )
+    .bind(integer(now.0))
+    .bind(&id.0)
+    .execute(&mut *connection)
+    .await
+    .during("take a builder back")?;
+    sqlx::query(
+        "INSERT INTO builder (public_key, name, added, labels, features, trust, size, role, from_config)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+         ON CONFLICT (public_key) DO UPDATE SET name = excluded.name, labels = excluded.labels,
+             features = excluded.features, trust = excluded.trust, size = excluded.size, role = excluded.role,
+             from_config = excluded.from_config",
+    )
+    .bind(&id.0)
+    .bind(&said.name)
+    .bind(integer(now.0))
+    .bind(to_json(&said.labels)?)
+    .bind(to_json(&said.features)?)
+    .bind(said.trust.keyword())
+    .bind(said.size.keyword())
+    .bind(said.role.keyword())
+    .bind(i64::from(from_config))
+    .execute(&mut *connection)
+    .await
+    .during("add a builder")?;
+    Ok(())
+}
+
+/// Whether no other builder than the one with this key has the name.
+pub(super) async fn check_name(
+    connection: &mut DatabaseConnection,
+    name: &str,
+    key: &str,
+) -> Result<(), StoreError> {
+    let namesake = sqlx::query(
+        "SELECT public_key FROM builder WHERE name = $1 AND public_key <> $2 AND removed IS NULL",
+    )
+    .bind(name)
+    .bind(key)
+    .fetch_optional(&mut *connection)
+    .await
+    .during("look for a builder of that name")?;
+    match namesake {
+        Some(row) => {
+            Err(BuilderRefusal::NameTaken { name: name.to_owned(), key: text(&row, "public_key")? }.into())
+        }
+        None => Ok(()),
     }
 }
 
-fn builder_of(row: &DatabaseRow) -> Result<BuilderRow, StoreError> {
+async fn mark_removed(
+    connection: &mut DatabaseConnection,
+    id: &BuilderId,
+    now: Moment,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE builder SET removed = $1, from_config = 0 WHERE public_key = $2")
+        .bind(integer(now.0))
+        .bind(&id.0)
+        .execute(&mut *connection)
+        .await
+        .during("remove a builder")?;
+    Ok(())
+}
+
+async fn all(connection: &mut DatabaseConnection) -> Result<Vec<BuilderRow>, StoreError> {
+    let rows = sqlx::query("SELECT * FROM builder WHERE removed IS NULL ORDER BY name, public_key")
+        .fetch_all(&mut *connection)
+        .await
+        .during("list builders")?;
+    Ok(rows.iter().map(builder_of).collect::<Result<_, _>>()?)
+}
+
+pub(super) async fn find(
+    connection: &mut DatabaseConnection,
+    key_or_name: &str,
+) -> Result<BuilderRow, StoreError> {
+    let row = sqlx::query("SELECT * FROM builder WHERE removed IS NULL AND (public_key = $1 OR name = $1)")
+        .bind(key_or_name)
+        .fetch_optional(&mut *connection)
+        .await
+        .during("read a builder")?;
+    match row {
+        Some(row) => Ok(builder_of(&row)?),
+        None => Err(StoreError::NotFound { what: format!("builder {key_or_name:?}") }),
+    }
+}
+
+/// A word of the database as what it stands for.
+pub(super) fn keyword<T>(
+    row: &DatabaseRow,
+    column: &'static str,
+    read: impl Fn(&str) -> Option<T>,
+) -> Result<T, DatabaseError> {
+    let word = text(row, column)?;
+    read(&word).ok_or_else(|| DatabaseError::Damaged {
+        what: column.to_owned(),
+        why: format!("{word:?} is not known"),
+    })
+}
+
+/// What a row says about a builder; rows of builders and of enrolments have the same columns.
+pub(super) fn said_of(row: &DatabaseRow) -> Result<BuilderSaid, DatabaseError> {
+    Ok(BuilderSaid {
+        name: text(row, "name")?,
+        labels: json(row, "labels")?,
+        features: json(row, "features")?,
+        trust: keyword(row, "trust", Trust::from_keyword)?,
+        size: keyword(row, "size", BuilderSize::from_keyword)?,
+        role: keyword(row, "role", BuilderRole::from_keyword)?,
+    })
+}
+
+fn builder_of(row: &DatabaseRow) -> Result<BuilderRow, DatabaseError> {
     Ok(BuilderRow {
         id: BuilderId(text(row, "public_key")?),
-        name: text(row, "name")?,
+        said: said_of(row)?,
+        from_config: number(row, "from_config")? != 0,
         added: Moment(number(row, "added")?),
         drained: number(row, "drained")? != 0,
         faults_in_row: u32::try_from(number(row, "faults_in_row")?).unwrap_or(u32::MAX),
@@ -175,4 +688,144 @@ fn builder_of(row: &DatabaseRow) -> Result<BuilderRow, StoreError> {
         last_seen: optional_number(row, "last_seen")?.map(Moment),
         about: json(row, "about")?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::each_database;
+
+    const NOW: Moment = Moment(1_000_000);
+
+    fn key(name: &str) -> BuilderId {
+        BuilderId(format!("key-of-{name}"))
+    }
+
+    async fn add(store: &Store, name: &str, from_config: bool) -> BuilderRow {
+        let said = BuilderSaid { trust: Trust::Official, ..BuilderSaid::named(name) };
+        store.add_builder(&key(name), &said, from_config, NOW).await.unwrap()
+    }
+
+    fn refusal<T: std::fmt::Debug>(result: Result<T, StoreError>) -> String {
+        match result {
+            Err(StoreError::Builder(refusal)) => refusal.to_string(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn row_s8_a_builder_that_the_configuration_names_no_more_is_removed_and_its_name_is_remembered() {
+        each_database(async |store| {
+            add(&store, "ada", true).await;
+            add(&store, "bob", true).await;
+            add(&store, "eve", false).await;
+            let gone = store.keep_configured(&[key("bob")], NOW).await.unwrap();
+            assert_eq!(gone.iter().map(|row| row.said.name.as_str()).collect::<Vec<_>>(), ["ada"]);
+            let left: Vec<_> = store.builders().await.unwrap().into_iter().map(|row| row.said.name).collect();
+            assert_eq!(left, ["bob", "eve"], "one that was added by hand stays");
+            let names = store.builder_names().await.unwrap();
+            assert!(names.contains(&(key("ada"), "ada".into())), "old attempts still have a name");
+            assert!(matches!(store.builder("ada").await, Err(StoreError::NotFound { .. })));
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn what_the_configuration_says_is_changed_there_but_for_labels() {
+        each_database(async |store| {
+            add(&store, "ada", true).await;
+            let refused = refusal(store.remove_builder("ada", NOW).await);
+            assert_eq!(refused, "cannot remove builder \"ada\": the configuration says so");
+            let size = BuilderChange { size: Some("large".into()), ..BuilderChange::default() };
+            refusal(store.change_builder("ada", &size, NOW).await);
+            let label = BuilderChange { add_labels: vec!["rack-3".into()], ..BuilderChange::default() };
+            let row = store.change_builder("ada", &label, NOW).await.unwrap();
+            assert_eq!((row.said.labels.len(), row.from_config), (1, true));
+            let row = add(&store, "ada", true).await;
+            assert_eq!(row.said.labels.len(), 1, "a look at the configuration leaves labels alone");
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn names_are_unique_and_a_removed_one_is_free_again() {
+        each_database(async |store| {
+            add(&store, "ada", false).await;
+            let other = store.add_builder(&key("bob"), &BuilderSaid::named("ada"), false, NOW).await;
+            assert!(refusal(other).contains("key-of-ada has that name"));
+            store.remove_builder("ada", NOW).await.unwrap();
+            store.add_builder(&key("bob"), &BuilderSaid::named("ada"), false, NOW).await.unwrap();
+            for name in ["", " a", "a/b", "a\nb", &"x".repeat(65)] {
+                let said = BuilderSaid::named(name);
+                assert!(
+                    refusal(store.add_builder(&key("x"), &said, false, NOW).await).starts_with("cannot call")
+                );
+            }
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_builder_is_changed_in_every_way_and_bad_words_change_nothing() {
+        each_database(async |store| {
+            add(&store, "ada", false).await;
+            let change = BuilderChange {
+                name: Some("ida".into()),
+                add_labels: vec!["rack-3".into(), "loud".into()],
+                add_features: vec!["kvm".into()],
+                trust: Some("any".into()),
+                size: Some("large".into()),
+                ..BuilderChange::default()
+            };
+            let row = store.change_builder("ada", &change, NOW).await.unwrap();
+            assert_eq!(
+                row.said,
+                BuilderSaid {
+                    name: "ida".into(),
+                    labels: ["loud".to_owned(), "rack-3".to_owned()].into(),
+                    features: ["kvm".to_owned()].into(),
+                    trust: Trust::Any,
+                    size: BuilderSize::Large,
+                    role: BuilderRole::Builder,
+                }
+            );
+            for bad in [
+                BuilderChange { trust: Some("root".into()), ..BuilderChange::default() },
+                BuilderChange { size: Some("huge".into()), ..BuilderChange::default() },
+                BuilderChange { add_features: vec!["a b".into()], ..BuilderChange::default() },
+                BuilderChange {
+                    add_labels: (0..99).map(|word| word.to_string()).collect(),
+                    ..BuilderChange::default()
+                },
+            ] {
+                refusal(store.change_builder("ida", &bad, NOW).await);
+            }
+            let remove = BuilderChange {
+                remove_labels: vec!["loud".into()],
+                remove_features: vec!["kvm".into()],
+                ..BuilderChange::default()
+            };
+            let row = store.change_builder("ida", &remove, NOW).await.unwrap();
+            assert_eq!((row.said.labels.len(), row.said.features.len()), (1, 0));
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_builder_that_is_to_work_again_is_trusted_afresh() {
+        each_database(async |store| {
+            add(&store, "ada", false).await;
+            for faults in 1..=3 {
+                assert_eq!(store.builder_failed(&key("ada"), "no disk", NOW).await.unwrap(), faults);
+            }
+            let row = store.drain_builder("ada", true).await.unwrap();
+            assert_eq!((row.drained, row.faults_in_row), (true, 3));
+            let row = store.drain_builder("ada", false).await.unwrap();
+            assert_eq!(
+                (row.drained, row.faults_in_row, row.last_fault_reason.as_str()),
+                (false, 0, "no disk")
+            );
+        })
+        .await;
+    }
 }

@@ -40,6 +40,7 @@ impl Store {
         for task in new {
             let id = insert(&mut transaction, task, now).await?;
             for &old in &task.supersedes {
+                inherit(&mut transaction, old, id, now).await?;
                 let event = Event::Replaced { by: Some(id) };
                 effects.extend(change(&mut transaction, old, &event, now).await?);
             }
@@ -168,6 +169,25 @@ async fn insert(
     .await
     .during("make a task")?;
     Ok(TaskId(number(&row, "id")?))
+}
+
+/// What a person said about a task holds for the one that takes its place: its priority, and that it is held.
+async fn inherit(
+    connection: &mut DatabaseConnection,
+    old: TaskId,
+    new: TaskId,
+    now: Moment,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE task SET priority = (SELECT priority FROM task WHERE id = $1) WHERE id = $2 AND priority IS NULL")
+        .bind(integer(old.0))
+        .bind(integer(new.0))
+        .execute(&mut *connection)
+        .await
+        .during("hand on the priority of a task")?;
+    if let State::Held { by, why, .. } = task(connection, old).await?.state {
+        apply(connection, new, &Event::Held { by, why }, now).await?;
+    }
+    Ok(())
 }
 
 /// As [`apply`], but a refusal leaves everything as it is: the task moved on by itself meanwhile.

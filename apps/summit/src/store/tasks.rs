@@ -1,11 +1,12 @@
 //! Tasks, and what happened to them.
 
-use database::sqlx::{self, AssertSqlSafe};
+use database::sqlx::{self, AssertSqlSafe, Row};
 use database::{DatabaseConnection, DatabaseError, DatabaseRow, During};
 use farm::ids::TaskId;
 use farm::missing::Reason;
 use farm::moment::Moment;
 use farm::plan::KnownTask;
+use farm::schedule::Priority;
 use farm::task::{Event, Phase, State};
 
 use super::{Store, StoreError, integer, json, number, optional_number, places, text};
@@ -43,6 +44,8 @@ pub struct TaskRow {
     pub wave: Option<u64>,
     /// The round in its knot, from 1; 0 outside of knots.
     pub round: u32,
+    /// What an operator said about its priority; none when the configuration decides.
+    pub priority: Option<Priority>,
     /// Where it stands.
     pub state: State,
     /// How often it changed.
@@ -98,6 +101,19 @@ pub struct EventRow {
     /// What, with everything.
     pub event: Event,
     /// Where the task stood afterwards.
+    pub phase: Phase,
+}
+
+/// A task that a name means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedTask {
+    /// Its number.
+    pub id: TaskId,
+    /// The project that asks for it.
+    pub project: String,
+    /// Architecture.
+    pub architecture: String,
+    /// Where it stands.
     pub phase: Phase,
 }
 
@@ -293,6 +309,59 @@ impl Store {
             .collect()
     }
 
+    /// The task of each arena that a source name means: the newest that still matters, else the newest. Restricted to a
+    /// project and an architecture where they are given.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn tasks_named(
+        &self,
+        source: &str,
+        project: Option<&str>,
+        architecture: Option<&str>,
+    ) -> Result<Vec<NamedTask>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT id, project, architecture, phase FROM task WHERE source = $1 AND project = coalesce($2, project)
+             AND architecture = coalesce($3, architecture) ORDER BY project, architecture, id",
+        )
+        .bind(source)
+        .bind(project)
+        .bind(architecture)
+        .fetch_all(self.database.pool())
+        .await
+        .during("look for tasks by name")?;
+        let mut named: Vec<NamedTask> = Vec::new();
+        for row in &rows {
+            let task = NamedTask {
+                id: TaskId(number(row, "id")?),
+                project: text(row, "project")?,
+                architecture: text(row, "architecture")?,
+                phase: phase_of(row)?,
+            };
+            match named.last_mut() {
+                Some(last) if (&last.project, &last.architecture) == (&task.project, &task.architecture) => {
+                    if task.phase.is_living() || !last.phase.is_living() {
+                        *last = task;
+                    }
+                }
+                _ => named.push(task),
+            }
+        }
+        Ok(named)
+    }
+
+    /// Says how urgent a task is; none leaves that to the configuration.
+    ///
+    /// # Errors
+    /// When there is no such task, when the database fails.
+    pub async fn set_priority(&self, id: TaskId, priority: Option<Priority>) -> Result<TaskRow, StoreError> {
+        let statement = sqlx::query("UPDATE task SET priority = $1 WHERE id = $2")
+            .bind(priority.map(Priority::keyword))
+            .bind(integer(id.0));
+        self.database.change(statement, "note the priority of a task").await?;
+        self.task(id).await
+    }
+
     /// The last events of a task, the newest first.
     ///
     /// # Errors
@@ -346,11 +415,23 @@ fn task_of(row: &DatabaseRow) -> Result<TaskRow, DatabaseError> {
         reason: json(row, "reason")?,
         wave: optional_number(row, "wave")?,
         round: u32::try_from(number(row, "round")?).unwrap_or(u32::MAX),
+        priority: priority_of(row)?,
         state: json(row, "state")?,
         generation: number(row, "generation")?,
         created: Moment(number(row, "created")?),
         updated: Moment(number(row, "updated")?),
     })
+}
+
+fn priority_of(row: &DatabaseRow) -> Result<Option<Priority>, DatabaseError> {
+    let keyword: Option<String> = row.try_get("priority").during("read a priority")?;
+    let known = |keyword: String| {
+        Priority::from_keyword(&keyword).ok_or_else(|| DatabaseError::Damaged {
+            what: "priority".into(),
+            why: format!("{keyword:?} is not known"),
+        })
+    };
+    keyword.map(known).transpose()
 }
 
 pub(super) fn phase_of(row: &DatabaseRow) -> Result<Phase, DatabaseError> {

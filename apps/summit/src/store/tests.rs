@@ -181,11 +181,13 @@ async fn faults_of_a_builder_are_counted_until_a_build_reaches_its_end() {
     each_database(async |store| {
         let fixture = Fixture { store };
         let store = &fixture.store;
-        store.add_builder(&builder(), "one", NOW).await.unwrap();
-        store.add_builder(&builder(), "uno", NOW).await.unwrap();
+        store.add_builder(&builder(), &BuilderSaid::named("one"), false, NOW).await.unwrap();
+        store.add_builder(&builder(), &BuilderSaid::named("uno"), false, NOW).await.unwrap();
         for (fault, expect) in [(Some("full"), 1), (Some("cold"), 2), (None, 0), (Some("full"), 1)] {
             match fault {
-                Some(reason) => store.builder_failed(&builder(), reason, NOW).await.unwrap(),
+                Some(reason) => {
+                    assert_eq!(store.builder_failed(&builder(), reason, NOW).await.unwrap(), expect);
+                }
                 None => store.builder_fared_well(&builder()).await.unwrap(),
             }
             assert_eq!(store.builders().await.unwrap()[0].faults_in_row, expect);
@@ -193,8 +195,8 @@ async fn faults_of_a_builder_are_counted_until_a_build_reaches_its_end() {
         assert_eq!(store.builders().await.unwrap()[0].last_fault_reason, "full");
         store.drain_builder("uno", true).await.unwrap();
         assert!(store.builders().await.unwrap()[0].drained);
-        store.remove_builder("uno").await.unwrap();
-        assert!(matches!(store.remove_builder("uno").await, Err(StoreError::NotFound { .. })));
+        store.remove_builder("uno", NOW).await.unwrap();
+        assert!(matches!(store.remove_builder("uno", NOW).await, Err(StoreError::NotFound { .. })));
     })
     .await;
 }

@@ -37,7 +37,7 @@ impl Web {
     async fn rebuild_plan(&self, request: &RebuildRequest, world: &World) -> Result<RebuildPlan, WebError> {
         let builders = dispatcher::builders(&self.hub).await?;
         let names: HashMap<_, _> =
-            self.hub.store.builders().await?.into_iter().map(|row| (row.id, row.name)).collect();
+            self.hub.store.builders().await?.into_iter().map(|row| (row.id, row.said.name)).collect();
         let architecture = &world.arena.architecture;
         let fleet: Vec<FleetMember> = builders
             .iter()

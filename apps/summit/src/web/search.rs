@@ -241,8 +241,8 @@ pub(crate) fn begin(
 type Sender = mpsc::Sender<Result<SearchLine, WebError>>;
 
 async fn run(web: &Web, search: Search, sender: &Sender, end: &mut SearchEnd) -> Result<(), WebError> {
-    let builders = web.hub.store.builders().await?;
-    let names: HashMap<BuilderId, String> = builders.into_iter().map(|row| (row.id, row.name)).collect();
+    let builders = web.hub.store.builder_names().await?;
+    let names: HashMap<BuilderId, String> = builders.into_iter().collect();
     let pattern = Arc::new(search.pattern);
     let mut before = AttemptId(u64::MAX);
     loop {

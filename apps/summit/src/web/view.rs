@@ -63,12 +63,13 @@ impl Web {
     pub(crate) async fn names(&self) -> Result<Names, WebError> {
         let hub = &self.hub;
         let rows = hub.store.builders().await?;
-        let (attached, config) = (hub.sessions.attached(), hub.config());
+        let attached = hub.sessions.attached();
         let unplaced = hub.with_board(|board| {
-            let builders = board.builders(&rows, attached, &config);
+            let builders = board.builders(&rows, attached);
             board.unplaced(&builders, hub.clock.now())
         });
-        let builders = rows.into_iter().map(|row| (row.id, row.name)).collect();
+        // Also those that were removed: their old attempts are still told of.
+        let builders = hub.store.builder_names().await?.into_iter().collect();
         Ok(Names { hub: Arc::clone(hub), builders, unplaced })
     }
 }

@@ -82,6 +82,7 @@ impl Web {
             Phase::Publishing => self.hub.unpublished(task.id),
             _ => self.hub.worlds().get(&Arena::of(task)).and_then(|world| world.trouble.clone()),
         };
+        let paused = self.hub.paused();
         explain(&Snapshot {
             task: task.id,
             title: &format!("{} {}-{}", task.source, task.version, task.release),
@@ -94,7 +95,7 @@ impl Web {
             attempts: &tried,
             holds_up,
             expected_end,
-            paused: None,
+            paused: paused.as_ref(),
             trouble: trouble.as_deref(),
             name_of: &|builder| names.builder(builder),
             now: self.hub.clock.now(),

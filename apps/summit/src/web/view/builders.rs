@@ -64,7 +64,7 @@ impl Web {
                 .filter(|task| task.state.claims().any(|(claim, _)| claim.builder == row.id))
                 .map(|task| TaskLink { task: task.id, source: task.source.clone() });
             BuilderView {
-                name: row.name.clone(),
+                name: row.said.name.clone(),
                 public_key: row.id.0.clone(),
                 attached: session.is_some(),
                 attached_since_ms: session.map(|session| session.since.0),
