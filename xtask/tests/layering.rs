@@ -24,16 +24,18 @@ const NEIGHBOURS: [(&str, &str, &str); 8] = [
 ];
 
 /// What the domain may use from elsewhere: formats and language, nothing that knows a clock, a disk or a network.
-const DOMAIN_MAY_USE: [&str; 13] = [
+const DOMAIN_MAY_USE: [&str; 15] = [
     "foldhash",
     "hashbrown",
     "kdl",
     "regex",
     "saphyr-parser",
+    "schemars",
     "serde",
     "serde_json",
     "sha2",
     "smallvec",
+    "subtle",
     "thiserror",
     "toml",
     "xxhash-rust",

@@ -178,9 +178,16 @@ struct SummitConfig<'a> {
     http_address: String,
     grpc_address: String,
     poll_seconds: u32,
+    access: AccessConfig,
     project: Vec<ProjectConfig<'a>>,
     vessel: VesselConfig,
     builder: Vec<BuilderConfig>,
+}
+
+/// Whoever sits at the machine of such a farm is its operator, and needs no token.
+#[derive(Debug, Serialize)]
+struct AccessConfig {
+    loopback_is_operator: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -373,6 +380,7 @@ impl Farm {
             http_address: self.address(self.ports.dashboard),
             grpc_address: self.address(self.ports.summit),
             poll_seconds: POLL_SECONDS,
+            access: AccessConfig { loopback_is_operator: true },
             project: vec![ProjectConfig {
                 name: PROJECT,
                 recipes: &options.recipes,

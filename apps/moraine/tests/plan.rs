@@ -59,7 +59,7 @@ impl Farm {
 
         let key = wire::Identity::generate().unwrap().public_key();
         let config = format!(
-            "http_address = '127.0.0.1:0'\ngrpc_address = '127.0.0.1:0'\n\
+            "http_address = '127.0.0.1:0'\ngrpc_address = '127.0.0.1:0'\naccess.loopback_is_operator = true\n\
              [[project]]\nname = 'main'\nrecipes = '{recipes}'\narchitectures = ['x86_64', 'aarch64']\n\
              [[project]]\nname = 'next'\nrecipes = '{recipes}'\nchannel = 'next'\n\
              [vessel]\naddress = '127.0.0.1:1'\npublic_key = '{key}'\npublic_url = 'file://{public}'\n",

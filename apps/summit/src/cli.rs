@@ -55,6 +55,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Print the description of the HTTP API, as /api/openapi.json has it.
+    Openapi,
     /// Look at a configuration file.
     Config {
         #[command(subcommand)]
@@ -106,6 +108,7 @@ fn run(command: Command) -> Result<(), Box<dyn Fault>> {
             let text = if json { json!({ "public_key": key }).to_string() } else { key.to_string() };
             Ok(write_stdout(&format!("{text}\n"))?)
         }
+        Command::Openapi => Ok(write_stdout(&crate::web::openapi::text())?),
         Command::Config { command: ConfigCommand::Check { file, seed } } => {
             let loaded = ConfigFiles::new(&file, seed.as_deref()).load()?;
             let notes: String = loaded.notes.iter().map(|note| format!("{note}\n")).collect();

@@ -54,6 +54,9 @@ pub struct Config {
     /// What a build may use.
     #[serde(default)]
     pub limits: LimitsConfig,
+    /// Who may look and change.
+    #[serde(default)]
+    pub access: AccessConfig,
 }
 
 /// Where it is published.
@@ -102,6 +105,31 @@ pub struct LimitsConfig {
     pub output_bytes: u64,
     /// Memory; 0 for no limit but the machine's.
     pub memory_bytes: u64,
+}
+
+/// Who may look and change, beside those who show a token.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AccessConfig {
+    /// Whether everybody who reaches the address may look.
+    pub public: bool,
+    /// Whether everybody on the machine that Summit runs on is taken for its operator.
+    pub loopback_is_operator: bool,
+    /// Changes from one address, in a minute. People and their scripts make some hundred at most.
+    pub changes_per_minute: u32,
+    /// Wrong tokens from one address, in a minute, before they are not even looked at.
+    pub wrong_tokens_per_minute: u32,
+}
+
+impl Default for AccessConfig {
+    fn default() -> Self {
+        Self {
+            public: true,
+            loopback_is_operator: false,
+            changes_per_minute: 600,
+            wrong_tokens_per_minute: 20,
+        }
+    }
 }
 
 impl Default for LimitsConfig {
@@ -334,6 +362,7 @@ pub(crate) mod tests {
             (&["vessel"], keys::<VesselConfig>()),
             (&["limits"], keys::<LimitsConfig>()),
             (&["builder"], keys::<BuilderConfig>()),
+            (&["access"], keys::<AccessConfig>()),
             (&["project"], keys::<Project>()),
             (&["project", "repository"], keys::<RepositoryConfig>()),
             (&["project", "requirement"], keys::<Requirement>()),
@@ -349,7 +378,7 @@ pub(crate) mod tests {
         assert_eq!(names, ["mainline", "harbour"], "its own, then that of the seed");
         // The comments call these the defaults.
         let smallest = check(SMALLEST).unwrap();
-        assert_eq!(config.limits, smallest.limits);
+        assert_eq!((&config.limits, &config.access), (&smallest.limits, &smallest.access));
         assert_eq!(
             (config.http_address, config.poll_seconds, config.lease_seconds),
             (smallest.http_address, smallest.poll_seconds, smallest.lease_seconds)

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use access::{Action, Actor};
 use farm::ids::{AttemptId, BuilderId, TaskId};
 use farm::moment::Moment;
 use farm::task::{Effect, Event};
@@ -268,6 +269,17 @@ impl Hub {
     /// Nobody listening is no reason to worry.
     pub(crate) fn tell(&self, news: News) {
         drop(self.news.send(news));
+    }
+
+    /// Notes that `actor` did `action` to `subject`, and what became of it. It has happened already: what cannot be noted
+    /// is told to the log.
+    pub(crate) async fn audit(&self, actor: &Actor, action: Action, subject: &str, detail: &str) {
+        tracing::info!(actor = %actor, action = action.keyword(), subject, detail, "something was changed");
+        let noted = self.store.note(actor, action, subject, detail, false, self.clock.now()).await;
+        if let Err(error) = noted {
+            tracing::error!(error = fault::chain(&error).join(": "), actor = %actor, action = action.keyword(),
+                subject, "cannot note who did what");
+        }
     }
 
     /// Lets `event` happen to `task`, and does what is to be done then.

@@ -5,6 +5,7 @@
 //! and nowhere else.
 
 mod attempts;
+mod audit;
 mod builders;
 mod changes;
 mod enrolments;
@@ -23,6 +24,7 @@ use farm::task::Refusal;
 use fault::{Fault, Kind};
 
 pub use attempts::{AttemptRow, Outcome};
+pub use audit::{AuditPage, AuditRow};
 pub use builders::{
     About, BuilderAttempt, BuilderChange, BuilderRefusal, BuilderRole, BuilderRow, BuilderSaid,
 };

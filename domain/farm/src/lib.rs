@@ -29,6 +29,7 @@ pub mod queue;
 pub mod rebuild;
 pub mod rounds;
 pub mod schedule;
+mod schema;
 pub mod sim;
 pub mod task;
 mod texts;

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use fault::{Fault, Kind};
 use package::Dependency;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::{Catalogue, RecipeEntry};
@@ -40,7 +41,7 @@ const NAME_CHARACTERS_MAX: usize = 64;
 const SUGGESTIONS_MAX: usize = 3;
 
 /// Which others are built again besides the named recipes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Dependents {
     /// Those that need a named one themselves.
@@ -52,7 +53,7 @@ pub enum Dependents {
 }
 
 /// What is asked for. The body of a request to Summit.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RebuildRequest {
     /// Source names; the name of a package stands for its source.
@@ -90,7 +91,7 @@ pub struct Situation<'a> {
 }
 
 /// A builder, as far as a forecast cares.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FleetMember {
     /// Its name.
     pub name: String,
@@ -101,7 +102,7 @@ pub struct FleetMember {
 }
 
 /// A rebuild plan. The JSON that `moraine plan rebuild` prints and Summit answers with.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RebuildPlan {
     /// What was asked for.
     pub names: Vec<String>,
@@ -131,7 +132,7 @@ pub struct RebuildPlan {
 }
 
 /// One recipe of a plan.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Member {
     /// Source name.
     pub source: String,
@@ -149,7 +150,7 @@ pub struct Member {
 }
 
 /// Why a recipe is in a plan.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Why {
     /// It was named.
@@ -161,6 +162,7 @@ pub enum Why {
         /// Source names from a named one to this one; each needs the one before it.
         chain: Vec<String>,
         /// What it needs of the last but one.
+        #[schemars(with = "Vec<String>")]
         because: Vec<Dependency>,
     },
     /// It uses what goes away, or may.
@@ -168,6 +170,7 @@ pub enum Why {
         /// Source that offers it.
         of: String,
         /// What it uses.
+        #[schemars(with = "Vec<String>")]
         gone: Vec<Dependency>,
         /// Whether it is known to go away: else nobody knows yet what the next build offers.
         certain: bool,
@@ -177,12 +180,13 @@ pub enum Why {
         /// That recipe.
         of: String,
         /// What they need.
+        #[schemars(with = "Vec<String>")]
         needs: Vec<Dependency>,
     },
 }
 
 /// What can be built at the same time.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Stage {
     /// Its recipes, in build order.
     pub recipes: Vec<String>,
@@ -192,7 +196,7 @@ pub struct Stage {
 }
 
 /// A recipe that cannot be built again, and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LeftOut {
     /// Source name.
     pub source: String,
@@ -201,7 +205,7 @@ pub struct LeftOut {
 }
 
 /// How the interface of a source changes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SourceChange {
     /// Source name.
     pub source: String,
@@ -210,20 +214,23 @@ pub struct SourceChange {
     /// What goes away or may, each with what most likely takes its place.
     pub gone: Vec<GoneProvider>,
     /// What is new.
+    #[schemars(with = "Vec<String>")]
     pub new: Vec<Dependency>,
 }
 
 /// A name that goes away.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GoneProvider {
     /// The name.
+    #[schemars(with = "String")]
     pub provider: Dependency,
     /// What most likely takes its place; empty when nothing does, or nobody knows.
+    #[schemars(with = "Vec<String>")]
     pub instead: Vec<Dependency>,
 }
 
 /// How long a plan takes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Forecast {
     /// Builders that were counted on.
     pub builders: usize,
@@ -244,7 +251,7 @@ pub struct Forecast {
 }
 
 /// What everybody who has all of it installed fetches.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Download {
     /// Bytes of the packages that are published now.
     pub size_bytes: u64,

@@ -4,6 +4,7 @@
 //! always the next step, which is a command, a page, a person, or the moment when it goes on by itself. There is an answer
 //! for every state and every reason. It decides nothing: the reasons are those that made the decisions elsewhere.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{FAULTS_MAX, FailureClass};
@@ -95,7 +96,7 @@ pub struct Tried {
 }
 
 /// The answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Explanation {
     /// Where the task stands, a sentence.
     pub headline: String,
@@ -106,7 +107,7 @@ pub struct Explanation {
 }
 
 /// Something that is behind it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Because {
     /// A sentence.
     pub text: String,

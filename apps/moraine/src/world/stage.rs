@@ -39,9 +39,16 @@ struct SummitConfig {
     grpc_address: String,
     poll_seconds: u32,
     lease_seconds: u32,
+    access: AccessConfig,
     project: Vec<ProjectConfig>,
     vessel: VesselConfig,
     builder: Vec<BuilderConfig>,
+}
+
+/// Nobody but the world itself is on its machine.
+#[derive(Debug, Serialize)]
+struct AccessConfig {
+    loopback_is_operator: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -286,6 +293,7 @@ impl Stage {
                 Wiring::Direct => QUIET_LEASE_SECONDS,
                 Wiring::Proxies | Wiring::Namespaces => LEASE_SECONDS,
             },
+            access: AccessConfig { loopback_is_operator: true },
             project: vec![ProjectConfig {
                 name: "world",
                 recipes: self.data.join("recipes").display().to_string(),

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{Store, StoreError, integer, json, number, optional_number, text};
 
 /// How an attempt ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
 pub enum Outcome {
     /// The repository has what it built.

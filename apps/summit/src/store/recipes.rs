@@ -9,7 +9,7 @@ use farm::catalogue::{Catalogue, Unreadable};
 use super::{Store, StoreError, integer, number, places};
 
 /// A recipe that can be used.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 pub struct RecipeRow {
     /// The project.
     pub project: String,
@@ -24,7 +24,7 @@ pub struct RecipeRow {
 }
 
 /// A recipe that cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 pub struct UnreadableRow {
     /// The project.
     pub project: String,
@@ -39,7 +39,7 @@ pub struct UnreadableRow {
 }
 
 /// What was found at the last commit of a project.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 pub struct RecipeSummary {
     /// The project.
     pub project: String,

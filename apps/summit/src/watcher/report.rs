@@ -11,7 +11,7 @@ use crate::repository_state::RepositoryStateError;
 use crate::store::StoreError;
 
 /// What a look at every project found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct LookReport {
     /// The commit that was read; of the first project.
     pub commit: String,
@@ -28,7 +28,7 @@ pub struct LookReport {
 }
 
 /// What a look at one project found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct ProjectLook {
     /// The project.
     pub project: String,

@@ -1,33 +1,23 @@
-//! The JSON API. Shapes are those of [`super::view`]; errors are `{"error":{"message","causes","hints"}}`.
-//!
-//! * `GET /api/status`
-//! * `GET /api/tasks?phase=PHASE&project=NAME&page=N&per_page=N`, `GET /api/tasks/ID`
-//! * `GET /api/tasks/ID/why`: `{"task","project","architecture","source","phase","headline","because":[{"text","task"?}],"next_step"}`
-//! * `GET /api/projects`, `GET /api/builders`
-//! * `GET /api/queue?project=NAME&arch=ARCH`: the first of them unless named; `GET /api/recipes?project=NAME`: all of them
-//! * `GET /api/plan/graph?project=NAME&arch=ARCH`: the build graph as [`farm::graph::GraphSummary`], with `project` and
-//!   `architecture`; the same as `moraine plan graph --json`
-//! * `POST /api/tasks/ID/retry`, `POST /api/tasks/ID/cancel`: the task afterwards; 409 with the reason on refusal
-//! * `POST /api/projects/NAME/rebuild` with `{"names":[…],"dependents":"direct|transitive|abi","all","architecture","apply"}`:
-//!   the plan, as [`farm::rebuild::RebuildPlan`]; with `"apply":true` its rebuilds are ordered
-//! * `GET /api/tasks/ID/attempts/ATTEMPT/log?offset=N&wait_seconds=N`: a piece of a log, see [`logs::PieceView`]
-//! * `GET /api/logs/search?q=TEXT`: lines of JSON, see [`logs::search`]
-//! * `POST /api/wake-up`: what the look found
+//! The handlers of the JSON API that belong to no one part; each part has its own below. Which there are, and at which
+//! address, says [`super::routes`]. Shapes are those of [`super::view`].
 
 pub(crate) mod logs;
 
-use axum::Json;
-use axum::extract::rejection::{PathRejection, QueryRejection};
+use access::{Action, Actor};
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
+use axum::{Extension, Json};
 use farm::ids::TaskId;
 use farm::task::{Event, Phase};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
-use serde_json::{Value, json};
 
 use super::Web;
 use super::error::WebError;
-use super::view::{GraphView, QueueView, StatusView, TaskListView, TaskPageView};
-use crate::store::RecipeSummary;
+use super::view::{
+    BuilderListView, GraphView, ProjectListView, QueueView, StatusView, TaskListView, TaskPageView,
+};
+use crate::store::{AuditPage, RecipeSummary};
 use crate::watcher::{LookReport, look_everywhere};
 
 /// Rows of a page unless asked otherwise.
@@ -37,13 +27,52 @@ const PER_PAGE: u64 = 50;
 const PER_PAGE_MAX: u64 = 500;
 
 /// What a list of tasks is asked for.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(crate) struct ListQuery {
+    /// Only tasks in this phase; every one unless given, or `all`.
+    #[schemars(schema_with = "phase_or_all")]
     phase: Option<String>,
+    /// Only tasks of this project; every one unless given, or `all`.
     project: Option<String>,
-    arch: Option<String>,
+    /// Which page, from 1.
     page: Option<u64>,
+    /// Rows of a page: 50 unless given, 500 at most.
     per_page: Option<u64>,
+}
+
+/// Which project and architecture are meant.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+pub(crate) struct ArenaQuery {
+    /// The project; the first one unless given.
+    project: Option<String>,
+    /// The architecture; the first one of the project unless given.
+    arch: Option<String>,
+}
+
+/// Which project is meant.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+pub(crate) struct ProjectQuery {
+    /// The project; all of them unless given.
+    project: Option<String>,
+}
+
+/// Which part of the audit trail.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+pub(crate) struct AuditQuery {
+    /// Only entries with a smaller number than this.
+    pub(crate) before: Option<u64>,
+    /// How many: 50 unless given, 500 at most.
+    pub(crate) count: Option<u64>,
+}
+
+fn phase_or_all(_: &mut SchemaGenerator) -> Schema {
+    let words: Vec<&str> = ["", "all"].into_iter().chain(Phase::ALL.map(Phase::keyword)).collect();
+    schemars::json_schema!({ "type": "string", "enum": words })
+}
+
+/// A name, if one is given.
+fn named(name: Option<&String>) -> Option<&str> {
+    name.map(String::as_str).filter(|name| !matches!(*name, "" | "all"))
 }
 
 impl ListQuery {
@@ -62,7 +91,14 @@ impl ListQuery {
 
     /// The project, if one is named.
     pub(crate) fn project(&self) -> Option<&str> {
-        self.project.as_deref().filter(|name| !matches!(*name, "" | "all"))
+        named(self.project.as_ref())
+    }
+}
+
+impl ArenaQuery {
+    /// The project, if one is named.
+    pub(crate) fn project(&self) -> Option<&str> {
+        named(self.project.as_ref())
     }
 
     /// The architecture, if one is named.
@@ -71,13 +107,26 @@ impl ListQuery {
     }
 }
 
-pub(crate) type MaybeQuery = Result<Query<ListQuery>, QueryRejection>;
+pub(crate) type Asked<T> = Result<Query<T>, QueryRejection>;
+pub(crate) type Told<T> = Result<Json<T>, JsonRejection>;
 pub(crate) type MaybeId = Result<Path<u64>, PathRejection>;
 
-pub(crate) fn query(query: MaybeQuery) -> Result<ListQuery, WebError> {
+/// The query, or what is wrong with it.
+pub(crate) fn asked<T>(query: Asked<T>) -> Result<T, WebError> {
     query
         .map(|query| query.0)
         .map_err(|error| WebError::BadRequest { what: "the query", why: error.body_text() })
+}
+
+/// The body, or what is wrong with it.
+pub(crate) fn told<T>(body: Told<T>) -> Result<T, WebError> {
+    match body {
+        Ok(Json(body)) => Ok(body),
+        Err(error) if error.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE => {
+            Err(WebError::TooLarge { what: "the request", size_bytes_max: super::BODY_SIZE_BYTES_MAX })
+        }
+        Err(error) => Err(WebError::BadRequest { what: "the request", why: error.body_text() }),
+    }
 }
 
 pub(crate) fn task_id(id: MaybeId) -> Result<TaskId, WebError> {
@@ -89,8 +138,11 @@ pub(crate) async fn status(State(web): State<Web>) -> Result<Json<StatusView>, W
     web.status().await.map(Json)
 }
 
-pub(crate) async fn tasks(State(web): State<Web>, list: MaybeQuery) -> Result<Json<TaskListView>, WebError> {
-    let list = query(list)?;
+pub(crate) async fn tasks(
+    State(web): State<Web>,
+    list: Asked<ListQuery>,
+) -> Result<Json<TaskListView>, WebError> {
+    let list = asked(list)?;
     let (phase, page, per_page) = list.read()?;
     web.task_list(phase, list.project(), page, per_page).await.map(Json)
 }
@@ -99,49 +151,85 @@ pub(crate) async fn task(State(web): State<Web>, id: MaybeId) -> Result<Json<Tas
     web.task_page(task_id(id)?).await.map(Json)
 }
 
-pub(crate) async fn builders(State(web): State<Web>) -> Result<Json<Value>, WebError> {
-    Ok(Json(json!({ "builders": web.builder_list().await? })))
+pub(crate) async fn builders(State(web): State<Web>) -> Result<Json<BuilderListView>, WebError> {
+    Ok(Json(BuilderListView { builders: web.builder_list().await? }))
 }
 
-pub(crate) async fn projects(State(web): State<Web>) -> Result<Json<Value>, WebError> {
-    Ok(Json(json!({ "projects": web.project_list(&web.hub.worlds()).await? })))
+pub(crate) async fn projects(State(web): State<Web>) -> Result<Json<ProjectListView>, WebError> {
+    Ok(Json(ProjectListView { projects: web.project_list(&web.hub.worlds()).await? }))
 }
 
-pub(crate) async fn queue(State(web): State<Web>, list: MaybeQuery) -> Result<Json<QueueView>, WebError> {
-    let list = query(list)?;
-    web.queue_view(web.arena(list.project(), list.architecture())?).await.map(Json)
+pub(crate) async fn queue(
+    State(web): State<Web>,
+    arena: Asked<ArenaQuery>,
+) -> Result<Json<QueueView>, WebError> {
+    let query = asked(arena)?;
+    web.queue_view(web.arena(query.project(), query.architecture())?).await.map(Json)
 }
 
 pub(crate) async fn plan_graph(
     State(web): State<Web>,
-    list: MaybeQuery,
+    arena: Asked<ArenaQuery>,
 ) -> Result<Json<GraphView>, WebError> {
-    let list = query(list)?;
-    web.graph_view(&web.arena(list.project(), list.architecture())?).map(Json)
+    let query = asked(arena)?;
+    web.graph_view(&web.arena(query.project(), query.architecture())?).map(Json)
 }
 
 pub(crate) async fn recipes(
     State(web): State<Web>,
-    list: MaybeQuery,
+    project: Asked<ProjectQuery>,
 ) -> Result<Json<RecipeSummary>, WebError> {
-    web.recipe_summary(query(list)?.project()).await.map(Json)
+    web.recipe_summary(named(asked(project)?.project.as_ref())).await.map(Json)
 }
 
-pub(crate) async fn retry(State(web): State<Web>, id: MaybeId) -> Result<Json<TaskPageView>, WebError> {
-    change(&web, task_id(id)?, &Event::RetryAsked).await
+pub(crate) async fn retry(
+    State(web): State<Web>,
+    Extension(actor): Extension<Actor>,
+    id: MaybeId,
+) -> Result<Json<TaskPageView>, WebError> {
+    change(&web, &actor, Action::RetryTask, task_id(id)?, &Event::RetryAsked).await
 }
 
-pub(crate) async fn cancel(State(web): State<Web>, id: MaybeId) -> Result<Json<TaskPageView>, WebError> {
-    change(&web, task_id(id)?, &Event::CancelAsked { why: "cancelled by an operator".into() }).await
+pub(crate) async fn cancel(
+    State(web): State<Web>,
+    Extension(actor): Extension<Actor>,
+    id: MaybeId,
+) -> Result<Json<TaskPageView>, WebError> {
+    let event = Event::CancelAsked { why: format!("cancelled by {actor}") };
+    change(&web, &actor, Action::CancelTask, task_id(id)?, &event).await
 }
 
-async fn change(web: &Web, id: TaskId, event: &Event) -> Result<Json<TaskPageView>, WebError> {
-    web.hub.apply(id, event).await?;
+/// Lets `event` happen to a task, as somebody wishes.
+async fn change(
+    web: &Web,
+    actor: &Actor,
+    action: Action,
+    id: TaskId,
+    event: &Event,
+) -> Result<Json<TaskPageView>, WebError> {
+    let applied = web.hub.apply(id, event).await?;
+    let subject = format!("task {id} ({})", applied.task.source);
+    web.hub.audit(actor, action, &subject, applied.task.state.phase().keyword()).await;
     web.task_page(id).await.map(Json)
 }
 
-pub(crate) async fn wake_up(State(web): State<Web>) -> Result<Json<LookReport>, WebError> {
-    Ok(Json(look_everywhere(&web.hub).await?))
+pub(crate) async fn wake_up(
+    State(web): State<Web>,
+    Extension(actor): Extension<Actor>,
+) -> Result<Json<LookReport>, WebError> {
+    let report = look_everywhere(&web.hub).await?;
+    let detail = format!("{} new tasks", report.new_tasks.len());
+    web.hub.audit(&actor, Action::WakeUp, "every project", &detail).await;
+    Ok(Json(report))
+}
+
+pub(crate) async fn audit(
+    State(web): State<Web>,
+    query: Asked<AuditQuery>,
+) -> Result<Json<AuditPage>, WebError> {
+    let query = asked(query)?;
+    let count = query.count.unwrap_or(PER_PAGE).clamp(1, PER_PAGE_MAX);
+    Ok(Json(web.hub.store.audit(query.before, count).await?))
 }
 
 #[cfg(test)]
@@ -151,7 +239,7 @@ mod tests {
     #[test]
     fn odd_queries_are_bounded_or_refused() {
         let read = |phase: Option<&str>, page, per_page| {
-            ListQuery { phase: phase.map(str::to_owned), page, per_page, ..ListQuery::default() }.read().ok()
+            ListQuery { phase: phase.map(str::to_owned), page, per_page, project: None }.read().ok()
         };
         assert_eq!(read(None, None, None), Some((None, 1, PER_PAGE)));
         assert_eq!(read(Some("all"), Some(0), Some(0)), Some((None, 1, 1)));

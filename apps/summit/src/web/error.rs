@@ -1,11 +1,13 @@
 //! Errors as answers: a status from the kind, the message, what to do.
 
+use access::{Action, Scope};
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use farm::rebuild::RebuildError;
 use fault::{Fault, Kind};
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::logs::LogError;
 use crate::logs::search::PatternError;
@@ -33,8 +35,16 @@ pub(crate) enum WebError {
     Rebuild(#[from] RebuildError),
     #[error("cannot plan: recipes and repository were not read yet")]
     NotReadYet,
-    #[error("cannot change anything from there")]
-    NotAllowed,
+    #[error("cannot do that without knowing who asks: {why}")]
+    WhoAreYou { why: String },
+    #[error("cannot let you do that")]
+    Refused { action: Action, needs: Option<Scope> },
+    #[error("cannot serve so many requests from one address")]
+    TooManyRequests { seconds: u64 },
+    #[error("cannot take {what}: it has more than {size_bytes_max} bytes")]
+    TooLarge { what: &'static str, size_bytes_max: usize },
+    #[error("cannot do that with {method} at {path}")]
+    NoSuchMethod { method: String, path: String },
     #[error("cannot serve so many live views at once")]
     TooMany,
 }
@@ -50,8 +60,9 @@ impl Fault for WebError {
             WebError::NotReadYet => Kind::Unavailable,
             WebError::NoSuchPage { .. } => Kind::NotFound,
             WebError::BadRequest { .. } => Kind::Input,
-            WebError::NotAllowed => Kind::Denied,
-            WebError::TooMany => Kind::Unavailable,
+            WebError::WhoAreYou { .. } | WebError::Refused { .. } => Kind::Denied,
+            WebError::TooLarge { .. } | WebError::NoSuchMethod { .. } => Kind::Input,
+            WebError::TooMany | WebError::TooManyRequests { .. } => Kind::Unavailable,
         }
     }
 
@@ -63,9 +74,17 @@ impl Fault for WebError {
             WebError::Look(error) => error.hints(),
             WebError::Rebuild(error) => error.hints(),
             WebError::NotReadYet => vec!["what holds it up stands on the overview".into()],
-            WebError::NotAllowed => vec![
-                "on the machine that Summit runs on: curl -X POST -H 'X-Moraine: 1' http://127.0.0.1:PORT/api/…".into(),
+            WebError::WhoAreYou { .. } => vec![
+                "make a token on the machine that Summit runs on: summit token add NAME --scope SCOPE --data DIR".into(),
+                "show it: curl -H \"Authorization: Bearer $TOKEN\" …, moraine --token-file FILE, or on the page /sign-in".into(),
             ],
+            WebError::Refused { action, needs: Some(scope) } => vec![format!(
+                "{} needs a token with the scope {scope}: summit token add NAME --scope {scope} --data DIR",
+                action.keyword()
+            )],
+            WebError::Refused { .. } => vec!["no token allows it".into()],
+            WebError::TooManyRequests { seconds } => vec![format!("try again in {seconds} seconds")],
+            WebError::TooLarge { .. } | WebError::NoSuchMethod { .. } => Vec::new(),
             WebError::TooMany => vec!["reload the page in a while".into()],
             WebError::NoSuchPage { .. } | WebError::BadRequest { .. } => Vec::new(),
         }
@@ -78,7 +97,27 @@ impl WebError {
     }
 
     fn status(&self) -> StatusCode {
-        StatusCode::from_u16(self.kind().meaning().http_status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+        match self {
+            WebError::WhoAreYou { .. } => StatusCode::UNAUTHORIZED,
+            WebError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            WebError::NoSuchMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            WebError::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
+            _ => StatusCode::from_u16(self.kind().meaning().http_status)
+                .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+        }
+    }
+
+    /// Headers that some statuses have (RFC 9110, 11.6.1; RFC 6585, 4).
+    fn tell_when_and_how(&self, headers: &mut HeaderMap) {
+        match self {
+            WebError::WhoAreYou { .. } => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"Summit\""));
+            }
+            WebError::TooManyRequests { seconds } => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(*seconds));
+            }
+            _ => {}
+        }
     }
 
     fn log(&self) {
@@ -88,14 +127,33 @@ impl WebError {
     }
 }
 
-/// `{"error":{"message","causes":[…],"hints":[…]}}`
+/// Every error of the API.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename = "Error")]
+pub(crate) struct ErrorView {
+    error: ErrorText,
+}
+
+/// What is wrong.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct ErrorText {
+    /// What is wrong, in a line.
+    message: String,
+    /// What is behind it, the outermost first.
+    causes: Vec<String>,
+    /// What to do, a sentence each.
+    hints: Vec<String>,
+}
+
 impl IntoResponse for WebError {
     fn into_response(self) -> Response {
         self.log();
-        let mut chain = fault::chain(&self);
-        let message = if chain.is_empty() { String::new() } else { chain.remove(0) };
-        let body = json!({ "error": { "message": message, "causes": chain, "hints": self.hints() } });
-        (self.status(), Json(body)).into_response()
+        let mut causes = fault::chain(&self);
+        let message = if causes.is_empty() { String::new() } else { causes.remove(0) };
+        let body = ErrorView { error: ErrorText { message, causes, hints: self.hints() } };
+        let mut response = (self.status(), Json(body)).into_response();
+        self.tell_when_and_how(response.headers_mut());
+        response
     }
 }
 
@@ -112,6 +170,8 @@ impl<E: Into<WebError>> From<E> for PageError {
 impl IntoResponse for PageError {
     fn into_response(self) -> Response {
         self.0.log();
-        (self.0.status(), Html(pages::error(&self.0).into_string())).into_response()
+        let mut response = (self.0.status(), Html(pages::error(&self.0).into_string())).into_response();
+        self.0.tell_when_and_how(response.headers_mut());
+        response
     }
 }

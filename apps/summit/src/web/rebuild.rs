@@ -3,13 +3,15 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use axum::Json;
-use axum::extract::rejection::{JsonRejection, PathRejection};
+use access::{Action, Actor};
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
+use axum::{Extension, Json};
 use farm::missing::{Wanted, Wish, next_build_release};
 use farm::rebuild::{FleetMember, RebuildPlan, RebuildRequest, Situation, rebuild_plan};
 
 use super::Web;
+use super::api::{Told, told};
 use super::error::WebError;
 use crate::dispatcher;
 use crate::world::World;
@@ -17,20 +19,34 @@ use crate::world::World;
 pub(crate) async fn rebuild(
     State(web): State<Web>,
     name: Result<Path<String>, PathRejection>,
-    request: Result<Json<RebuildRequest>, JsonRejection>,
+    Extension(actor): Extension<Actor>,
+    request: Told<RebuildRequest>,
 ) -> Result<Json<RebuildPlan>, WebError> {
     let Path(name) =
         name.map_err(|error| WebError::BadRequest { what: "the project", why: error.body_text() })?;
-    let Json(request) =
-        request.map_err(|error| WebError::BadRequest { what: "the request", why: error.body_text() })?;
+    let request = told(request)?;
+    if request.apply {
+        web.judge(&actor, Action::OrderRebuild)?;
+    }
     let arena = web.arena(Some(&name), request.architecture.as_deref())?;
     let worlds = web.hub.worlds();
     let world = worlds.get(&arena).filter(|world| world.looked.is_some()).ok_or(WebError::NotReadYet)?;
     let mut plan = web.rebuild_plan(&request, world).await?;
     if request.apply {
-        plan.ordered = Some(web.order(&plan, world).await?);
+        let ordered = web.order(&plan, world).await?;
+        plan.ordered = Some(ordered);
+        let subject = format!("{} of {}", asked_for(&plan), world.arena.project);
+        web.hub.audit(&actor, Action::OrderRebuild, &subject, &format!("{ordered} rebuilds ordered")).await;
     }
     Ok(Json(plan))
+}
+
+/// What a plan is for, in a few words.
+fn asked_for(plan: &RebuildPlan) -> String {
+    match plan.all {
+        true => "all recipes".to_owned(),
+        false => plan.names.join(", "),
+    }
 }
 
 impl Web {
@@ -74,10 +90,7 @@ impl Web {
             let known = newest.entry(task.source).or_default();
             *known = (*known).max((task.release, task.build_release));
         }
-        let why = match plan.all {
-            true => "all recipes".to_owned(),
-            false => plan.names.join(", "),
-        };
+        let why = asked_for(plan);
         let wanted: Vec<(String, Wanted)> = plan
             .recipes
             .iter()

@@ -10,21 +10,22 @@ use std::sync::Arc;
 
 use farm::ids::{BuilderId, TaskId};
 use farm::schedule::Unplaced;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Web;
 use super::error::WebError;
 use crate::hub::Hub;
 
-pub(crate) use builders::BuilderView;
+pub(crate) use builders::{BuilderListView, BuilderView};
 pub(crate) use order::{GraphView, QueueView};
-pub(crate) use status::{ProjectView, StatusView};
+pub(crate) use status::{ProjectListView, ProjectView, StatusView};
 pub(crate) use tasks::{AttemptView, TaskListView, TaskPageView, TaskView};
 
 /// Tasks that one waits for up to which they are named.
 const WAITS_NAMED_MAX: usize = 20;
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct TaskLink {
     pub(crate) task: TaskId,
     pub(crate) source: String,

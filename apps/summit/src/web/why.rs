@@ -5,6 +5,7 @@ use axum::extract::State;
 use farm::ids::TaskId;
 use farm::task::Phase;
 use farm::why::{Ahead, Explanation, Snapshot, Tried, explain};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Web;
@@ -18,7 +19,7 @@ use crate::world::Arena;
 const AHEAD_MAX: usize = 50;
 
 /// The answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct WhyView {
     pub(crate) task: u64,
     pub(crate) project: String,

@@ -139,7 +139,7 @@ impl Farm {
             .collect();
         format!(
             "http_address = \"127.0.0.1:0\"\ngrpc_address = \"127.0.0.1:0\"\npoll_seconds = 3600\nlease_seconds = 60\n\
-             [[project]]\nname = \"test\"\nrecipes = \"{}\"\n{}\
+             [access]\nloopback_is_operator = true\n[[project]]\nname = \"test\"\nrecipes = \"{}\"\n{}\
              [vessel]\naddress = \"{}\"\npublic_key = \"{}\"\npublic_url = \"file://{}\"\n{builders}{}",
             self.recipes().display(),
             self.more_of_project,

@@ -304,7 +304,7 @@ async fn a_rebuild_is_planned_then_ordered_and_needs_no_edit() {
     farm.until_status(|status| status["idle"] == true).await;
     let path = "/api/projects/test/rebuild";
     let body = json!({ "names": ["a"], "dependents": "direct" });
-    assert_eq!(farm.request("POST", path, &[]).await.0, 403, "changes come from this machine only");
+    assert_eq!(farm.request("POST", path, &[]).await.0, 401, "changes come from this machine only");
     let (code, plan) = farm.post_json(path, &body).await;
     assert_eq!((code, &plan["builds"], &plan["ordered"]), (200, &json!(2), &Value::Null), "{plan}");
     assert_eq!(farm.get("/api/tasks").await["total"], 3, "a plan changes nothing");

@@ -158,6 +158,6 @@ async fn a_task_that_is_cancelled_stops_both() {
     until_cancelled(&mut fast, &fast_order).await;
     let shown = task(&farm, &slow_order).await;
     for attempt in shown["attempts"].as_array().unwrap() {
-        assert_eq!(attempt["outcome"]["why"], "cancelled by an operator", "{attempt}");
+        assert_eq!(attempt["outcome"]["why"], "cancelled by somebody at this machine", "{attempt}");
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use package::Dependency;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Graph;
@@ -10,7 +11,7 @@ use crate::catalogue::{Catalogue, RecipeEntry, Unreadable};
 use crate::ids::RecipeId;
 
 /// A graph in figures, with everything that somebody might have to do something about.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct GraphSummary {
     /// How many recipes there are.
     pub recipes: usize,
@@ -37,16 +38,17 @@ pub struct GraphSummary {
 }
 
 /// A build dependency that nobody offers.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 pub struct UnresolvedNeed {
     /// Source name of the recipe that needs it.
     pub recipe: String,
     /// What it needs.
+    #[schemars(with = "String")]
     pub dependency: Dependency,
 }
 
 /// A need along which a recipe is built against the previous generation of the other.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 pub struct DeferredNeed {
     /// Source name of the recipe that needs the other.
     pub recipe: String,
@@ -55,7 +57,7 @@ pub struct DeferredNeed {
 }
 
 /// A recipe that cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct UnreadableRecipe {
     /// Its path.
     pub path: String,

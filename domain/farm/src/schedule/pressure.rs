@@ -15,7 +15,7 @@ const MEMORY_PERCENT_MAX: u32 = 33;
 const IO_PERCENT_MAX: u32 = 90;
 
 /// Part of the last ten seconds in which something on a machine waited, in percent; all 0 where nobody knows.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Pressure {
     /// For a processor.
     pub cpu_percent: u32,
@@ -26,7 +26,7 @@ pub struct Pressure {
 }
 
 /// What a machine is short of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Shortage {
     /// Memory.

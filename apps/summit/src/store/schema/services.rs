@@ -11,6 +11,11 @@
 ///   row stays, so that old attempts have a name.
 /// * `enrolment`: one-time tokens for new builders, of which only the SHA-256 is kept, with all that a builder who presents
 ///   one becomes. `used` and `used_by` are null until then.
+/// * `audit`: who did what, one row for each change by whomever; `action` is a keyword of `access::Action`.
+/// * `token`: `digest` is the SHA-256 of its secret, which nobody has but its holder; `scopes` is JSON. A token stays when it is
+///   revoked, so that the trail can be read; names are unique among those that are not.
+/// * `session`: a browser that showed a token once; worth no more than that token.
+/// * `webhook`: how far each has been told of the events, and how the last try went; by its name in the configuration.
 pub(super) const SERVICES: &str = "
 CREATE TABLE leader (
     id INTEGER PRIMARY KEY,
@@ -45,5 +50,48 @@ CREATE TABLE enrolment (
     expires INTEGER NOT NULL,
     used INTEGER,
     used_by TEXT
+) STRICT;
+
+CREATE TABLE audit (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    at INTEGER NOT NULL,
+    actor_kind TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    action TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    refused INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE INDEX audit_by_time ON audit (at);
+
+CREATE TABLE token (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    scopes TEXT NOT NULL,
+    created INTEGER NOT NULL,
+    expires INTEGER,
+    revoked INTEGER,
+    last_used INTEGER
+) STRICT;
+CREATE UNIQUE INDEX token_by_name ON token (name) WHERE revoked IS NULL;
+
+CREATE TABLE session (
+    digest TEXT PRIMARY KEY,
+    token TEXT NOT NULL REFERENCES token,
+    created INTEGER NOT NULL,
+    expires INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE webhook (
+    name TEXT PRIMARY KEY,
+    position INTEGER NOT NULL,
+    tries INTEGER NOT NULL DEFAULT 0,
+    first_try INTEGER,
+    next_try INTEGER,
+    delivered INTEGER NOT NULL DEFAULT 0,
+    given_up INTEGER NOT NULL DEFAULT 0,
+    last_answer TEXT NOT NULL DEFAULT '',
+    last_at INTEGER
 ) STRICT;
 ";

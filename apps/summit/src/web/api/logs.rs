@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
@@ -18,6 +17,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::logs::view::{WINDOW_BYTES_MAX, part, part_before};
 use crate::web::Web;
+use crate::web::api::{Asked, asked};
 use crate::web::error::WebError;
 use crate::web::live::{LogPath, find};
 use crate::web::pages::log::rows_markup;
@@ -49,22 +49,14 @@ pub(crate) struct RowsView {
     html: String,
 }
 
-type MaybeQuery<T> = Result<Query<T>, QueryRejection>;
-
-fn query<T>(query: MaybeQuery<T>) -> Result<T, WebError> {
-    query
-        .map(|query| query.0)
-        .map_err(|error| WebError::BadRequest { what: "the query", why: error.body_text() })
-}
-
 /// `/tasks/ID/log/ATTEMPT/rows?begin=N&end=N&back=BOOL`: as many rows as are shown at once.
 pub(crate) async fn rows(
     State(web): State<Web>,
     path: LogPath,
-    wanted: MaybeQuery<RowsQuery>,
+    wanted: Asked<RowsQuery>,
 ) -> Result<Json<RowsView>, WebError> {
     let row = find(&web, path).await?;
-    let wanted = query(wanted)?;
+    let wanted = asked(wanted)?;
     let begin = wanted.begin.unwrap_or(0);
     let end = wanted.end.unwrap_or(u64::MAX);
     let back = wanted.back.unwrap_or(false);
@@ -114,10 +106,10 @@ pub(crate) struct PieceView {
 pub(crate) async fn piece(
     State(web): State<Web>,
     path: LogPath,
-    wanted: MaybeQuery<PieceQuery>,
+    wanted: Asked<PieceQuery>,
 ) -> Result<Json<PieceView>, WebError> {
     let mut row = find(&web, path).await?;
-    let wanted = query(wanted)?;
+    let wanted = asked(wanted)?;
     let offset = wanted.offset.unwrap_or(0);
     let wait = Duration::from_secs(wanted.wait_seconds.unwrap_or(0).min(WAIT_SECONDS_MAX));
     let place = web.watchers.clone().try_acquire_owned().map_err(|_| WebError::TooMany)?;
@@ -159,11 +151,8 @@ pub(crate) async fn piece(
 /// `GET /api/logs/search?q=TEXT[&regex][&source=NAME][&project=NAME][&phase=PHASE][&since=7d][&task=ID][&attempt=ID]
 /// [&hits_max=N][&seconds_max=N]`: one line of JSON for each build that prints the text, as it is found, and one at the end,
 /// see [`search::SearchLine`]. A search that fails in the middle ends with `{"error":…}`.
-pub(crate) async fn search(
-    State(web): State<Web>,
-    wanted: MaybeQuery<SearchQuery>,
-) -> Result<Response, WebError> {
-    let lines = search::begin(&web, &query(wanted)?)?;
+pub(crate) async fn search(State(web): State<Web>, wanted: Asked<SearchQuery>) -> Result<Response, WebError> {
+    let lines = search::begin(&web, &asked(wanted)?)?;
     let lines = ReceiverStream::new(lines).map(|line| {
         let value = match line {
             Ok(line) => serde_json::to_string(&line),

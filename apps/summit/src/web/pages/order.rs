@@ -6,11 +6,11 @@ use maud::html;
 use super::figures::in_address;
 use super::{Page, page};
 use crate::web::Web;
-use crate::web::api::{self, MaybeQuery};
+use crate::web::api::{ArenaQuery, Asked, asked};
 use crate::web::picture;
 
-pub(crate) async fn queue(State(web): State<Web>, list: MaybeQuery) -> Page {
-    let query = api::query(list)?;
+pub(crate) async fn queue(State(web): State<Web>, list: Asked<ArenaQuery>) -> Page {
+    let query = asked(list)?;
     let arena = web.arena(query.project(), query.architecture())?;
     let config = web.hub.config();
     let arenas: Vec<(&str, &str)> = config

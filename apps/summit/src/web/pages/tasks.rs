@@ -7,11 +7,11 @@ use maud::{Markup, html};
 use super::figures::{badge, elapsed, in_address, time};
 use super::{Page, page};
 use crate::web::Web;
-use crate::web::api::{self, MaybeQuery};
+use crate::web::api::{Asked, ListQuery, asked};
 use crate::web::view::TaskView;
 
-pub(crate) async fn tasks(State(web): State<Web>, list: MaybeQuery) -> Page {
-    let query = api::query(list)?;
+pub(crate) async fn tasks(State(web): State<Web>, list: Asked<ListQuery>) -> Page {
+    let query = asked(list)?;
     let (phase, page_number, per_page) = query.read()?;
     let project = query.project();
     let status = web.status().await?;

@@ -6,6 +6,7 @@ use farm::ids::BuilderId;
 use farm::moment::Moment;
 use farm::schedule;
 use farm::task::Phase;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::TaskLink;
@@ -13,8 +14,14 @@ use crate::store::BuilderRow;
 use crate::web::Web;
 use crate::web::error::WebError;
 
+/// `/api/builders`
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct BuilderListView {
+    pub(crate) builders: Vec<BuilderView>,
+}
+
 /// One of `/api/builders`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct BuilderView {
     pub(crate) name: String,
     pub(crate) public_key: String,

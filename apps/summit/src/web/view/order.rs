@@ -7,6 +7,7 @@ use farm::graph::GraphSummary;
 use farm::ids::TaskId;
 use farm::plan::KnownTask;
 use farm::task::Phase;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::web::Web;
@@ -14,7 +15,7 @@ use crate::web::error::WebError;
 use crate::world::{Arena, World};
 
 /// `/api/queue`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct QueueView {
     pub(crate) project: String,
     pub(crate) architecture: String,
@@ -28,7 +29,7 @@ pub(crate) struct QueueView {
 }
 
 /// `/api/plan/graph`: what `moraine plan graph` says of a folder, of the graph that is planned with.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct GraphView {
     pub(crate) project: String,
     pub(crate) architecture: String,
@@ -36,7 +37,7 @@ pub(crate) struct GraphView {
     pub(crate) summary: GraphSummary,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct QueueNode {
     pub(crate) source: String,
     pub(crate) level: usize,
@@ -49,7 +50,7 @@ pub(crate) struct QueueNode {
     pub(crate) unresolved: Vec<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct QueueEdge {
     /// Index of the node that needs.
     pub(crate) from: usize,

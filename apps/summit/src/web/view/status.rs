@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use farm::ids::TaskId;
 use farm::task::{Phase, State};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::config::{Priority, Project};
@@ -16,7 +17,7 @@ use crate::world::{Arena, Worlds};
 const FAILED_NAMED_MAX: usize = 100;
 
 /// `/api/status`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct StatusView {
     /// The name of the first project; `projects` has all of them.
     pub(crate) project: String,
@@ -52,8 +53,14 @@ pub(crate) struct StatusView {
     pub(crate) now_ms: u64,
 }
 
+/// `/api/projects`
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct ProjectListView {
+    pub(crate) projects: Vec<ProjectView>,
+}
+
 /// One of `/api/projects`
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct ProjectView {
     pub(crate) name: String,
     pub(crate) recipes_url: String,
@@ -71,7 +78,7 @@ pub(crate) struct ProjectView {
 }
 
 /// A project on an architecture.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct ArenaView {
     pub(crate) architecture: String,
     pub(crate) commit: Option<String>,
@@ -89,13 +96,13 @@ pub(crate) struct ArenaView {
     pub(crate) unreadable: usize,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct CountView {
     pub(crate) phase: Phase,
     pub(crate) tasks: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct FailedView {
     pub(crate) task: TaskId,
     pub(crate) project: String,

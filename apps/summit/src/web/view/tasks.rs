@@ -4,6 +4,7 @@ use farm::ids::TaskId;
 use farm::schedule::Unplaced;
 use farm::task::{Phase, State};
 use farm::why::Explanation;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Names, TaskLink};
@@ -15,7 +16,7 @@ use crate::web::error::WebError;
 const EVENTS_SHOWN_MAX: u64 = 200;
 
 /// One task, as in lists.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct TaskView {
     pub(crate) id: TaskId,
     pub(crate) project: String,
@@ -45,13 +46,13 @@ pub(crate) struct TaskView {
     pub(crate) running_since_ms: Option<u64>,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct BlockerView {
     pub(crate) task: Option<TaskId>,
     pub(crate) text: String,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct FailureView {
     pub(crate) class: String,
     pub(crate) message: String,
@@ -60,7 +61,7 @@ pub(crate) struct FailureView {
 }
 
 /// `/api/tasks/ID`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct TaskPageView {
     #[serde(flatten)]
     pub(crate) task: TaskView,
@@ -72,7 +73,7 @@ pub(crate) struct TaskPageView {
     pub(crate) needed_by: Vec<TaskLink>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct AttemptView {
     pub(crate) id: u64,
     /// Which try at the task it is, from 1.
@@ -94,7 +95,7 @@ pub(crate) struct AttemptView {
     pub(crate) log_page_url: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct EventView {
     pub(crate) at_ms: u64,
     pub(crate) verb: String,
@@ -102,7 +103,7 @@ pub(crate) struct EventView {
 }
 
 /// `/api/tasks`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct TaskListView {
     pub(crate) tasks: Vec<TaskView>,
     pub(crate) total: u64,

@@ -1,0 +1,148 @@
+//! Every address that Summit answers at, in two tables: operations of the API, and pages.
+//!
+//! The router, the access check of every request and `/api/openapi.json` are all made of [`operations`], so that none can
+//! say something else than the others. To add an operation:
+//!
+//! 1. write the handler in `web/api/NAME.rs`: an axum handler with `State(web): State<Web>` that gives
+//!    `Result<Json<View>, WebError>`; whoever asks is in `Extension(actor): Extension<Actor>`;
+//! 2. derive `schemars::JsonSchema` on what it takes and gives (doc comments become descriptions; `asked` and `told` turn
+//!    rejected queries and bodies into errors, and `#[serde(deny_unknown_fields)]` on bodies names mistakes);
+//! 3. if it changes something, call `web.hub.audit(&actor, Action::…, "task 7 (nano)", "what became of it").await` after it did;
+//! 4. add a line to [`operations`]: `get|post|delete(path, id, summary, Action::…, handler)`, then what applies of
+//!    `.query::<Q>()`, `.takes::<B>("{an example}")`, `.gives::<View>()`. The action decides who may: `domain/access`;
+//! 5. a new name in braces in a path gets a line in `openapi::path_parameter`; then bring
+//!    `docs/openapi.json` up to date: `cargo run -p summit -- openapi > docs/openapi.json`.
+
+use axum::Router;
+use axum::http::header;
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{self, MethodRouter};
+
+use access::Action;
+use farm::rebuild::{RebuildPlan, RebuildRequest};
+
+use super::api::logs::{PieceQuery, PieceView};
+use super::api::{ArenaQuery, AuditQuery, ListQuery, ProjectQuery};
+use super::check::check;
+use super::operation::{Operation, get, post};
+use super::search::SearchQuery;
+use super::view::{
+    BuilderListView, GraphView, ProjectListView, QueueView, StatusView, TaskListView, TaskPageView,
+};
+use super::why::WhyView;
+use super::{Web, api, live, log_file, openapi, pages, rebuild, why};
+use crate::store::{AuditPage, RecipeSummary};
+use crate::watcher::LookReport;
+
+/// Every operation of the API.
+pub(crate) fn operations() -> Vec<Operation> {
+    vec![
+        get("/api/status", "status", "How the farm is", Action::Look, api::status).gives::<StatusView>(),
+        get("/api/tasks", "list_tasks", "Tasks, the newest first", Action::Look, api::tasks)
+            .query::<ListQuery>()
+            .gives::<TaskListView>(),
+        get("/api/tasks/{id}", "show_task", "One task with its attempts and events", Action::Look, api::task)
+            .gives::<TaskPageView>(),
+        get(
+            "/api/tasks/{id}/why",
+            "why",
+            "Where a task stands, what is behind it, and what the next step is",
+            Action::Look,
+            why::why,
+        )
+        .gives::<WhyView>(),
+        post("/api/tasks/{id}/retry", "retry_task", "Try a task again", Action::RetryTask, api::retry)
+            .described("Gives the task as it is afterwards. Refused with 409 unless it failed, was cancelled or is blocked.")
+            .gives::<TaskPageView>(),
+        post("/api/tasks/{id}/cancel", "cancel_task", "Cancel a task", Action::CancelTask, api::cancel)
+            .described("Gives the task as it is afterwards. A build that runs is stopped at once.")
+            .gives::<TaskPageView>(),
+        get(
+            "/api/tasks/{id}/attempts/{attempt}/log",
+            "log_piece",
+            "Bytes of a log from an offset on",
+            Action::Look,
+            api::logs::piece,
+        )
+        .described("Waits until there are some or the log has ended, but no longer than was said. Whoever asks from `next_offset` on until `ended` has every byte once.")
+        .query::<PieceQuery>()
+        .gives::<PieceView>(),
+        get("/api/logs/search", "search_logs", "Lines of logs that match", Action::Look, api::logs::search)
+            .described("One line of JSON for each build that prints the text, as it is found, and one at the end.")
+            .query::<SearchQuery>()
+            .gives_other("application/x-ndjson"),
+        get("/api/projects", "list_projects", "Every project", Action::Look, api::projects)
+            .gives::<ProjectListView>(),
+        post(
+            "/api/projects/{name}/rebuild",
+            "rebuild",
+            "Plan a rebuild, and order it on demand",
+            Action::PlanRebuild,
+            rebuild::rebuild,
+        )
+        .described("With `apply` the rebuilds are ordered, which needs the scope `plan`.")
+        .takes::<RebuildRequest>(r#"{"names": ["zlib"], "dependents": "direct"}"#)
+        .gives::<RebuildPlan>(),
+        get("/api/builders", "list_builders", "Every builder", Action::Look, api::builders)
+            .gives::<BuilderListView>(),
+        get("/api/queue", "queue", "What is built in which order", Action::Look, api::queue)
+            .query::<ArenaQuery>()
+            .gives::<QueueView>(),
+        get("/api/plan/graph", "plan_graph", "The build graph in figures", Action::Look, api::plan_graph)
+            .query::<ArenaQuery>()
+            .gives::<GraphView>(),
+        get("/api/recipes", "list_recipes", "Recipes, and files that cannot be read", Action::Look, api::recipes)
+            .query::<ProjectQuery>()
+            .gives::<RecipeSummary>(),
+        post("/api/wake-up", "wake_up", "Look at recipes and repositories now", Action::WakeUp, api::wake_up)
+            .gives::<LookReport>(),
+        get("/api/audit", "audit", "Who did what, the newest first", Action::ReadAudit, api::audit)
+            .query::<AuditQuery>()
+            .gives::<AuditPage>(),
+        get("/api/openapi.json", "openapi", "This description", Action::Greet, openapi::serve)
+            .gives_other("application/json"),
+    ]
+}
+
+/// Every page and whatever else is no operation of the API.
+fn pages() -> Vec<(&'static str, Action, MethodRouter<Web>)> {
+    let css = || asset("text/css; charset=utf-8", include_str!("assets/style.css"));
+    let colours = || asset("text/css; charset=utf-8", pages::colours());
+    let log_script = || asset("text/javascript; charset=utf-8", include_str!("assets/log.js"));
+    let script = || asset("text/javascript; charset=utf-8", include_str!("assets/script.js"));
+    let icon = || asset("image/svg+xml", include_str!("assets/icon.svg"));
+    vec![
+        ("/", Action::Look, routing::get(pages::overview)),
+        ("/tasks", Action::Look, routing::get(pages::tasks)),
+        ("/tasks/{id}", Action::Look, routing::get(pages::task)),
+        ("/tasks/{id}/attempts/{attempt}", Action::Look, routing::get(pages::log)),
+        ("/tasks/{id}/log/{attempt}", Action::Look, routing::get(log_file::log_file)),
+        ("/tasks/{id}/log/{attempt}/rows", Action::Look, routing::get(api::logs::rows)),
+        ("/tasks/{id}/log/{attempt}/stream", Action::Look, routing::get(live::log_stream)),
+        ("/builders", Action::Look, routing::get(pages::builders)),
+        ("/queue", Action::Look, routing::get(pages::queue)),
+        ("/logs", Action::Look, routing::get(pages::logs)),
+        ("/events", Action::Look, routing::get(live::events)),
+        ("/colours.css", Action::Greet, routing::get(colours)),
+        ("/log.js", Action::Greet, routing::get(log_script)),
+        ("/style.css", Action::Greet, routing::get(css)),
+        ("/script.js", Action::Greet, routing::get(script)),
+        ("/icon.svg", Action::Greet, routing::get(icon)),
+    ]
+}
+
+/// All of it, each behind the check that its action asks for.
+pub(super) fn router(web: &Web) -> Router<Web> {
+    let operations = operations().into_iter().map(|one| (one.path, one.action, one.handler));
+    let mut router = Router::new();
+    for (path, action, handler) in operations.chain(pages()) {
+        let checked = handler.route_layer(from_fn_with_state((web.clone(), action), check));
+        router = router.route(path, checked);
+    }
+    router
+}
+
+async fn asset(kind: &'static str, text: &'static str) -> Response {
+    ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "max-age=60")], text).into_response()
+}
