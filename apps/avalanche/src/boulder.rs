@@ -8,7 +8,9 @@ use crate::order::Order;
 use crate::store::AttemptFolder;
 
 /// What build roots are made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, serde::Deserialize, serde::Serialize,
+)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum RootKind {
     /// The host's own /usr, with our packages over it.
@@ -28,7 +30,7 @@ impl RootKind {
 }
 
 /// The program, and what every build of this agent has in common.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 pub(crate) struct Boulder {
     /// The program and the words before its own arguments.
     pub(crate) program: Vec<OsString>,
@@ -113,7 +115,7 @@ mod tests {
             mirrors: vec!["debian".to_owned()],
             more_arguments: vec!["--keep".to_owned()],
         };
-        let command = boulder.command(&order, &store.attempt(order.attempt_id));
+        let command = boulder.command(&order, &store.shelf(None).attempt(order.attempt_id));
         let words: Vec<String> = command.get_args().map(|word| word.to_string_lossy().into_owned()).collect();
         let attempt = data.path().join("attempts/5").display().to_string();
         assert_eq!(

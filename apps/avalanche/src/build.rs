@@ -1,4 +1,4 @@
-//! One build, from the order to its outcome, on a thread of its own.
+//! One build, from the order to its outcome, as its keeper runs it.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -10,7 +10,7 @@ use fs_err as fs;
 
 use crate::boulder::Boulder;
 use crate::order::Order;
-use crate::outcome::{Artefact, Built, Failure, FailureClass, Outcome, kind_of, read_report};
+use crate::outcome::{Artefact, Built, Failure, FailureClass, Outcome, kind_of, read_peak, read_report};
 use crate::store::{AttemptFolder, remove};
 use crate::watch::{Cancelled, End, Spool, WatchLimits, watch};
 
@@ -87,7 +87,9 @@ impl Build {
             let message = format!("cannot run {program} and keep its log: {error}");
             Failure::new(FailureClass::HostFault, "", &message)
         })?;
-        let limit = |class, message: String| Err(Failure::new(class, "", &message));
+        let limit = |class, message: String| {
+            Err(Failure::new(class, "", &message).with_peak(self.report().map_or(0, |text| read_peak(&text))))
+        };
         match end {
             End::Exited(status) => self.verdict(status, killed_before),
             End::Cancelled => limit(FailureClass::Cancelled, "the build was cancelled".to_owned()),
@@ -109,12 +111,7 @@ impl Build {
     /// The report decides; an exit status without one is a fault of Boulder or of this machine.
     fn verdict(&self, status: ExitStatus, killed_before: Option<u64>) -> Result<u64, Failure> {
         let host_fault = |message: String| Failure::new(FailureClass::HostFault, "", &message);
-        let path = self.folder.report();
-        let report = match fs::metadata(&path) {
-            Ok(metadata) if metadata.len() <= REPORT_BYTES_MAX => fs::read_to_string(&path).ok(),
-            _ => None,
-        };
-        let peak_memory_bytes = match report {
+        let peak_memory_bytes = match self.report() {
             Some(report) => read_report(&report)?,
             None => {
                 return Err(match status.signal() {
@@ -130,6 +127,15 @@ impl Build {
             Ok(peak_memory_bytes)
         } else {
             Err(host_fault(format!("Boulder reported success and ended with {status}")))
+        }
+    }
+
+    /// What Boulder reported, if it did and if it is of a size that can be.
+    fn report(&self) -> Option<String> {
+        let path = self.folder.report();
+        match fs::metadata(&path) {
+            Ok(metadata) if metadata.len() <= REPORT_BYTES_MAX => fs::read_to_string(&path).ok(),
+            _ => None,
         }
     }
 

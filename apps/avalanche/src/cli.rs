@@ -10,8 +10,9 @@ use observe::{LogFormat, LogLevel, Tracing};
 use tokio::signal::unix::{SignalKind, signal};
 use wire::Identity;
 
-use crate::agent;
+use crate::keeper::{self, Program};
 use crate::settings::Said;
+use crate::{agent, drain};
 
 /// Build agent: takes orders from Summit, builds them with Boulder, uploads to Vessel
 #[derive(Debug, Parser)]
@@ -23,13 +24,35 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Runs the agent until it is told to end
+    /// Runs the agent until it is told to end; builds go on without it
+    #[command(visible_alias = "serve")]
     Run {
         /// File with settings, in TOML
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
+        /// Ends the builds too when the agent is told to end; otherwise they go on, and are found at the next start
+        #[arg(long)]
+        stop_builds: bool,
         #[command(flatten)]
         said: Box<Said>,
+    },
+    /// Takes no more orders, and waits until no build runs; until the agent is started again
+    Drain {
+        /// Folder of the agent
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
+        /// Ends the builds instead of waiting; Summit gives them to others
+        #[arg(long)]
+        now: bool,
+        /// Prints {"ended": N}, the builds that were waited for or ended
+        #[arg(long)]
+        json: bool,
+    },
+    /// Keeps one build; the agent starts it
+    #[command(hide = true)]
+    Keep {
+        /// Folder of the attempt
+        folder: PathBuf,
     },
     /// Prints the public key of the agent, which is made if there is none
     Key {
@@ -64,7 +87,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(status) => return status,
     };
     observe::run(|| match arguments.command {
-        Command::Run { config, said } => run(config.as_deref(), *said),
+        Command::Run { config, stop_builds, said } => run(config.as_deref(), stop_builds, *said),
+        Command::Drain { data, now, json } => drain(&data, now, json),
+        Command::Keep { folder } => {
+            Tracing::start(LogLevel::Info, LogFormat::Text)?;
+            Ok(keeper::keep(&folder)?)
+        }
         Command::Key { data, json } => key(&data, json),
     })
 }
@@ -75,7 +103,18 @@ fn key(data: &Path, json: bool) -> Result<(), Box<dyn Fault>> {
     Ok(observe::write_stdout(&format!("{text}\n"))?)
 }
 
-fn run(config: Option<&Path>, said: Said) -> Result<(), Box<dyn Fault>> {
+fn drain(data: &Path, now: bool, json: bool) -> Result<(), Box<dyn Fault>> {
+    let ended = drain::drain(data, now)?;
+    let text = match (json, ended) {
+        (true, _) => serde_json::json!({ "ended": ended }).to_string(),
+        (false, 0) => "no build runs, and no order is taken".to_owned(),
+        (false, 1) => "one build has ended, and no order is taken".to_owned(),
+        (false, _) => format!("{ended} builds have ended, and no order is taken"),
+    };
+    Ok(observe::write_stdout(&format!("{text}\n"))?)
+}
+
+fn run(config: Option<&Path>, stop_builds: bool, said: Said) -> Result<(), Box<dyn Fault>> {
     Tracing::start(LogLevel::Info, LogFormat::Text)?;
     let said = match config {
         Some(path) => said.or(Said::read(path)?),
@@ -104,7 +143,7 @@ fn run(config: Option<&Path>, said: Said) -> Result<(), Box<dyn Fault>> {
                 _ = interrupt.recv() => {}
             }
         };
-        Ok(agent::run(settings, identity, shutdown).await?)
+        Ok(agent::run(settings, identity, Program::of(&current), stop_builds, shutdown).await?)
     })
 }
 

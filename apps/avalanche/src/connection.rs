@@ -1,4 +1,4 @@
-//! The connection to Summit, made again whenever it breaks.
+//! The connection to one Summit, made again whenever it breaks, at whichever of its addresses answers.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
@@ -15,6 +15,9 @@ use wire::{Identity, PublicKey, RemoteError, WireError};
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// First pause; a Summit that is being upgraded is back in about this time.
 const PAUSE_FIRST: Duration = Duration::from_millis(500);
+/// Longest pause before the next address of the same Summit is tried: one that has just stopped leading is up, and the
+/// one that leads now is a moment away.
+const PAUSE_NEXT_ADDRESS: Duration = Duration::from_millis(100);
 /// Longest wait for the Welcome.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(30);
 /// Messages that may wait for the network. Logs are sent one piece at a time for each build, so only a connection that
@@ -45,11 +48,20 @@ pub(crate) enum FromConnection {
     },
 }
 
-/// Where Summit is.
+/// One of the Summits of this agent.
+pub(crate) type SummitNumber = usize;
+
+/// What a connection tells the agent, and which Summit's it is.
+pub(crate) type ToDesk = (SummitNumber, FromConnection);
+
+/// Where a Summit is: one of these addresses leads, under one of these keys.
 #[derive(Debug, Clone)]
 pub(crate) struct Summit {
-    pub(crate) address: String,
-    pub(crate) key: PublicKey,
+    pub(crate) number: SummitNumber,
+    /// For people; empty for the only one.
+    pub(crate) name: String,
+    pub(crate) addresses: Vec<String>,
+    pub(crate) keys: Vec<PublicKey>,
     pub(crate) identity: Identity,
 }
 
@@ -91,44 +103,78 @@ impl Fault for ConnectionError {
 }
 
 /// Keeps a connection until the agent ends. Returns only then.
-pub(crate) async fn keep(summit: Summit, agent: mpsc::Sender<FromConnection>) {
+pub(crate) async fn keep(summit: Summit, agent: mpsc::Sender<ToDesk>) {
     let mut session = 0;
     let mut failures = 0;
-    let mut last_message = String::new();
+    let mut turn = 0;
+    // What was said of each address the last time.
+    let mut last_messages = vec![String::new(); summit.addresses.len()];
     loop {
         session += 1;
         let mut attached = false;
-        let error = match converse(&summit, session, &agent, &mut attached).await {
+        let place = turn % summit.addresses.len().max(1);
+        let Some(address) = summit.addresses.get(place) else { return };
+        let error = match converse(&summit, address, session, &agent, &mut attached).await {
             ConnectionError::Ending => return,
             error => error,
         };
         if attached {
             failures = 0;
-            if agent.send(FromConnection::Detached { session }).await.is_err() {
+            if agent.send((summit.number, FromConnection::Detached { session })).await.is_err() {
                 return;
             }
         }
         failures += 1;
-        let pause = backoff(failures, random());
+        let pause = pause(failures, summit.addresses.len(), random());
+        // The one that has just welcomed us is the likeliest to do so again.
+        turn += usize::from(!attached);
         let message = fault::chain(&error).join(": ");
-        if message == last_message {
-            tracing::debug!(error = message, ?pause, "still no connection to Summit");
-        } else {
-            let hint = error.hints().join("; ");
-            tracing::warn!(error = message, hint, ?pause, "no connection to Summit; builds go on");
+        let name = summit.name.as_str();
+        match last_messages.get_mut(place) {
+            Some(last) if *last != message => {
+                let hint = error.hints().join("; ");
+                tracing::warn!(
+                    summit.name = name,
+                    address,
+                    error = message,
+                    hint,
+                    ?pause,
+                    "no connection to Summit; builds go on"
+                );
+                *last = message;
+            }
+            _ => {
+                tracing::debug!(
+                    summit.name = name,
+                    address,
+                    error = message,
+                    ?pause,
+                    "still no connection to Summit"
+                );
+            }
         }
-        last_message = message;
         tokio::time::sleep(pause).await;
+    }
+}
+
+/// How long to wait after so many failures in a row: hardly at all for an address that was not tried since the last pause.
+fn pause(failures: u32, addresses: usize, random: u64) -> Duration {
+    let addresses = u32::try_from(addresses).unwrap_or(u32::MAX).max(1);
+    if failures.is_multiple_of(addresses) {
+        backoff(failures / addresses, random)
+    } else {
+        PAUSE_NEXT_ADDRESS.min(Duration::from_millis(random % 100))
     }
 }
 
 async fn converse(
     summit: &Summit,
+    address: &str,
     session: SessionNumber,
-    agent: &mpsc::Sender<FromConnection>,
+    agent: &mpsc::Sender<ToDesk>,
     attached: &mut bool,
 ) -> ConnectionError {
-    match try_converse(summit, session, agent, attached).await {
+    match try_converse(summit, address, session, agent, attached).await {
         Ok(()) => ConnectionError::Closed,
         Err(error) => error,
     }
@@ -136,15 +182,18 @@ async fn converse(
 
 async fn try_converse(
     summit: &Summit,
+    address: &str,
     session: SessionNumber,
-    agent: &mpsc::Sender<FromConnection>,
+    agent: &mpsc::Sender<ToDesk>,
     attached: &mut bool,
 ) -> Result<(), ConnectionError> {
-    let channel = wire::connect(&summit.address, summit.key, &summit.identity)
+    let channel = wire::connect_to_any(address, &summit.keys, &summit.identity)
         .await
         .map_err(ConnectionError::Connect)?;
+    let pass =
+        |event| async { agent.send((summit.number, event)).await.map_err(|_| ConnectionError::Ending) };
     let (ask, asked) = oneshot::channel();
-    agent.send(FromConnection::HelloWanted(ask)).await.map_err(|_| ConnectionError::Ending)?;
+    pass(FromConnection::HelloWanted(ask)).await?;
     let hello = asked.await.map_err(|_| ConnectionError::Ending)?;
 
     let (outgoing, queued) = mpsc::channel(OUTGOING_MAX);
@@ -167,7 +216,6 @@ async fn try_converse(
     let (mut incoming, welcome) =
         tokio::time::timeout(WELCOME_TIMEOUT, welcomed).await.map_err(|_| ConnectionError::Silent)??;
     *attached = true;
-    let pass = |event| async { agent.send(event).await.map_err(|_| ConnectionError::Ending) };
     let (end, mut ended) = oneshot::channel();
     pass(FromConnection::Attached { session, welcome, outgoing, end }).await?;
     loop {
@@ -214,6 +262,17 @@ pub(crate) fn random() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_address_is_tried_before_a_long_pause() {
+        let long = |failures, addresses| pause(failures, addresses, u64::MAX / 2 + 1) > PAUSE_NEXT_ADDRESS;
+        assert_eq!(
+            [1, 2, 3, 4, 5, 6].map(|failures| long(failures, 3)),
+            [false, false, true, false, false, true]
+        );
+        assert_eq!([1, 2].map(|failures| long(failures, 1)), [true, true]);
+        assert!(pause(3, 3, 0) < pause(6, 3, 0), "pauses grow with the rounds");
+    }
 
     #[test]
     fn pauses_grow_to_a_limit_and_are_spread() {

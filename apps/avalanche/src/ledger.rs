@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use crate::order::{AttemptId, LeaseToken, Order};
 use crate::outcome::{Artefact, Built, Failure, FailureClass, Outcome};
+use crate::store::{Found, Survivor};
 
 /// Beats after which a piece of log that was not acknowledged is sent again: Summit could not store it, and says nothing
 /// then. Acknowledgements normally take milliseconds.
@@ -30,6 +31,14 @@ pub(crate) struct Verdict {
     pub(crate) log_offset: u64,
 }
 
+/// Why an order cannot be taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unfit {
+    pub(crate) reason: String,
+    /// Nothing is wrong with the machine.
+    pub(crate) busy: bool,
+}
+
 #[derive(Debug)]
 pub(crate) enum Event {
     /// Summit has answered our Hello.
@@ -38,7 +47,7 @@ pub(crate) enum Event {
     /// `host` says why this machine cannot take it, if so.
     Ordered {
         order: Order,
-        host: Result<(), String>,
+        host: Result<(), Unfit>,
     },
     /// An order could not be begun after all.
     NotBegun {
@@ -86,7 +95,11 @@ pub(crate) enum Effect {
     },
     /// Lay the attempt out on disk and start it; then tell Started, or come back with [`Event::NotBegun`].
     Begin(Order),
-    Kill(AttemptId),
+    /// End a build. `unwanted`: Summit does not want it, rather than us ending.
+    Kill {
+        id: AttemptId,
+        unwanted: bool,
+    },
     /// Make durable how the attempt stands.
     Keep {
         id: AttemptId,
@@ -112,7 +125,7 @@ pub(crate) struct Report {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Word {
     Started,
-    Refused { reason: String },
+    Refused { reason: String, busy: bool },
     Built(Built),
     Failed(Failure),
     Published { history: String },
@@ -197,11 +210,16 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// A ledger of an agent that builds `slots` recipes at once and has these attempts from before.
-    pub(crate) fn new(slots: usize, survivors: Vec<(Order, Standing, u64)>) -> Ledger {
-        let attempts = survivors.into_iter().map(|(order, standing, log_size_bytes)| {
-            let log = LogCursor { size_bytes: log_size_bytes, ..LogCursor::default() };
-            let phase = Phase::Standing(standing);
+    /// A ledger of an agent that builds `slots` recipes at once and has these attempts from before. What was not begun,
+    /// and what ended without it, counts as building until the agent says that it ended.
+    pub(crate) fn new(slots: usize, survivors: &[Survivor]) -> Ledger {
+        let attempts = survivors.iter().map(|survivor| {
+            let Survivor { order, found, log_size_bytes } = survivor;
+            let log = LogCursor { size_bytes: *log_size_bytes, ..LogCursor::default() };
+            let phase = match found {
+                Found::Standing(standing) => Phase::Standing(standing.clone()),
+                Found::Building | Found::NotBegun | Found::Ended(_) => Phase::Building,
+            };
             (order.attempt_id, Attempt { lease_token: order.lease_token, phase, log, told: false })
         });
         Ledger { attempts: attempts.collect(), slots, attached: false, stopping: false }
@@ -242,7 +260,7 @@ impl Ledger {
             Event::NotBegun { id, reason } => {
                 if let Some(attempt) = self.attempts.remove(&id) {
                     effects.push(Effect::Delete(id));
-                    effects.push(tell(id, attempt.lease_token, Word::Refused { reason }));
+                    effects.push(tell(id, attempt.lease_token, Word::Refused { reason, busy: false }));
                 }
             }
             Event::LogAcknowledged { id, offset, full } => {
@@ -310,27 +328,31 @@ impl Ledger {
         }
     }
 
-    fn order(&mut self, order: Order, host: Result<(), String>, effects: &mut Vec<Effect>) {
+    fn order(&mut self, order: Order, host: Result<(), Unfit>, effects: &mut Vec<Effect>) {
         let (id, lease_token) = (order.attempt_id, order.lease_token);
         if let Some(attempt) = self.attempts.get(&id) {
             // The same order again: the answer to the first one was lost.
             let word = if attempt.lease_token == lease_token {
                 Word::Started
             } else {
-                Word::Refused { reason: format!("attempt {id} is held here under another lease") }
+                let reason = format!("attempt {id} is held here under another lease");
+                Word::Refused { reason, busy: false }
             };
             effects.push(tell(id, lease_token, word));
             return;
         }
-        let reason = if self.stopping {
-            Err("this builder is shutting down".to_owned())
+        let busy = |reason: String| Err(Unfit { reason, busy: true });
+        let fit = if self.stopping {
+            busy("this builder is shutting down".to_owned())
         } else if self.building() >= self.slots {
-            Err(format!("all {} slots of this builder are taken", self.slots))
+            busy(format!("all {} slots of this builder are taken", self.slots))
         } else {
             host
         };
-        match reason {
-            Err(reason) => effects.push(tell(id, lease_token, Word::Refused { reason })),
+        match fit {
+            Err(Unfit { reason, busy }) => {
+                effects.push(tell(id, lease_token, Word::Refused { reason, busy }));
+            }
             Ok(()) => {
                 let attempt =
                     Attempt { lease_token, phase: Phase::Building, log: LogCursor::default(), told: false };
@@ -355,7 +377,7 @@ impl Ledger {
                 effects.push(Effect::Delete(id));
                 return;
             }
-            (Phase::Ending(After::Report), _) => Standing::Failed { failure: cancelled() },
+            (Phase::Ending(After::Report), outcome) => Standing::Failed { failure: cancelled_at(&outcome) },
             (Phase::Building, Outcome::Built(built)) => Standing::Built(built),
             (Phase::Building, Outcome::Failed(failure)) => Standing::Failed { failure },
             (Phase::Standing(_) | Phase::Uploading { .. }, _) => return,
@@ -400,7 +422,7 @@ impl Ledger {
         match &attempt.phase {
             Phase::Building => {
                 attempt.phase = Phase::Ending(After::Report);
-                effects.push(Effect::Kill(id));
+                effects.push(Effect::Kill { id, unwanted: true });
                 return;
             }
             Phase::Ending(_) => return,
@@ -425,7 +447,7 @@ impl Ledger {
         match attempt.phase {
             Phase::Building => {
                 attempt.phase = Phase::Ending(After::Delete);
-                effects.push(Effect::Kill(id));
+                effects.push(Effect::Kill { id, unwanted: true });
                 return;
             }
             Phase::Ending(_) => {
@@ -445,7 +467,7 @@ impl Ledger {
             match attempt.phase {
                 Phase::Building | Phase::Ending(_) => {
                     attempt.phase = Phase::Ending(After::Delete);
-                    effects.push(Effect::Kill(*id));
+                    effects.push(Effect::Kill { id: *id, unwanted: false });
                 }
                 Phase::Uploading { .. } => effects.push(Effect::StopUpload(*id)),
                 Phase::Standing(_) => {}
@@ -484,6 +506,14 @@ impl Ledger {
 
 fn tell(id: AttemptId, lease_token: LeaseToken, word: Word) -> Effect {
     Effect::Tell(Report { id, lease_token, word })
+}
+
+/// A build that was cancelled while it ran, and needed so much memory until then.
+fn cancelled_at(outcome: &Outcome) -> Failure {
+    cancelled().with_peak(match outcome {
+        Outcome::Built(built) => built.peak_memory_bytes,
+        Outcome::Failed(failure) => failure.peak_memory_bytes,
+    })
 }
 
 fn cancelled() -> Failure {

@@ -67,6 +67,12 @@ fn some_percent(text: &str) -> Option<u32> {
     Some((hundredths(average)? / 100).min(100))
 }
 
+/// What the machine is short of just now, by the same measure as Summit's.
+pub(crate) fn shortage() -> Option<farm::schedule::Shortage> {
+    let Pressure { cpu_percent, memory_percent, io_percent } = pressure()?;
+    farm::schedule::Pressure { cpu_percent, memory_percent, io_percent }.shortage()
+}
+
 /// What this machine can do, by the names that placement knows.
 pub(crate) fn features() -> Vec<String> {
     let mut features = Vec::new();

@@ -8,7 +8,8 @@ use wire::summit;
 const MESSAGE_CHARACTERS_MAX: usize = 1000;
 
 /// How a build ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Outcome {
     Built(Built),
     Failed(Failure),
@@ -104,6 +105,14 @@ pub(crate) fn read_report(text: &str) -> Result<u64, Failure> {
             "",
             &format!("Boulder's report cannot be read: {error}"),
         )),
+    }
+}
+
+/// The peak of the memory in bytes that Boulder reported, however its build ended; 0 when it said nothing.
+pub(crate) fn read_peak(text: &str) -> u64 {
+    match read_report(text) {
+        Ok(peak_memory_bytes) => peak_memory_bytes,
+        Err(failure) => failure.peak_memory_bytes,
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use fault::{Fault, Kind};
 use fs_err as fs;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use wire::{PublicKey, PublicKeyError};
 
 use crate::boulder::{Boulder, RootKind, default_program};
@@ -23,9 +23,14 @@ pub(crate) struct Said {
     /// Folder of the agent: its key, caches and attempts
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
-    /// Address of Summit
-    #[arg(long, value_name = "HOST:PORT")]
-    pub(crate) summit: Option<String>,
+    /// Address of Summit; may be repeated for one that has several, which are tried in turn
+    #[arg(long = "summit", value_name = "HOST:PORT")]
+    #[serde(skip)]
+    pub(crate) addresses: Vec<String>,
+    /// Of the file: an address, or tables
+    #[arg(skip)]
+    #[serde(default, rename = "summit")]
+    pub(crate) summits: Summits,
     /// Public key of Summit; it may begin with a dash
     #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     pub(crate) summit_key: Option<String>,
@@ -60,12 +65,74 @@ pub(crate) struct Said {
     pub(crate) free_bytes_min: Option<u64>,
 }
 
+/// Where the Summits are, as it was said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Summits {
+    /// `summit = "HOST:PORT"`: of the only one; none where nothing was said.
+    Address(Option<String>),
+    /// `[[summit]]`
+    Tables(Vec<SummitTable>),
+}
+
+impl Default for Summits {
+    fn default() -> Summits {
+        Summits::Address(None)
+    }
+}
+
+impl<'de> Deserialize<'de> for Summits {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Summits, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Summits;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("an address, or tables [[summit]]")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, address: &str) -> Result<Summits, E> {
+                Ok(Summits::Address(Some(address.to_owned())))
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut tables: A) -> Result<Summits, A::Error> {
+                let mut all = Vec::new();
+                while let Some(table) = tables.next_element()? {
+                    all.push(table);
+                }
+                Ok(Summits::Tables(all))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// One `[[summit]]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SummitTable {
+    pub(crate) name: String,
+    /// One of them leads.
+    pub(crate) addresses: Vec<String>,
+    pub(crate) public_key: Option<String>,
+    /// Where each address has a key of its own.
+    #[serde(default)]
+    pub(crate) public_keys: Vec<String>,
+}
+
+/// A Summit to build for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SummitSettings {
+    /// None for the only one of an agent whose settings name none.
+    pub(crate) name: Option<String>,
+    pub(crate) addresses: Vec<String>,
+    pub(crate) keys: Vec<PublicKey>,
+}
+
 /// What the agent runs with.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) data: PathBuf,
-    pub(crate) summit: String,
-    pub(crate) summit_key: PublicKey,
+    pub(crate) summits: Vec<SummitSettings>,
     pub(crate) name: String,
     pub(crate) slots: usize,
     pub(crate) boulder: Boulder,
@@ -91,6 +158,8 @@ pub(crate) enum SettingsError {
     Missing { name: &'static str },
     #[error("cannot use the key of Summit")]
     Key(#[source] PublicKeyError),
+    #[error("cannot use [[summit]] {name:?}: {reason}")]
+    Summit { name: String, reason: &'static str },
     #[error("cannot use {value} as {name}: it must be between 1 and {max}")]
     Range { name: &'static str, value: usize, max: usize },
 }
@@ -131,7 +200,8 @@ impl Said {
     pub(crate) fn or(self, other: Said) -> Said {
         Said {
             data: self.data.or(other.data),
-            summit: self.summit.or(other.summit),
+            addresses: or_list(self.addresses, other.addresses),
+            summits: if self.summits == Summits::default() { other.summits } else { self.summits },
             summit_key: self.summit_key.or(other.summit_key),
             name: self.name.or(other.name),
             slots: self.slots.or(other.slots),
@@ -153,8 +223,7 @@ impl Said {
     pub(crate) fn settle(self, current: &Path) -> Result<Settings, SettingsError> {
         let data = std::path::absolute(self.data()?)
             .map_err(|source| SettingsError::Read { path: self.data.clone().unwrap_or_default(), source })?;
-        let summit = self.summit.ok_or(SettingsError::Missing { name: "summit" })?;
-        let summit_key = self.summit_key.ok_or(SettingsError::Missing { name: "summit-key" })?;
+        let summits = settle_summits(self.addresses, self.summits, self.summit_key)?;
         let slots = in_range("slots", self.slots.unwrap_or(1), SLOTS_MAX)?;
         let jobs = self.jobs.unwrap_or_else(|| (cores() / slots).max(1));
         // A recipe that may use more than 4096 processors at once would run out of everything else.
@@ -178,14 +247,81 @@ impl Said {
         };
         Ok(Settings {
             data,
-            summit,
-            summit_key: summit_key.parse().map_err(SettingsError::Key)?,
+            summits,
             name: self.name.unwrap_or_else(host_name),
             slots,
             boulder,
             free_bytes_min: self.free_bytes_min.unwrap_or(FREE_BYTES_MIN_DEFAULT),
         })
     }
+}
+
+fn settle_summits(
+    addresses: Vec<String>,
+    summits: Summits,
+    summit_key: Option<String>,
+) -> Result<Vec<SummitSettings>, SettingsError> {
+    let key = |key: String| key.parse().map_err(SettingsError::Key);
+    let only = |addresses: Vec<String>| {
+        let summit_key = summit_key.ok_or(SettingsError::Missing { name: "summit-key" })?;
+        let addresses = unrepeated(addresses);
+        Ok(vec![SummitSettings { name: None, addresses, keys: vec![key(summit_key)?] }])
+    };
+    let tables = match summits {
+        _ if !addresses.is_empty() => return only(addresses),
+        Summits::Address(Some(address)) => return only(vec![address]),
+        Summits::Tables(tables) if !tables.is_empty() => tables,
+        Summits::Address(None) | Summits::Tables(_) => {
+            return Err(SettingsError::Missing { name: "summit" });
+        }
+    };
+    let mut settled: Vec<SummitSettings> = Vec::new();
+    for table in tables {
+        let SummitTable { name, addresses, public_key, public_keys } = table;
+        let refuse = |reason| Err(SettingsError::Summit { name: name.clone(), reason });
+        if tables_too_many(&settled) {
+            return refuse("an agent serves at most 16 of them");
+        }
+        if !is_name(&name) {
+            return refuse("a name has 1 to 64 letters, digits, - or _ and begins with a letter or digit");
+        }
+        if settled.iter().any(|other| other.name.as_ref() == Some(&name)) {
+            return refuse("another one has the same name");
+        }
+        if addresses.is_empty() {
+            return refuse("it has no addresses");
+        }
+        let keys: Vec<PublicKey> =
+            public_key.into_iter().chain(public_keys).map(key).collect::<Result<_, _>>()?;
+        if keys.is_empty() {
+            return refuse("it has no public_key");
+        }
+        settled.push(SummitSettings { name: Some(name), addresses: unrepeated(addresses), keys });
+    }
+    Ok(settled)
+}
+
+/// Each serves people of its own; more on one machine would only be a mistake.
+fn tables_too_many(settled: &[SummitSettings]) -> bool {
+    settled.len() >= 16
+}
+
+/// The name becomes the name of a folder.
+fn is_name(text: &str) -> bool {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_".contains(letter);
+    text.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && text.len() <= 64
+        && text.chars().all(plain)
+}
+
+fn unrepeated(addresses: Vec<String>) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for address in addresses {
+        if !all.contains(&address) {
+            all.push(address);
+        }
+    }
+    all
 }
 
 /// A list that says something replaces the other one.
@@ -230,6 +366,38 @@ mod tests {
     }
 
     #[test]
+    fn several_summits_each_have_addresses_and_keys() {
+        let text = format!(
+            "data = \"/data\"\n[[summit]]\nname = \"one\"\naddresses = [\"a:1\", \"b:1\", \"a:1\"]\npublic_keys = [\"{KEY}\", \"{KEY}\"]\n\
+             [[summit]]\nname = \"two\"\naddresses = [\"c:1\"]\npublic_key = \"{KEY}\"\n"
+        );
+        let settings = file(&text).unwrap().settle(Path::new("/bin/avalanche")).unwrap();
+        let [one, two] = settings.summits.as_slice() else { panic!("{settings:?}") };
+        assert_eq!((one.name.as_deref(), one.addresses.len(), one.keys.len()), (Some("one"), 2, 2));
+        assert_eq!(
+            (two.name.as_deref(), two.addresses.as_slice()),
+            (Some("two"), ["c:1".to_owned()].as_slice())
+        );
+        let line = Said { addresses: vec!["x:1".into()], summit_key: Some(KEY.into()), ..Said::default() };
+        let settings = line.or(file(&text).unwrap()).settle(Path::new("/bin/avalanche")).unwrap();
+        assert_eq!(settings.summits.len(), 1, "the command line wins");
+        assert!(
+            file("[[summit]]\nname = \"x\"\naddresses = []\nkey = \"y\"\n")
+                .unwrap_err()
+                .contains("unknown field `key`")
+        );
+        for (table, expect) in [
+            ("name = \"../x\"\naddresses = [\"a:1\"]", "a name has"),
+            ("name = \"x\"\naddresses = []", "no addresses"),
+            ("name = \"x\"\naddresses = [\"a:1\"]", "no public_key"),
+        ] {
+            let said = file(&format!("data = \"/data\"\n[[summit]]\n{table}\n")).unwrap();
+            let error = said.settle(Path::new("/bin/avalanche")).unwrap_err();
+            assert!(error.to_string().contains(expect), "{error}");
+        }
+    }
+
+    #[test]
     fn mistakes_are_named() {
         fn check(said: Said, expect: &str) {
             let error = said.settle(Path::new("/bin/avalanche")).unwrap_err();
@@ -237,7 +405,7 @@ mod tests {
         }
         let whole = Said {
             data: Some("/data".into()),
-            summit: Some("a:1".to_owned()),
+            addresses: vec!["a:1".to_owned()],
             summit_key: Some(KEY.to_owned()),
             ..Said::default()
         };

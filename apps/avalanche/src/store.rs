@@ -5,17 +5,26 @@
 //! DATA/lock                 held by the one agent that uses the folder
 //! DATA/git/                 mirrors of recipe repositories
 //! DATA/boulder/             Boulder's caches
-//! DATA/attempts/ID/
+//! DATA/draining             there while no order is taken
+//! DATA/attempts/ID/         for the one Summit of an agent that has one
+//! DATA/summits/NAME/attempts/ID/  for each Summit of an agent that has several
 //!     order.json            what was ordered
-//!     state.json            how it stands; missing while it is building
-//!     log                   all output, as far as it came
+//!     plan.json             how it is built
+//!     lock                  held by the keeper of the build as long as it lives
+//!     keeper.json           which process that is
+//!     keeper.log            what that process itself has to say
+//!     cancel                somebody does not want the build
+//!     log                   all output, as far as it came; only ever appended to
 //!     source/               the recipes, at the commit; removed when the build ends
 //!     report.json           what Boulder reported
 //!     output/               what was built
+//!     ended.json            how the build ended, by its keeper
+//!     state.json            how the attempt stands; missing while it is building
 //! ```
 //!
-//! `order.json` and `state.json` appear whole or not at all. An attempt without a state was building when its agent
-//! ended; its build ended too, so it is lost, and swept at the next start.
+//! Every `.json` appears whole or not at all. At a start an attempt with a state stands as it says. One without is being
+//! built if its lock is held; otherwise its keeper has ended, and `ended.json` says how, or has not begun, or was
+//! killed ([`Found`]).
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -25,6 +34,7 @@ use fs_err as fs;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::keeper::{self, Ended, Plan};
 use crate::ledger::Standing;
 use crate::order::{AttemptId, Order};
 
@@ -67,6 +77,33 @@ pub(crate) struct Store {
     _lock: fs::File,
 }
 
+/// The attempts of one Summit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Shelf {
+    attempts: PathBuf,
+}
+
+/// An attempt that was there before the agent.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Survivor {
+    pub(crate) order: Order,
+    pub(crate) found: Found,
+    pub(crate) log_size_bytes: u64,
+}
+
+/// How an attempt was found at the start.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Found {
+    /// Its build had ended, and the agent had taken note.
+    Standing(Standing),
+    /// Its keeper builds it.
+    Building,
+    /// The agent ended before it could start a keeper.
+    NotBegun,
+    /// Its keeper ended meanwhile.
+    Ended(Ended),
+}
+
 /// The folder of one attempt.
 #[derive(Debug, Clone)]
 pub(crate) struct AttemptFolder {
@@ -78,7 +115,7 @@ impl Store {
     pub(crate) fn open(data: &Path) -> Result<Store, StoreError> {
         let data = std::path::absolute(data).unwrap_or_else(|_| data.to_path_buf());
         let error = |source| StoreError::Folder { path: data.clone(), source };
-        fs::create_dir_all(data.join("attempts")).map_err(error)?;
+        fs::create_dir_all(&data).map_err(error)?;
         let lock = fs::File::create(data.join("lock")).map_err(error)?;
         match lock.file().try_lock() {
             Ok(()) => Ok(Store { data, _lock: lock }),
@@ -91,37 +128,121 @@ impl Store {
         &self.data
     }
 
-    pub(crate) fn attempt(&self, id: AttemptId) -> AttemptFolder {
-        AttemptFolder { path: self.data.join("attempts").join(id.to_string()) }
+    /// The attempts of the Summit called `name`; without a name, of the only one.
+    pub(crate) fn shelf(&self, name: Option<&str>) -> Shelf {
+        Shelf { attempts: attempts_of(&self.data, name) }
     }
 
-    /// The attempts that have ended, and the sizes of their logs. Everything else is swept: builds that ended with
-    /// their agent, and what cannot be read.
-    pub(crate) fn survivors(&self) -> Result<Vec<(Order, Standing, u64)>, StoreError> {
-        let attempts = self.data.join("attempts");
-        let error = |source| StoreError::Folder { path: attempts.clone(), source };
+    /// Ends and removes what is left of Summits that are not among `shelves` any more.
+    pub(crate) fn sweep_other_shelves(&self, shelves: &[Shelf]) -> Result<(), StoreError> {
+        for shelf in shelves_in(&self.data)? {
+            if shelves.contains(&shelf) {
+                continue;
+            }
+            for folder in shelf.folders()? {
+                tracing::warn!(path = %folder.path().display(), "the Summit of this attempt is not in the settings any more; it is removed");
+                folder.end_and_delete().map_err(|source| shelf.error(source))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// From now on an order is taken again.
+    pub(crate) fn end_drain(&self) -> Result<(), StoreError> {
+        remove(&draining(&self.data)).map_err(|source| StoreError::Folder { path: self.data.clone(), source })
+    }
+
+    /// Whether no order is to be taken.
+    pub(crate) fn is_draining(&self) -> bool {
+        draining(&self.data).exists()
+    }
+}
+
+/// The file that says so.
+pub(crate) fn draining(data: &Path) -> PathBuf {
+    data.join("draining")
+}
+
+fn attempts_of(data: &Path, summit: Option<&str>) -> PathBuf {
+    match summit {
+        Some(name) => data.join("summits").join(name).join("attempts"),
+        None => data.join("attempts"),
+    }
+}
+
+/// Every shelf of a data folder, whoever uses it.
+pub(crate) fn shelves_in(data: &Path) -> Result<Vec<Shelf>, StoreError> {
+    let error = |source| StoreError::Folder { path: data.to_path_buf(), source };
+    let mut shelves = vec![Shelf { attempts: attempts_of(data, None) }];
+    for entry in entries(&data.join("summits")).map_err(error)? {
+        shelves.push(Shelf { attempts: entry.join("attempts") });
+    }
+    Ok(shelves)
+}
+
+/// What lies in a folder; nothing where there is none.
+fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    match fs::read_dir(folder) {
+        Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+impl Shelf {
+    fn error(&self, source: io::Error) -> StoreError {
+        StoreError::Folder { path: self.attempts.clone(), source }
+    }
+
+    pub(crate) fn attempt(&self, id: AttemptId) -> AttemptFolder {
+        AttemptFolder { path: self.attempts.join(id.to_string()) }
+    }
+
+    /// Every attempt that lies here, readable or not.
+    pub(crate) fn folders(&self) -> Result<Vec<AttemptFolder>, StoreError> {
+        let paths = entries(&self.attempts).map_err(|source| self.error(source))?;
+        Ok(paths.into_iter().map(|path| AttemptFolder { path }).collect())
+    }
+
+    /// The attempts that are there, by number. What cannot be read is ended and swept.
+    pub(crate) fn survivors(&self) -> Result<Vec<Survivor>, StoreError> {
+        fs::create_dir_all(&self.attempts).map_err(|source| self.error(source))?;
         let mut survivors = Vec::new();
-        for entry in fs::read_dir(&attempts).map_err(error)? {
-            let path = entry.map_err(error)?.path();
-            let folder = AttemptFolder { path: path.clone() };
+        for folder in self.folders()? {
             match folder.read() {
                 Ok(survivor) => survivors.push(survivor),
                 Err(reason) => {
-                    tracing::info!(path = %path.display(), reason, "an attempt is swept");
-                    remove(&path).map_err(error)?;
+                    tracing::info!(path = %folder.path.display(), reason, "an attempt is swept");
+                    folder.end_and_delete().map_err(|source| self.error(source))?;
                 }
             }
         }
+        survivors.sort_by_key(|survivor| survivor.order.attempt_id);
         Ok(survivors)
     }
 }
 
 impl AttemptFolder {
+    /// The folder at `path`, which is absolute.
+    pub(crate) fn at(path: &Path) -> AttemptFolder {
+        AttemptFolder { path: path.to_path_buf() }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Lays the folder of a new attempt out.
-    pub(crate) fn begin(&self, order: &Order) -> io::Result<()> {
+    pub(crate) fn begin(&self, order: &Order, plan: &Plan) -> io::Result<()> {
         remove(&self.path)?;
         fs::create_dir_all(self.output())?;
-        write_durably(&self.path.join("order.json"), order)
+        write_durably(&self.plan(), plan)?;
+        // Last: what has an order is an attempt.
+        write_durably(&self.order(), order)?;
+        match self.path.parent() {
+            Some(attempts) => fs::File::open(attempts)?.sync_all(),
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn keep(&self, standing: &Standing) -> io::Result<()> {
@@ -130,6 +251,47 @@ impl AttemptFolder {
 
     pub(crate) fn delete(&self) -> io::Result<()> {
         remove(&self.path)
+    }
+
+    /// Ends a keeper that may have the folder, and removes it.
+    pub(crate) fn end_and_delete(&self) -> io::Result<()> {
+        if keeper::is_kept(self).unwrap_or_default() {
+            keeper::end(self, true)?;
+            keeper::wait_for_end(self);
+        }
+        self.delete()
+    }
+
+    pub(crate) fn order(&self) -> PathBuf {
+        self.path.join("order.json")
+    }
+
+    pub(crate) fn plan(&self) -> PathBuf {
+        self.path.join("plan.json")
+    }
+
+    pub(crate) fn lock(&self) -> PathBuf {
+        self.path.join("lock")
+    }
+
+    pub(crate) fn keeper(&self) -> PathBuf {
+        self.path.join("keeper.json")
+    }
+
+    pub(crate) fn keeper_log(&self) -> PathBuf {
+        self.path.join("keeper.log")
+    }
+
+    pub(crate) fn cancel(&self) -> PathBuf {
+        self.path.join("cancel")
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancel().exists()
+    }
+
+    pub(crate) fn ended(&self) -> PathBuf {
+        self.path.join("ended.json")
     }
 
     pub(crate) fn log(&self) -> PathBuf {
@@ -152,25 +314,32 @@ impl AttemptFolder {
         fs::metadata(self.log()).map_or(0, |metadata| metadata.len())
     }
 
-    fn read(&self) -> Result<(Order, Standing, u64), String> {
-        let order: Order = read_json(&self.path.join("order.json"))?;
+    fn read(&self) -> Result<Survivor, String> {
+        let order: Order = read_json(&self.order())?;
         if self.path.file_name().is_none_or(|name| *name != *order.attempt_id.to_string()) {
             return Err("it lies under another name than its own".to_owned());
         }
         let state = self.path.join("state.json");
-        if !state.exists() {
-            return Err("its build ended with the agent".to_owned());
-        }
-        Ok((order, read_json(&state)?, self.log_size_bytes()))
+        let found = if state.exists() {
+            Found::Standing(read_json(&state)?)
+        } else if keeper::is_kept(self).map_err(|error| error.to_string())? {
+            Found::Building
+        } else if self.keeper().exists() {
+            Found::Ended(keeper::end_of(self))
+        } else {
+            Found::NotBegun
+        };
+        // Only now: a build that has just ended has said all.
+        Ok(Survivor { order, found, log_size_bytes: self.log_size_bytes() })
     }
 }
 
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, String> {
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, String> {
     let bytes = fs::read(path).map_err(|error| error.to_string())?;
     serde_json::from_slice(&bytes).map_err(|error| format!("{} is damaged: {error}", path.display()))
 }
 
-fn write_durably<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
+pub(crate) fn write_durably<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     serde_json::to_writer(&mut file, value)?;
@@ -196,52 +365,128 @@ mod tests {
     use crate::order::samples::order;
     use crate::outcome::{Built, Failure, FailureClass};
 
+    fn plan() -> Plan {
+        let boulder = crate::boulder::Boulder {
+            program: vec!["boulder".into()],
+            root: crate::boulder::RootKind::Host,
+            jobs: 1,
+            cache: PathBuf::from("/cache"),
+            mirrors: Vec::new(),
+            more_arguments: Vec::new(),
+        };
+        Plan { boulder, git: PathBuf::from("/git") }
+    }
+
+    /// As a keeper that was killed leaves it.
+    fn mark(folder: &AttemptFolder) {
+        write_durably(&folder.keeper(), &keeper::ProcessMark::own().unwrap()).unwrap();
+    }
+
     #[test]
-    fn only_what_has_ended_survives() {
+    fn every_attempt_is_found_as_it_was_left() {
         let data = tempfile::tempdir().unwrap();
         let standing = Standing::Published { history: "1-a".to_owned() };
-        {
-            let store = Store::open(data.path()).unwrap();
-            for id in [1, 2, 3] {
-                store.attempt(AttemptId(id)).begin(&order(id)).unwrap();
-            }
-            store.attempt(AttemptId(1)).keep(&standing).unwrap();
-            fs::write(store.attempt(AttemptId(1)).log(), "12345").unwrap();
-            store.attempt(AttemptId(3)).keep(&standing).unwrap();
-            fs::write(data.path().join("attempts/3/state.json"), "{").unwrap();
-            fs::write(data.path().join("attempts/stray"), "").unwrap();
-            fs::rename(data.path().join("attempts/1"), data.path().join("attempts/9")).unwrap();
-            store.attempt(AttemptId(1)).begin(&order(1)).unwrap();
-            store.attempt(AttemptId(1)).keep(&standing).unwrap();
-            fs::write(store.attempt(AttemptId(1)).log(), "12345").unwrap();
-        }
         let store = Store::open(data.path()).unwrap();
-        assert_eq!(store.survivors().unwrap(), [(order(1), standing, 5)]);
-        let left: Vec<_> = fs::read_dir(data.path().join("attempts"))
+        let shelf = store.shelf(None);
+        let begin = |id| {
+            let folder = shelf.attempt(AttemptId(id));
+            folder.begin(&order(id), &plan()).unwrap();
+            folder
+        };
+        let stands = begin(1);
+        stands.keep(&standing).unwrap();
+        fs::write(stands.log(), "12345").unwrap();
+        begin(2);
+        let damaged = begin(3);
+        fs::write(damaged.path.join("state.json"), "{").unwrap();
+        fs::write(data.path().join("attempts/stray"), "").unwrap();
+        begin(9);
+        fs::rename(data.path().join("attempts/9"), data.path().join("attempts/8")).unwrap();
+        let kept = begin(4);
+        let lock = fs::File::create(kept.lock()).unwrap();
+        lock.file().lock().unwrap();
+        let ended = begin(5);
+        mark(&ended);
+        let built = Built { artefacts: Vec::new(), peak_memory_bytes: 7 };
+        let word = Ended { outcome: crate::outcome::Outcome::Built(built), log_size_bytes: 3 };
+        write_durably(&ended.ended(), &word).unwrap();
+        let killed = begin(6);
+        mark(&killed);
+        fs::write(killed.keeper_log(), "panic!\n").unwrap();
+        fs::write(killed.output().join("half.stone"), "").unwrap();
+
+        let found: Vec<(u64, Found)> = shelf
+            .survivors()
+            .unwrap()
+            .into_iter()
+            .map(|survivor| (survivor.order.attempt_id.0, survivor.found))
+            .collect();
+        let message = "the keeper of the build was killed; its last words: panic!";
+        let lost = crate::outcome::Outcome::Failed(Failure::new(FailureClass::Lost, "", message));
+        let expected = [
+            (1, Found::Standing(standing)),
+            (2, Found::NotBegun),
+            (4, Found::Building),
+            (5, Found::Ended(word)),
+            (6, Found::Ended(Ended { outcome: lost, log_size_bytes: 0 })),
+        ];
+        assert_eq!(found, expected);
+        assert!(!killed.output().exists(), "what a lost build left is gone");
+        let mut left: Vec<_> = fs::read_dir(data.path().join("attempts"))
             .unwrap()
             .map(|entry| entry.unwrap().file_name())
             .collect();
-        assert_eq!(left, ["1"]);
+        left.sort();
+        assert_eq!(left, ["1", "2", "4", "5", "6"]);
+    }
+
+    #[test]
+    fn a_machine_that_was_started_again_is_told_from_a_killed_keeper() {
+        let data = tempfile::tempdir().unwrap();
+        let store = Store::open(data.path()).unwrap();
+        let folder = store.shelf(None).attempt(AttemptId(1));
+        folder.begin(&order(1), &plan()).unwrap();
+        let mark = keeper::ProcessMark::own().unwrap();
+        let before = keeper::ProcessMark { boot_id: "another".to_owned(), ..mark };
+        write_durably(&folder.keeper(), &before).unwrap();
+        let crate::outcome::Outcome::Failed(failure) = keeper::end_of(&folder).outcome else { panic!() };
+        assert_eq!(failure.class, FailureClass::Lost);
+        assert!(failure.message.contains("machine was started again"), "{failure:?}");
+    }
+
+    #[test]
+    fn summits_do_not_share_attempts_and_those_that_are_gone_are_swept() {
+        let data = tempfile::tempdir().unwrap();
+        let store = Store::open(data.path()).unwrap();
+        let shelves = [store.shelf(None), store.shelf(Some("one")), store.shelf(Some("two"))];
+        for shelf in &shelves {
+            shelf.attempt(AttemptId(1)).begin(&order(1), &plan()).unwrap();
+        }
+        let kept = shelves.get(1..2).unwrap();
+        store.sweep_other_shelves(kept).unwrap();
+        let left = shelves.each_ref().map(|shelf| shelf.survivors().unwrap().len());
+        assert_eq!(left, [0, 1, 0]);
     }
 
     #[test]
     fn what_an_older_agent_kept_is_read_and_has_no_peak() {
         let data = tempfile::tempdir().unwrap();
         let store = Store::open(data.path()).unwrap();
+        let shelf = store.shelf(None);
         for (id, state) in [
             (1, r#"{"state":"built","artefacts":[]}"#),
             (2, r#"{"state":"failed","failure":{"class":"build","phase":"check","message":"no"}}"#),
             (3, r#"{"state":"built","artefacts":[],"peak_memory_bytes":7}"#),
         ] {
-            store.attempt(AttemptId(id)).begin(&order(id)).unwrap();
+            shelf.attempt(AttemptId(id)).begin(&order(id), &plan()).unwrap();
             fs::write(data.path().join(format!("attempts/{id}/state.json")), state).unwrap();
         }
-        let mut survivors = store.survivors().unwrap();
-        survivors.sort_by_key(|(order, ..)| order.attempt_id);
-        let standings: Vec<Standing> = survivors.into_iter().map(|(_, standing, _)| standing).collect();
+        let found: Vec<Found> =
+            shelf.survivors().unwrap().into_iter().map(|survivor| survivor.found).collect();
         let built = |peak_memory_bytes| Standing::Built(Built { artefacts: Vec::new(), peak_memory_bytes });
         let failure = Failure::new(FailureClass::Build, "check", "no");
-        assert_eq!(standings, [built(0), Standing::Failed { failure }, built(7)]);
+        let expected = [built(0), Standing::Failed { failure }, built(7)];
+        assert_eq!(found, expected.map(Found::Standing));
     }
 
     #[test]

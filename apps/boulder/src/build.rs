@@ -30,6 +30,7 @@ use crate::pages;
 use crate::root::{HostFacts, RootKind, Tree, definitions, inside, toolchain, tree};
 use crate::sources::{Sources, lay_out};
 use crate::split::{self, BINUTILS, LLVM, Wishes};
+use crate::stop;
 
 pub use failure::{BuildError, FailureClass};
 pub use record::{Record, Report};
@@ -370,7 +371,10 @@ impl Runner<'_> {
             }
         }
         self.ids = Some(child.id_map().clone());
-        let outcome = child.wait().map_err(BuildError::Sandbox)?;
+        stop::entered(child.killer());
+        let outcome = child.wait();
+        stop::left();
+        let outcome = outcome.map_err(BuildError::Sandbox)?;
         self.usage.peak_memory_bytes = self.usage.peak_memory_bytes.max(child.peak_memory_bytes());
         BuildError::of_outcome(name, outcome, child.memory_ran_out())
     }

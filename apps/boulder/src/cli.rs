@@ -15,6 +15,7 @@ use crate::build::{BuildError, Report, Request, Usage, build};
 use crate::recipe_cli;
 use crate::repository_argument;
 use crate::root::RootKind;
+use crate::stop;
 
 /// Environment that names the time of a build; the Reproducible Builds project defines it.
 const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
@@ -100,6 +101,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn run_build(arguments: BuildArguments) -> Result<(), Box<dyn Fault>> {
     let report_file = arguments.report.clone();
+    stop::listen().map_err(BuildError::Workspace)?;
     let mut usage = Usage::default();
     let result = request(arguments).and_then(|request| build(&request, &mut usage, &mut say));
     if let Some(path) = report_file {

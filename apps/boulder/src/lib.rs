@@ -16,3 +16,4 @@ mod repository_argument;
 pub mod root;
 pub mod sources;
 pub mod split;
+mod stop;

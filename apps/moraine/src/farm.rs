@@ -220,6 +220,8 @@ pub(crate) struct Farm {
     data: PathBuf,
     listen: IpAddr,
     ports: Ports,
+    /// Folders of the agents of this machine.
+    agents: Vec<String>,
     _lock: fs_err::File,
 }
 
@@ -244,6 +246,7 @@ impl Farm {
             data,
             listen: options.listen,
             ports,
+            agents: Vec::new(),
             _lock: lock,
         };
         if options.bootstrap && !has_published(&farm.data) {
@@ -302,9 +305,14 @@ impl Farm {
         Ok(self.supervisor.look_after()?)
     }
 
-    /// Stops every service in order.
+    /// Stops every service in order, and what agents built that were not there to end it.
     pub(crate) fn stop(mut self) {
         self.supervisor.stop();
+        for agent in &self.agents {
+            if let Err(error) = avalanche::end_builds(&self.data.join(agent)) {
+                note(&fault::chain(&*error).join(": "));
+            }
+        }
     }
 
     /// Packages the C library and lands it as the first history, before anything is served.
@@ -340,6 +348,7 @@ impl Farm {
         self.launch("summit", &self.summit_arguments(&config))?;
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         for (name, _) in &agents {
+            self.agents.push(name.clone());
             self.launch(name, &self.agent_arguments(name, &summit_key, processors, options))?;
         }
         Ok(())
@@ -429,6 +438,8 @@ impl Farm {
     ) -> Vec<OsString> {
         words(&["avalanche", "run", "--data"])
             .chain([self.data.join(name).into()])
+            // The end of the farm is the end of its builds; that of an agent alone is not.
+            .chain(words(&["--stop-builds"]))
             .chain(words(&["--name", name, "--summit", &self.address(self.ports.summit)]))
             .chain(words(&["--summit-key", &summit_key.to_string(), "--jobs", &jobs.to_string()]))
             // Agents on one machine share what they fetch.

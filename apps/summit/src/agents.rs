@@ -201,6 +201,7 @@ async fn converse(
         load_percent: hello.load_percent,
         memory_free_bytes: hello.memory_free_bytes,
         pressure: pressure(hello.pressure),
+        slots_offered: hello.slots_offered,
     };
     hub.sessions.set_load(id, load);
     hub.sessions.set_features(id, host_features(&hello.features));
@@ -252,8 +253,11 @@ async fn handle(hub: &Arc<Hub>, id: &BuilderId, message: from_agent::Message) ->
             hub.store.builder_seen(id, hub.clock.now()).await?;
             let Heartbeat { disk_free_bytes, load_percent, memory_free_bytes, .. } = heartbeat;
             let pressure = pressure(heartbeat.pressure);
-            let load = Load { disk_free_bytes, load_percent, memory_free_bytes, pressure };
-            hub.sessions.set_load(id, load);
+            let slots_offered = heartbeat.slots_offered;
+            let load = Load { disk_free_bytes, load_percent, memory_free_bytes, pressure, slots_offered };
+            if hub.sessions.set_load(id, load) {
+                hub.dispatch.notify_one();
+            }
             for held in heartbeat.held.iter().take(HELD_MAX) {
                 if renew(hub, id, held).await?.is_none() {
                     hub.release(id, AttemptId(held.attempt_id));
@@ -282,8 +286,8 @@ async fn handle(hub: &Arc<Hub>, id: &BuilderId, message: from_agent::Message) ->
             let was_held = current(hub, &claim).await?.is_some();
             let event = Event::Declined { claim: claim.clone(), reason: reason.clone() };
             report(hub, &claim, &event).await?;
-            match was_held {
-                // One that has no room now would decline the next order as well.
+            match was_held && !refused.busy {
+                // A machine that cannot would decline the next order as well.
                 true => faulted(hub, id, &reason).await,
                 false => Ok(()),
             }

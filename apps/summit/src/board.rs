@@ -340,7 +340,7 @@ impl Board {
                 trust: row.said.trust,
                 id: session.id,
                 architectures: session.about.architectures,
-                slots: session.about.slots,
+                slots: session.load.slots_offered.unwrap_or(u32::MAX).min(session.about.slots),
                 cores: session.about.cores,
                 memory_bytes: session.about.memory_bytes,
                 disk_free_bytes: session.load.disk_free_bytes,

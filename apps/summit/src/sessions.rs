@@ -63,6 +63,16 @@ pub(crate) struct Load {
     pub(crate) memory_free_bytes: u64,
     /// What its machine waits for.
     pub(crate) pressure: Pressure,
+    /// Slots that we may have at once, where the builder shares them with other Summits.
+    pub(crate) slots_offered: Option<u32>,
+}
+
+impl Load {
+    /// Whether a builder that said `self` before may get work now that it did not get then.
+    fn gave_way_to(self, now: Load) -> bool {
+        let slots = |load: Load| load.slots_offered.unwrap_or(u32::MAX);
+        slots(now) > slots(self) || (self.pressure.shortage().is_some() && now.pressure.shortage().is_none())
+    }
 }
 
 #[derive(Debug, Default)]
@@ -112,11 +122,11 @@ impl Sessions {
         (number, close)
     }
 
-    /// Notes how much of its machine a builder has left.
-    pub(crate) fn set_load(&self, id: &BuilderId, load: Load) {
-        if let Some(session) = self.lock().sessions.get_mut(id) {
-            session.load = load;
-        }
+    /// Notes how much of its machine a builder has left, and says whether it may get work now that it did not get before.
+    pub(crate) fn set_load(&self, id: &BuilderId, load: Load) -> bool {
+        let mut inner = self.lock();
+        let Some(session) = inner.sessions.get_mut(id) else { return false };
+        std::mem::replace(&mut session.load, load).gave_way_to(load)
     }
 
     /// Notes what a builder's agent found that its machine can do.
@@ -226,6 +236,20 @@ mod tests {
         assert!(!sessions.take_order(&id(), AttemptId(1)));
         assert!(sessions.end(&id(), second));
         assert!(sessions.attached().is_empty());
+    }
+
+    #[test]
+    fn more_room_is_noticed() {
+        let sessions = Sessions::default();
+        let (_, _receiver) = begin(&sessions, 1);
+        let offers = |slots| Load { slots_offered: slots, ..Load::default() };
+        assert!(!sessions.set_load(&id(), offers(Some(1))), "less than all");
+        assert!(!sessions.set_load(&id(), offers(Some(1))));
+        assert!(sessions.set_load(&id(), offers(Some(2))));
+        assert!(sessions.set_load(&id(), offers(None)));
+        let short = Pressure { memory_percent: 99, ..Pressure::default() };
+        assert!(!sessions.set_load(&id(), Load { pressure: short, ..Load::default() }));
+        assert!(sessions.set_load(&id(), Load::default()));
     }
 
     #[test]

@@ -35,6 +35,18 @@ pub async fn connect(address: &str, pinned: PublicKey, identity: &Identity) -> R
     connect_within(address, pinned, identity, limits::CONNECT_TIMEOUT).await
 }
 
+/// As [`connect`], where several servers may be the one that is meant, each with a key of its own.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_to_any(
+    address: &str,
+    pinned: &[PublicKey],
+    identity: &Identity,
+) -> Result<Channel, WireError> {
+    dial(address, pinned, identity, limits::CONNECT_TIMEOUT).await
+}
+
 /// As [`connect`], with another time limit for TCP and TLS together.
 ///
 /// # Errors
@@ -42,6 +54,15 @@ pub async fn connect(address: &str, pinned: PublicKey, identity: &Identity) -> R
 pub async fn connect_within(
     address: &str,
     pinned: PublicKey,
+    identity: &Identity,
+    limit: Duration,
+) -> Result<Channel, WireError> {
+    dial(address, &[pinned], identity, limit).await
+}
+
+async fn dial(
+    address: &str,
+    pinned: &[PublicKey],
     identity: &Identity,
     limit: Duration,
 ) -> Result<Channel, WireError> {
@@ -55,7 +76,7 @@ pub async fn connect_within(
     let failure = Arc::new(Mutex::new(None));
     let dialer = Dialer {
         address: address.to_owned(),
-        pinned,
+        pinned: pinned.to_vec(),
         limit,
         config: Arc::new(config),
         verifier,
@@ -76,7 +97,7 @@ pub async fn connect_within(
 #[derive(Clone)]
 struct Dialer {
     address: String,
-    pinned: PublicKey,
+    pinned: Vec<PublicKey>,
     limit: Duration,
     config: Arc<ClientConfig>,
     verifier: Arc<PinnedKey>,
@@ -105,7 +126,7 @@ impl Dialer {
             .map_err(|source| WireError::Handshake { address: address(), source: source.into() })?;
         let connector = TlsConnector::from(Arc::clone(&self.config));
         connector.connect(name, stream).await.map_err(|source| match self.verifier.other() {
-            Some(found) => WireError::OtherKey { address: address(), found, pinned: self.pinned },
+            Some(found) => WireError::OtherKey { address: address(), found, pinned: self.pinned.clone() },
             None => WireError::Handshake { address: address(), source: source.into() },
         })
     }

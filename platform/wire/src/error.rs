@@ -33,14 +33,14 @@ pub enum WireError {
         limit: Duration,
     },
     /// Somebody else answers there.
-    #[error("cannot trust the server at {address}: its key is {found}, pinned is {pinned}")]
+    #[error("cannot trust the server at {address}: its key is {found}, pinned is {}", keys(pinned))]
     OtherKey {
         /// host:port
         address: String,
         /// The key that the server has.
         found: PublicKey,
-        /// The key that it must have.
-        pinned: PublicKey,
+        /// The keys of which it must have one.
+        pinned: Vec<PublicKey>,
     },
     /// TLS or HTTP/2 came to nothing.
     #[error("cannot speak with the server at {address}")]
@@ -64,6 +64,10 @@ pub enum WireError {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+}
+
+fn keys(keys: &[PublicKey]) -> String {
+    keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ")
 }
 
 impl Fault for WireError {

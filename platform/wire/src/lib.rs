@@ -18,7 +18,7 @@ mod server;
 pub mod status;
 mod tls;
 
-pub use client::{connect, connect_within};
+pub use client::{connect, connect_to_any, connect_within};
 pub use error::WireError;
 pub use identity::{Identity, IdentityError};
 pub use key::{PUBLIC_KEY_SIZE_BYTES, PublicKey, PublicKeyError};

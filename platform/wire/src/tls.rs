@@ -39,10 +39,14 @@ pub(crate) fn server_config(identity: &Identity) -> Result<ServerConfig, Error> 
 /// What the client side of a connection needs, and the place where the key of an unexpected server is kept.
 pub(crate) fn client_config(
     identity: &Identity,
-    pinned: PublicKey,
+    pinned: &[PublicKey],
 ) -> Result<(ClientConfig, Arc<PinnedKey>), Error> {
     let provider = Arc::new(ring::default_provider());
-    let verifier = Arc::new(PinnedKey { provider: Arc::clone(&provider), pinned, other: Mutex::new(None) });
+    let verifier = Arc::new(PinnedKey {
+        provider: Arc::clone(&provider),
+        pinned: pinned.to_vec(),
+        other: Mutex::new(None),
+    });
     let resolver = Arc::new(AlwaysResolvesClientRawPublicKeys::new(identity.certified_key()));
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13])?
@@ -55,11 +59,11 @@ pub(crate) fn client_config(
     Ok((config, verifier))
 }
 
-/// Accepts one server.
+/// Accepts one server, which may be known by several keys.
 #[derive(Debug)]
 pub(crate) struct PinnedKey {
     provider: Arc<CryptoProvider>,
-    pinned: PublicKey,
+    pinned: Vec<PublicKey>,
     other: Mutex<Option<PublicKey>>,
 }
 
@@ -81,7 +85,7 @@ impl ServerCertVerifier for PinnedKey {
     ) -> Result<ServerCertVerified, Error> {
         let found = PublicKey::from_subject_public_key_info(end_entity)
             .ok_or(Error::InvalidCertificate(CertificateError::BadEncoding))?;
-        if found == self.pinned {
+        if self.pinned.contains(&found) {
             return Ok(ServerCertVerified::assertion());
         }
         *self.other.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);

@@ -28,7 +28,7 @@ fn broken() -> Failure {
 
 /// An attached ledger of one slot.
 fn attached() -> Ledger {
-    let mut ledger = Ledger::new(1, Vec::new());
+    let mut ledger = Ledger::new(1, &[]);
     assert_eq!(ledger.handle(Event::Attached(Vec::new())), []);
     ledger
 }
@@ -162,7 +162,8 @@ fn an_end_is_told_again_after_each_reconnection_until_it_is_answered() {
 #[test]
 fn what_survived_the_agent_is_held_and_told() {
     let standing = Standing::Built(product());
-    let mut ledger = Ledger::new(1, vec![(order(1), standing, 5)]);
+    let survivor = Survivor { order: order(1), found: Found::Standing(standing), log_size_bytes: 5 };
+    let mut ledger = Ledger::new(1, &[survivor]);
     let held = Held { id: ID, lease_token: TOKEN, state: HeldState::Built, log_size_bytes: 5 };
     assert_eq!(ledger.held(), [held]);
     assert_eq!(ledger.building(), 0, "it takes no slot");
@@ -174,7 +175,7 @@ fn what_survived_the_agent_is_held_and_told() {
 fn an_attempt_that_summit_does_not_want_is_deleted() {
     let unwanted = || Event::Attached(vec![Verdict { id: ID, keep: false, log_offset: 0 }]);
     let mut ledger = building();
-    assert_eq!(ledger.handle(unwanted()), [Effect::Kill(ID)]);
+    assert_eq!(ledger.handle(unwanted()), [Effect::Kill { id: ID, unwanted: true }]);
     assert_eq!(ledger.held(), [], "it is not spoken of any more");
     assert_eq!(ledger.building(), 1, "but it takes its slot until it has ended");
     assert_eq!(end(&mut ledger, Outcome::Built(product()), 0), [Effect::Delete(ID)]);
@@ -187,10 +188,10 @@ fn cancelling_kills_and_is_told() {
     let failed = || tell(ID, TOKEN, Word::Failed(cancelled()));
     let standing = || Standing::Failed { failure: cancelled() };
     let mut ledger = building();
-    assert_eq!(ledger.handle(Event::Cancelled(ID)), [Effect::Kill(ID)]);
+    assert_eq!(ledger.handle(Event::Cancelled(ID)), [Effect::Kill { id: ID, unwanted: true }]);
     assert_eq!(ledger.handle(Event::Cancelled(ID)), []);
     // It may have been built in the same moment.
-    let effects = end(&mut ledger, Outcome::Built(product()), 0);
+    let effects = end(&mut ledger, Outcome::Built(Built { peak_memory_bytes: 0, ..product() }), 0);
     assert_eq!(effects, [Effect::Keep { id: ID, standing: standing() }, failed()]);
 
     let effects = built().handle(Event::Cancelled(ID));
@@ -204,21 +205,26 @@ fn cancelling_kills_and_is_told() {
 #[test]
 fn a_release_in_the_middle_of_a_build_ends_it() {
     let mut ledger = building();
-    assert_eq!(ledger.handle(Event::Released(ID)), [Effect::Kill(ID)]);
+    assert_eq!(ledger.handle(Event::Released(ID)), [Effect::Kill { id: ID, unwanted: true }]);
     assert_eq!(end(&mut ledger, Outcome::Failed(broken()), 9), [Effect::Delete(ID)]);
 }
 
 #[test]
 fn orders_that_cannot_be_taken_are_refused_with_a_reason() {
-    fn check(ledger: &mut Ledger, id: u64, host: Result<(), String>, expect: &str) {
+    fn check(ledger: &mut Ledger, id: u64, host: Result<(), Unfit>, expect: &str) {
         let effects = ledger.handle(Event::Ordered { order: order(id), host });
-        let [Effect::Tell(Report { word: Word::Refused { reason }, .. })] = effects.as_slice() else {
+        let [Effect::Tell(Report { word: Word::Refused { reason, .. }, .. })] = effects.as_slice() else {
             panic!("not refused: {effects:?}");
         };
         assert!(reason.contains(expect), "{reason}");
     }
     check(&mut building(), 2, Ok(()), "all 1 slots");
-    check(&mut attached(), 1, Err("the disk is full".to_owned()), "the disk is full");
+    check(
+        &mut attached(),
+        1,
+        Err(Unfit { reason: "the disk is full".to_owned(), busy: false }),
+        "the disk is full",
+    );
     let mut stopping = attached();
     stopping.handle(Event::Stopping);
     check(&mut stopping, 1, Ok(()), "shutting down");
@@ -245,7 +251,7 @@ fn an_order_that_cannot_begin_frees_its_slot() {
     let effects = ledger.handle(Event::NotBegun { id: ID, reason: "no disk".to_owned() });
     assert_eq!(
         effects,
-        [Effect::Delete(ID), tell(ID, TOKEN, Word::Refused { reason: "no disk".to_owned() })]
+        [Effect::Delete(ID), tell(ID, TOKEN, Word::Refused { reason: "no disk".to_owned(), busy: false })]
     );
     assert_eq!(ledger.building(), 0);
 }
@@ -273,7 +279,7 @@ fn an_upload_to_another_address_replaces_the_first() {
 #[test]
 fn stopping_kills_builds_and_leaves_what_was_built() {
     let mut ledger = building();
-    assert_eq!(ledger.handle(Event::Stopping), [Effect::Kill(ID)]);
+    assert_eq!(ledger.handle(Event::Stopping), [Effect::Kill { id: ID, unwanted: false }]);
     assert_eq!(end(&mut ledger, Outcome::Failed(broken()), 0), [Effect::Delete(ID)]);
     assert_eq!(built().handle(Event::Stopping), []);
     assert_eq!(uploading().handle(Event::Stopping), [Effect::StopUpload(ID)]);
@@ -291,4 +297,33 @@ fn a_piece_that_nobody_acknowledges_is_sent_again() {
     for _ in 0..=BEATS_UNTIL_RESENT {
         assert_eq!(ledger.handle(Event::Beat), [], "nothing is under way");
     }
+}
+
+#[test]
+fn a_build_that_outlived_the_agent_goes_on_where_it_is() {
+    for found in [Found::Building, Found::NotBegun] {
+        let survivor = Survivor { order: order(1), found, log_size_bytes: 5 };
+        let mut ledger = Ledger::new(1, &[survivor]);
+        assert_eq!(ledger.building(), 1, "it takes its slot");
+        assert_eq!(ledger.held()[0].state, HeldState::Building);
+        assert_eq!(ledger.handle(keep(2)), [tell(ID, TOKEN, Word::Started), send(2)]);
+        assert_eq!(ledger.handle(acknowledged(5)), []);
+        assert_eq!(ledger.handle(grew(9)), [send(5)]);
+        let effects = end(&mut ledger, Outcome::Built(product()), 9);
+        assert_eq!(effects, [Effect::Keep { id: ID, standing: Standing::Built(product()) }]);
+        assert_eq!(ledger.handle(acknowledged(9)), [tell(ID, TOKEN, Word::Built(product()))]);
+    }
+}
+
+#[test]
+fn a_cancelled_build_still_says_what_it_needed() {
+    let mut ledger = building();
+    ledger.handle(Event::Cancelled(ID));
+    let ended = Outcome::Failed(Failure::new(FailureClass::Lost, "", "killed").with_peak(7));
+    let failure = cancelled().with_peak(7);
+    let standing = Standing::Failed { failure: failure.clone() };
+    assert_eq!(
+        end(&mut ledger, ended, 0),
+        [Effect::Keep { id: ID, standing }, tell(ID, TOKEN, Word::Failed(failure))]
+    );
 }

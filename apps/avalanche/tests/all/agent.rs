@@ -26,6 +26,19 @@ exec sh "$RECIPE/fake.sh"
 pub(crate) struct Place {
     pub(crate) folder: tempfile::TempDir,
     key: PublicKey,
+    /// The agent's program, which an upgrade replaces.
+    pub(crate) program: PathBuf,
+}
+
+/// Builds outlive the agent, but not the test.
+impl Drop for Place {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert!(self.drain(&["--now"]).status.success());
+        } else {
+            drop(self.drain(&["--now"]));
+        }
+    }
 }
 
 impl Place {
@@ -38,7 +51,35 @@ impl Place {
         let data = folder.path().join("data");
         fs_err::create_dir(&data).unwrap();
         let key = Identity::load_or_create(&data.join("identity.key")).unwrap().public_key();
-        Place { folder, key }
+        Place { folder, key, program: PathBuf::from(env!("CARGO_BIN_EXE_avalanche")) }
+    }
+
+    /// Puts the program elsewhere, as an upgrade does; the old one is gone.
+    pub(crate) fn upgrade(&mut self) {
+        let count = fs_err::read_dir(self.folder.path()).unwrap().count();
+        let new = self.path(&format!("version-{count}/avalanche"));
+        fs_err::create_dir(new.parent().unwrap()).unwrap();
+        fs_err::copy(&self.program, &new).unwrap();
+        if self.program.starts_with(self.folder.path()) {
+            fs_err::remove_file(&self.program).unwrap();
+        }
+        self.program = new;
+    }
+
+    pub(crate) fn drain(&self, more: &[&str]) -> std::process::Output {
+        Command::new(&self.program)
+            .args(["drain", "--data"])
+            .arg(self.path("data"))
+            .args(more)
+            .output()
+            .unwrap()
+    }
+
+    /// Whose process the keeper of an attempt is.
+    pub(crate) fn keeper(&self, attempt: &Path) -> Option<rustix::process::Pid> {
+        let mark: serde_json::Value =
+            serde_json::from_slice(&fs_err::read(attempt.join("keeper.json")).ok()?).ok()?;
+        rustix::process::Pid::from_raw(i32::try_from(mark["pid"].as_i64()?).ok()?)
     }
 
     pub(crate) fn key(&self) -> PublicKey {
@@ -83,12 +124,14 @@ impl Place {
     }
 
     pub(crate) fn start_with(&self, summit: &str, summit_key: PublicKey, more: &[&str]) -> Agent {
+        let key = format!("--summit-key={summit_key}");
+        self.run([&["--summit", summit, &key], more].concat().as_slice())
+    }
+
+    pub(crate) fn run(&self, more: &[&str]) -> Agent {
         let log = fs_err::OpenOptions::new().create(true).append(true).open(self.path("agent.log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_avalanche"))
-            .args(["run", "--name", "tester", "--summit", summit])
-            .arg("--summit-key")
-            .arg(summit_key.to_string())
-            .arg("--data")
+        let child = Command::new(&self.program)
+            .args(["run", "--name", "tester", "--data"])
             .arg(self.path("data"))
             .arg("--boulder")
             .arg(self.path("boulder"))

@@ -10,7 +10,9 @@
 )]
 
 mod agent;
+mod keepers;
 mod scenarios;
+mod several;
 mod summit;
 mod vessel;
 

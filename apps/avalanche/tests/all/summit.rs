@@ -25,6 +25,7 @@ pub(crate) struct Summit {
     running: Option<Running>,
     /// What has come of each log; as a database it survives a restart.
     logs: Arc<StdMutex<BTreeMap<u64, Vec<u8>>>>,
+    stands_by: Arc<std::sync::atomic::AtomicBool>,
 }
 
 struct Running {
@@ -43,11 +44,36 @@ pub(crate) struct Session {
 
 impl Summit {
     pub(crate) async fn start(agent: PublicKey) -> Summit {
-        let identity = Identity::generate().unwrap();
-        let logs = Arc::default();
-        let mut summit = Summit { address: String::new(), identity, agent, running: None, logs };
+        let mut summit = Summit {
+            address: String::new(),
+            identity: Identity::generate().unwrap(),
+            agent,
+            running: None,
+            logs: Arc::default(),
+            stands_by: Arc::default(),
+        };
         summit.listen("127.0.0.1:0").await;
         summit
+    }
+
+    /// Another process of the same Summit, with a key and an address of its own and the same logs; it does not lead.
+    pub(crate) async fn standby(&self) -> Summit {
+        let mut summit = Summit {
+            address: String::new(),
+            identity: Identity::generate().unwrap(),
+            agent: self.agent,
+            running: None,
+            logs: Arc::clone(&self.logs),
+            stands_by: Arc::default(),
+        };
+        summit.stand_by(true);
+        summit.listen("127.0.0.1:0").await;
+        summit
+    }
+
+    /// Refuses agents, or does so no more.
+    pub(crate) fn stand_by(&self, stands_by: bool) {
+        self.stands_by.store(stands_by, std::sync::atomic::Ordering::SeqCst);
     }
 
     pub(crate) fn key(&self) -> PublicKey {
@@ -101,7 +127,11 @@ impl Summit {
         let (sender, sessions) = mpsc::channel(8);
         let (stop, stopped) = oneshot::channel();
         let (identity, agent) = (self.identity.clone(), self.agent);
-        let service = Attaching { sessions: sender, logs: Arc::clone(&self.logs) };
+        let service = Attaching {
+            sessions: sender,
+            logs: Arc::clone(&self.logs),
+            stands_by: Arc::clone(&self.stands_by),
+        };
         let task = tokio::spawn(async move {
             let routes = Routes::new(SummitServer::new(service));
             let allowed = move |key: &PublicKey| *key == agent;
@@ -116,6 +146,20 @@ impl Session {
     pub(crate) async fn welcome(&self, verdicts: Vec<Verdict>) {
         let welcome = Welcome { lease_seconds: 60, heartbeat_seconds: 1, verdicts };
         self.send(to_agent::Message::Welcome(welcome)).await;
+    }
+
+    /// The next message that is a heartbeat.
+    pub(crate) async fn heartbeat(&self) -> wire::summit::Heartbeat {
+        loop {
+            match self.raw().await {
+                from_agent::Message::Heartbeat(heartbeat) => return heartbeat,
+                from_agent::Message::Log(chunk) => {
+                    let offset = self.store(&chunk);
+                    self.acknowledge(chunk.attempt_id, offset).await;
+                }
+                other => panic!("not a heartbeat: {other:?}"),
+            }
+        }
     }
 
     pub(crate) async fn send(&self, message: to_agent::Message) {
@@ -192,6 +236,7 @@ impl Session {
 struct Attaching {
     sessions: mpsc::Sender<Session>,
     logs: Arc<StdMutex<BTreeMap<u64, Vec<u8>>>>,
+    stands_by: Arc<std::sync::atomic::AtomicBool>,
 }
 
 #[tonic::async_trait]
@@ -202,6 +247,9 @@ impl Service for Attaching {
         &self,
         request: Request<Streaming<FromAgent>>,
     ) -> Result<Response<Self::AttachStream>, Status> {
+        if self.stands_by.load(std::sync::atomic::Ordering::SeqCst) {
+            return Err(Status::unavailable("this Summit stands by; another one leads"));
+        }
         let mut incoming = request.into_inner();
         let Some(FromAgent { message: Some(from_agent::Message::Hello(hello)) }) = incoming.message().await?
         else {

@@ -90,6 +90,9 @@ pub struct Hello {
     /// What it found that it can do: "kvm", "memory-limit", "process-limit". What an operator says of it is not told here.
     #[prost(string, repeated, tag = "12")]
     pub features: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// As in Heartbeat.
+    #[prost(uint32, optional, tag = "13")]
+    pub slots_offered: ::core::option::Option<u32>,
 }
 /// Share of the last ten seconds in which something on the machine waited for it, in percent.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -127,6 +130,10 @@ pub struct Heartbeat {
     pub memory_free_bytes: u64,
     #[prost(message, optional, tag = "5")]
     pub pressure: ::core::option::Option<Pressure>,
+    /// How many of its slots this Summit may have at once just now, those that it has among them: an agent of several
+    /// Summits shares its slots. Absent: all.
+    #[prost(uint32, optional, tag = "6")]
+    pub slots_offered: ::core::option::Option<u32>,
 }
 /// The order was taken on; time limits begin now.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -222,6 +229,9 @@ pub struct Refused {
     pub lease_token: u64,
     #[prost(string, tag = "3")]
     pub reason: ::prost::alloc::string::String,
+    /// Nothing is wrong with the machine: it has no room for this one now.
+    #[prost(bool, tag = "4")]
+    pub busy: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ToAgent {
