@@ -26,8 +26,9 @@ const TICK: Duration = Duration::from_millis(250);
 const TURN: Duration = Duration::from_secs(2);
 /// How long killed builds may take to end when the agent ends; the kernel needs a moment for large processes.
 const ENDING_TIMEOUT: Duration = Duration::from_secs(20);
-/// Uploads that go on at once, each over a connection of its own. Vessel serves some tens for each builder.
-const UPLOADS_MAX: usize = 8;
+/// Uploads that go on at once, each over a connection of its own; Vessel serves eight of each builder, and one that broke
+/// lingers for a while.
+const UPLOADS_MAX: usize = 6;
 
 /// The agent cannot run.
 #[derive(Debug, thiserror::Error)]

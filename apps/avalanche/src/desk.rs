@@ -266,7 +266,13 @@ impl Desk {
             }
             Effect::Upload { id, target, artefacts } => {
                 let folder = self.shelf.attempt(id).output();
-                let upload = Upload { id, identity: house.identity.clone(), target, folder, artefacts };
+                let upload = Upload {
+                    id,
+                    identity: house.identity.clone(),
+                    target,
+                    folder,
+                    artefacts: artefacts.into(),
+                };
                 let (events, number) = (house.events.clone(), self.number);
                 let places = Arc::clone(&house.uploads);
                 let task = tokio::spawn(async move {

@@ -1,17 +1,20 @@
 //! Bringing what was built to Vessel.
 //!
 //! Every artefact goes by its digest, from the offset that Vessel names, so a broken upload goes on where it stopped.
+//! Several go at the same time, so that many small ones do not wait for each other's round trips.
 //! Files are hashed again before they are sent: what arrives is what was announced, or nothing.
 
 use std::future::Future;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use fault::{Fault, Kind};
 use fetch::Digest;
 use fs_err as fs;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use wire::tonic::transport::Channel;
 use wire::tonic::{Response, Status};
@@ -27,6 +30,9 @@ use crate::outcome::{Artefact, Failure, FailureClass};
 /// Refusals in a row that look final before the attempt is given up: Vessel may hear of the attempt, or of our key,
 /// a moment after us.
 const REFUSALS_MAX: u32 = 6;
+/// Files sent at the same time: enough to fill a line with long round trips, and below the streams that Vessel takes on one
+/// connection.
+const FILES_AT_ONCE: usize = 4;
 /// Chunks read ahead of the network.
 const CHUNKS_AHEAD: usize = 4;
 /// Longest wait for an answer that needs no transfer.
@@ -94,13 +100,13 @@ fn next(error: &UploadError, refusals: u32) -> Next {
 }
 
 /// One attempt's output on its way.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Upload {
     pub(crate) id: AttemptId,
     pub(crate) identity: Identity,
     pub(crate) target: UploadTarget,
     pub(crate) folder: PathBuf,
-    pub(crate) artefacts: Vec<Artefact>,
+    pub(crate) artefacts: Arc<[Artefact]>,
 }
 
 impl Upload {
@@ -132,15 +138,31 @@ impl Upload {
             .await
             .map_err(UploadError::Connect)?;
         let mut client = VesselClient::new(channel);
-        for artefact in &self.artefacts {
-            self.put(&mut client, artefact).await?;
+        // Dropping it stops all of them.
+        let mut puts = JoinSet::new();
+        let mut waiting = self.artefacts.iter();
+        loop {
+            while puts.len() < FILES_AT_ONCE
+                && let Some(artefact) = waiting.next()
+            {
+                let (one, client, artefact) = (self.clone(), client.clone(), artefact.clone());
+                puts.spawn(async move { one.put(client, &artefact).await });
+            }
+            match puts.join_next().await {
+                None => break,
+                Some(Ok(put)) => put?,
+                Some(Err(panic)) => {
+                    let source = std::io::Error::other(panic);
+                    return Err(UploadError::Read { name: "a file".to_owned(), source });
+                }
+            }
         }
         let request = CommitRequest { attempt_id: self.id.0 };
         let reply = answer(COMMIT_TIMEOUT, "publish", client.commit(request)).await?;
         Ok(reply.history)
     }
 
-    async fn put(&self, client: &mut VesselClient<Channel>, artefact: &Artefact) -> Result<(), UploadError> {
+    async fn put(&self, mut client: VesselClient<Channel>, artefact: &Artefact) -> Result<(), UploadError> {
         let Artefact { name, size_bytes, sha256, .. } = artefact;
         let request = OffsetRequest { attempt_id: self.id.0, sha256: sha256.clone() };
         let offset =

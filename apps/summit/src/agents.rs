@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use farm::estimate::Sample;
 use farm::ids::{AttemptId, BuilderId, LeaseToken};
@@ -12,6 +13,7 @@ use farm::schedule::Pressure;
 use farm::task::{Artefact, Claim, Event, Phase, Refusal};
 use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
+use tracing::Instrument;
 use wire::convert::failure_class;
 use wire::summit::summit_server::{Summit, SummitServer};
 use wire::summit::{
@@ -24,12 +26,16 @@ use wire::{PublicKey, peer_key, to_status};
 
 use crate::hub::{Hub, News};
 use crate::logs::writer::Acknowledge;
+use crate::pace::{Greeting, Greetings, Pace};
 use crate::sessions::{Load, MESSAGES_MAX, Sender};
 use crate::store::{About, AttemptRow, BuilderRefusal, BuilderRole, StoreError, TaskRow};
 use crate::watcher::look_everywhere;
 
 /// Attempts that one agent may hold: what it builds and what it could not deliver yet.
 const HELD_MAX: usize = 1000;
+
+/// Longest wait for the Hello of an agent that has connected: many round trips of a bad line.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Files of one build. The largest known recipe yields some 130 packages.
 const ARTEFACTS_MAX: usize = 2000;
@@ -54,13 +60,14 @@ const HOST_FEATURE_PREFIX: &str = "host:";
 
 /// What is served to agents.
 pub(crate) fn routes(hub: Arc<Hub>) -> Routes {
-    let service =
-        SummitServer::new(Service { hub }).max_decoding_message_size(wire::limits::MESSAGE_SIZE_BYTES_MAX);
+    let service = SummitServer::new(Service { hub, greetings: Arc::default() })
+        .max_decoding_message_size(wire::limits::AGENT_MESSAGE_SIZE_BYTES_MAX);
     Routes::new(service)
 }
 
 struct Service {
     hub: Arc<Hub>,
+    greetings: Arc<Greetings>,
 }
 
 #[tonic::async_trait]
@@ -72,16 +79,24 @@ impl Summit for Service {
         request: Request<Streaming<FromAgent>>,
     ) -> Result<Response<Self::AttachStream>, Status> {
         let id = self.builder(peer_key(&request)?).await?;
+        let row = self.hub.store.builder(&id.0).await.map_err(|error| to_status(&error))?;
+        let name = row.said.name;
+        let greeting = self.greetings.begin(&id, Instant::now()).map_err(|reason| {
+            tracing::debug!(builder.id = %id, builder.name = name, reason, "an agent is sent away");
+            Status::unavailable(reason)
+        })?;
         let (sender, receiver) = mpsc::channel(MESSAGES_MAX);
         let hub = Arc::clone(&self.hub);
-        tokio::spawn(async move {
+        let span = tracing::info_span!("agent", builder.name = name);
+        let conversation = async move {
             let mut stream = request.into_inner();
-            if let Err(status) = converse(&hub, &id, &mut stream, &sender).await {
+            if let Err(status) = converse(&hub, &id, greeting, &mut stream, &sender).await {
                 tracing::info!(builder.id = %id, reason = status.message(), "a conversation with an agent ended");
-                // The agent may be gone already.
-                drop(sender.send(Err(status)).await);
+                // The agent may be gone already, or take nothing.
+                drop(sender.try_send(Err(status)));
             }
-        });
+        };
+        tokio::spawn(conversation.instrument(span));
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 
@@ -178,12 +193,17 @@ impl Service {
 async fn converse(
     hub: &Arc<Hub>,
     id: &BuilderId,
+    greeting: Greeting,
     stream: &mut Streaming<FromAgent>,
     sender: &Sender,
 ) -> Result<(), Status> {
-    let Some(FromAgent { message: Some(from_agent::Message::Hello(hello)) }) = stream.message().await? else {
+    let first = tokio::time::timeout(HELLO_TIMEOUT, stream.message()).await.map_err(|_| {
+        Status::deadline_exceeded(format!("no Hello within {} seconds", HELLO_TIMEOUT.as_secs()))
+    })?;
+    let Some(FromAgent { message: Some(from_agent::Message::Hello(hello)) }) = first? else {
         return Err(Status::invalid_argument("the first message must be a Hello"));
     };
+    drop(greeting);
     let about = about(&hello);
     hub.store.builder_attached(id, &about, hub.clock.now()).await.map_err(|error| to_status(&error))?;
     let lease_seconds = hub.config().lease_seconds;
@@ -205,7 +225,8 @@ async fn converse(
     };
     hub.sessions.set_load(id, load);
     hub.sessions.set_features(id, host_features(&hello.features));
-    tracing::info!(builder.id = %id, name = hello.name, held = hello.held.len(), "an agent attached");
+    let name = shortened(&hello.name, WORD_SIZE_BYTES_MAX);
+    tracing::info!(builder.id = %id, name, held = hello.held.len(), "an agent attached");
     let caught_up = async {
         lose_what_is_gone(hub, id, &hello.held).await?;
         release_what_ended(hub, id, &hello.held).await
@@ -231,6 +252,7 @@ async fn listen(
     stream: &mut Streaming<FromAgent>,
     close: &Notify,
 ) -> Result<(), Status> {
+    let mut pace = Pace::new(Instant::now());
     loop {
         let message = tokio::select! {
             message = stream.message() => message?,
@@ -242,8 +264,31 @@ async fn listen(
                 "a message of a kind that this Summit does not know; update it",
             ));
         };
+        let parts = parts(&message)?;
         handle(hub, id, message).await.map_err(|error| to_status(&error))?;
+        let wait = pace.take(parts, Instant::now());
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
     }
+}
+
+/// How much a message asks of us. One that no agent would send ends the conversation.
+fn parts(message: &from_agent::Message) -> Result<usize, Status> {
+    match message {
+        from_agent::Message::Hello(_) => {
+            Err(Status::invalid_argument("a second Hello on the same connection"))
+        }
+        from_agent::Message::Heartbeat(heartbeat) if heartbeat.held.len() > HELD_MAX => {
+            Err(too_many_held(heartbeat.held.len()))
+        }
+        from_agent::Message::Heartbeat(heartbeat) => Ok(1 + heartbeat.held.len()),
+        _ => Ok(1),
+    }
+}
+
+fn too_many_held(count: usize) -> Status {
+    Status::invalid_argument(format!("{count} attempts at once; at most {HELD_MAX} are believed"))
 }
 
 async fn handle(hub: &Arc<Hub>, id: &BuilderId, message: from_agent::Message) -> Result<(), StoreError> {
@@ -258,7 +303,7 @@ async fn handle(hub: &Arc<Hub>, id: &BuilderId, message: from_agent::Message) ->
             if hub.sessions.set_load(id, load) {
                 hub.dispatch.notify_one();
             }
-            for held in heartbeat.held.iter().take(HELD_MAX) {
+            for held in &heartbeat.held {
                 if renew(hub, id, held).await?.is_none() {
                     hub.release(id, AttemptId(held.attempt_id));
                 }
@@ -314,9 +359,7 @@ async fn current(hub: &Hub, claim: &Claim) -> Result<Option<(AttemptRow, TaskRow
 /// Lets a report happen. One that does not count is answered by Release.
 async fn report(hub: &Hub, claim: &Claim, event: &Event) -> Result<(), StoreError> {
     let Some((_, task)) = current(hub, claim).await? else {
-        tracing::info!(builder.id = %claim.builder, attempt.id = %claim.attempt, event = event.verb(),
-            "a report on an attempt that is not held was refused");
-        hub.release(&claim.builder, claim.attempt);
+        refuse(hub, claim, event.verb());
         return Ok(());
     };
     match hub.apply(task.id, event).await {
@@ -330,6 +373,17 @@ async fn report(hub: &Hub, claim: &Claim, event: &Event) -> Result<(), StoreErro
         }
         Err(error) => Err(error),
     }
+}
+
+/// Tells an agent to forget what it does not hold. Said once, and then ever more seldom on one connection: an agent that came
+/// back has some such reports, a hostile one sends nothing else.
+fn refuse(hub: &Hub, claim: &Claim, what: &str) {
+    let count = hub.sessions.count_refusal(&claim.builder);
+    if count.is_power_of_two() {
+        tracing::warn!(builder.id = %claim.builder, attempt.id = %claim.attempt, what, count,
+            "a report on an attempt that is not held is refused");
+    }
+    hub.release(&claim.builder, claim.attempt);
 }
 
 /// Renews the lease of what an agent holds; none when it does not hold it any more.
@@ -350,10 +404,7 @@ async fn renew(hub: &Hub, id: &BuilderId, held: &Held) -> Result<Option<(Attempt
 
 async fn verdicts(hub: &Hub, id: &BuilderId, held: &[Held]) -> Result<Vec<Verdict>, Status> {
     if held.len() > HELD_MAX {
-        return Err(Status::invalid_argument(format!(
-            "{} attempts at once; at most {HELD_MAX} are believed",
-            held.len()
-        )));
+        return Err(too_many_held(held.len()));
     }
     let mut verdicts = Vec::with_capacity(held.len());
     for held in held {
@@ -404,7 +455,7 @@ async fn release_what_ended(hub: &Hub, id: &BuilderId, held: &[Held]) -> Result<
 async fn log(hub: &Arc<Hub>, id: &BuilderId, chunk: LogChunk) -> Result<(), StoreError> {
     let claim = claim(id, chunk.attempt_id, chunk.lease_token);
     let Some((attempt, task)) = current(hub, &claim).await? else {
-        hub.release(id, claim.attempt);
+        refuse(hub, &claim, "log");
         return Ok(());
     };
     let kept = match hub.logs.write(task.id, attempt.id, chunk.offset, chunk.bytes).await {

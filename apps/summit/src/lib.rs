@@ -20,6 +20,7 @@ mod dispatcher;
 mod git;
 mod hub;
 pub mod logs;
+mod pace;
 mod projects;
 mod publisher;
 pub mod recipes;

@@ -35,6 +35,8 @@ struct Session {
     load: Load,
     features: BTreeSet<String>,
     since: Moment,
+    /// Reports on what it does not hold.
+    refusals: u64,
     /// Attempts whose order was sent on this connection.
     ordered: HashSet<AttemptId>,
     /// Attempts whose upload was asked for on this connection.
@@ -113,6 +115,7 @@ impl Sessions {
             load: Load::default(),
             features: BTreeSet::new(),
             since: now,
+            refusals: 0,
             ordered: HashSet::new(),
             upload_asked: HashSet::new(),
         };
@@ -134,6 +137,14 @@ impl Sessions {
         if let Some(session) = self.lock().sessions.get_mut(id) {
             session.features = features;
         }
+    }
+
+    /// Counts a report on something that the agent does not hold; how many there were on this connection.
+    pub(crate) fn count_refusal(&self, id: &BuilderId) -> u64 {
+        let mut inner = self.lock();
+        let Some(session) = inner.sessions.get_mut(id) else { return 1 };
+        session.refusals = session.refusals.saturating_add(1);
+        session.refusals
     }
 
     /// Ends the session of this number; whether it was still there.

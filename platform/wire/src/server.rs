@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -32,6 +32,10 @@ use crate::identity::Identity;
 use crate::key::PublicKey;
 use crate::limits;
 use crate::tls;
+
+mod places;
+
+use places::{Complaints, Place, Places};
 
 /// Who calls: an extension of every request that a server of this crate hands out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +91,7 @@ where
     let address =
         listener.local_addr().map_or_else(|_| "its address".to_owned(), |address| address.to_string());
     let config = tls::server_config(identity).map_err(|source| WireError::Tls { source })?;
+    raise_open_files();
     let (ready, incoming) = mpsc::channel(limits::HANDSHAKES_MAX);
     let accepting =
         tokio::spawn(accept_all(listener, TlsAcceptor::from(Arc::new(config)), allowed.clone(), ready));
@@ -174,10 +179,9 @@ async fn accept_all<A>(
 ) where
     A: Fn(&PublicKey) -> bool + Clone + Send + Sync + 'static,
 {
-    let handshakes = Arc::new(Semaphore::new(limits::HANDSHAKES_MAX));
-    let known = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
-    let unknown = Arc::new(Semaphore::new(limits::UNKNOWN_CONNECTIONS_MAX));
-    while let Ok(handshake) = Arc::clone(&handshakes).acquire_owned().await {
+    let places = Arc::new(Places::default());
+    let complaints = Arc::new(Complaints::default());
+    loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -186,24 +190,54 @@ async fn accept_all<A>(
                 continue;
             }
         };
+        let mut handshake = loop {
+            match places.handshake() {
+                Ok(place) => break place,
+                Err(full) => {
+                    let until = full.until.unwrap_or_else(std::time::Instant::now);
+                    // Those behind it wait in the queue of the system.
+                    tokio::time::sleep_until(until.max(std::time::Instant::now()).into()).await;
+                }
+            }
+        };
         let (acceptor, allowed, ready) = (acceptor.clone(), allowed.clone(), ready.clone());
-        let (known, unknown) = (Arc::clone(&known), Arc::clone(&unknown));
+        let (places, complaints) = (Arc::clone(&places), Arc::clone(&complaints));
         tokio::spawn(async move {
-            let _handshake = handshake;
-            let Some((stream, key)) = greet(&acceptor, stream, peer).await else {
-                return;
+            let greeted = tokio::select! {
+                greeted = greet(&acceptor, stream, peer) => greeted,
+                () = handshake.taken_away() => {
+                    tracing::debug!(%peer, "a handshake that took too long gave way to another");
+                    None
+                }
             };
+            drop(handshake);
+            let Some((stream, key)) = greeted else { return };
             let is_known = allowed(&key);
-            let places = if is_known { known } else { unknown };
-            let Ok(place) = places.try_acquire_owned() else {
-                tracing::warn!(%peer, %key, "too many connections; this one is dropped");
+            let Ok(place) = places.connection(key, is_known) else {
+                if let Some(count) = complaints.add() {
+                    tracing::warn!(%peer, %key, count, "too many connections; this one is dropped, as others were");
+                }
                 return;
             };
             let deadline =
                 (!is_known).then(|| Box::pin(tokio::time::sleep(limits::UNKNOWN_CONNECTION_TIME_MAX)));
             // A closed channel means that the server is stopping.
-            let _sent_or_stopping = ready.send(Ok(PeerStream { stream, key, deadline, _place: place })).await;
+            let _sent_or_stopping =
+                ready.send(Ok(PeerStream { stream, key, deadline, place, complaints })).await;
         });
+    }
+}
+
+/// Lets this process have as many connections as it serves, where the machine allows it: the usual limit is half of that.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let now = getrlimit(Resource::Nofile);
+    let wanted = now.maximum.map_or(limits::OPEN_FILES_WANTED, |most| most.min(limits::OPEN_FILES_WANTED));
+    if now.current.is_some_and(|current| current < wanted) {
+        let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: now.maximum });
+        if let Err(error) = raised {
+            tracing::warn!(%error, "cannot raise the number of open files");
+        }
     }
 }
 
@@ -237,7 +271,8 @@ struct PeerStream {
     stream: TlsStream<TcpStream>,
     key: PublicKey,
     deadline: Option<Pin<Box<Sleep>>>,
-    _place: OwnedSemaphorePermit,
+    place: Place,
+    complaints: Arc<Complaints>,
 }
 
 impl Connected for PeerStream {
@@ -259,6 +294,12 @@ impl AsyncRead for PeerStream {
             && deadline.as_mut().poll(context).is_ready()
         {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        if this.place.poll_taken_away(context).is_ready() {
+            if let Some(count) = this.complaints.add() {
+                tracing::warn!(key = %this.key, count, "a connection gave way to a newer one, as others did");
+            }
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         Pin::new(&mut this.stream).poll_read(context, buffer)
     }

@@ -59,7 +59,9 @@ impl Place {
         let count = fs_err::read_dir(self.folder.path()).unwrap().count();
         let new = self.path(&format!("version-{count}/avalanche"));
         fs_err::create_dir(new.parent().unwrap()).unwrap();
-        fs_err::copy(&self.program, &new).unwrap();
+        // Written by another process: a program that is open for writing here, if only in a child that is being started,
+        // cannot be run.
+        assert!(Command::new("cp").arg(&self.program).arg(&new).status().unwrap().success());
         if self.program.starts_with(self.folder.path()) {
             fs_err::remove_file(&self.program).unwrap();
         }

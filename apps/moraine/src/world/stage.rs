@@ -198,9 +198,13 @@ impl Stage {
         }
     }
 
-    /// Stops every service in order.
+    /// Stops every service in order, and what is built for an agent that was not there to end it.
     pub(super) fn stop(&mut self) {
         self.supervisor.stop();
+        for agent in &self.agents {
+            // What cannot be ended is found afterwards as left behind.
+            drop(avalanche::end_builds(&self.data.join(agent)));
+        }
     }
 
     /// Processes of this program that run although everything was stopped: those that name the folder of this world.
@@ -268,7 +272,7 @@ impl Stage {
             let summit = self.reached(index + 2, self.places.summit).to_string();
             let world = self.data.join("world").display().to_string();
             let replayer = self.data.join("bin").join(replay::PROGRAM);
-            let arguments = words(&["avalanche", "run", "--data"])
+            let arguments = words(&["avalanche", "run", "--stop-builds", "--data"])
                 .chain([self.data.join(agent).into()])
                 .chain(words(&["--name", agent, "--summit", &summit]))
                 .chain(words(&["--summit-key", &summit_key.to_string(), "--slots", "1", "--jobs", "1"]))

@@ -280,6 +280,18 @@ impl<'a> Farm<'a> {
         processes::kill(found[0].id);
     }
 
+    /// Kills the keeper of what an agent builds without a word.
+    pub(crate) fn kill_keeper(&self, agent: &str) {
+        let folder = format!("/{agent}/attempts/");
+        let is_it = |process: &Process| {
+            let words = &process.arguments;
+            words[1..].starts_with(&["avalanche".into(), "keep".into()]) && words[3].contains(&folder)
+        };
+        let found: Vec<Process> = self.bench.processes().into_iter().filter(is_it).collect();
+        assert_eq!(found.len(), 1, "{agent}: {found:?}");
+        processes::kill(found[0].id);
+    }
+
     /// Stops it as its user does.
     pub(crate) fn stop(mut self) {
         processes::terminate(i32::try_from(self.child.id()).unwrap());
