@@ -16,6 +16,8 @@ pub struct Row {
     pub line: u64,
     /// Whether it goes on with the line of the row before.
     pub continues: bool,
+    /// Bytes of the log that it stands for.
+    pub size_bytes: u64,
     /// Whether the line ends with it.
     pub ends: bool,
     /// The phase that begins here.
@@ -79,7 +81,14 @@ impl Rows {
     fn row(&mut self, bytes: &[u8]) -> Row {
         let phase = if self.continues { None } else { phase_name(bytes) };
         let ends = bytes.ends_with(b"\n");
-        Row { line: self.line, continues: self.continues, ends, phase, spans: self.terminal.show(bytes) }
+        Row {
+            line: self.line,
+            continues: self.continues,
+            size_bytes: length(bytes),
+            ends,
+            phase,
+            spans: self.terminal.show(bytes),
+        }
     }
 }
 

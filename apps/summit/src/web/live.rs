@@ -76,7 +76,7 @@ pub(crate) async fn events(State(web): State<Web>) -> Result<Pieces, WebError> {
 
 /// `/tasks/ID/log/ATTEMPT/stream?offset=N`: events `rows`, whose id is the offset after them, then one event `end`. A browser
 /// that reconnects goes on after the last id it has seen. The data of `rows` is an object: `begin` and `end` in the log,
-/// `parts` (each with its `phase` if one begins, `offset`, `line` and `html`), and `tail`, the begin of a row that has no end
+/// `parts` (each with its `phase` if one begins, `begin`, `end`, `line` and `html`), and `tail`, the begin of a row that has no end
 /// yet. An event `skip` with `begin` and `end` says what is left out for a browser that is far behind.
 pub(crate) async fn log_stream(
     State(web): State<Web>,
@@ -189,11 +189,17 @@ impl Follower {
         }
         self.offset = begin + taken;
         let mut parts: Vec<Value> = Vec::new();
+        let mut part_begin = begin;
         // A phase begins a part of its own, so that it can be folded.
         for part in made.chunk_by(|_, next| next.phase.is_none()) {
             if let Some(first) = part.first() {
+                let end = part_begin + part.iter().map(|row| row.size_bytes).sum::<u64>();
                 let html = rows_markup(part).into_string();
-                parts.push(json!({ "phase": first.phase, "line": first.line, "html": html }));
+                let part = json!({
+                    "phase": first.phase, "begin": part_begin, "end": end, "line": first.line, "html": html,
+                });
+                parts.push(part);
+                part_begin = end;
             }
         }
         let data = json!({ "begin": begin, "end": self.offset, "parts": parts, "tail": tail });

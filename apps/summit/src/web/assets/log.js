@@ -13,7 +13,14 @@
 
   const sections = () => [...log.querySelectorAll(":scope > .fold")];
   const atEnd = () => log.scrollHeight - log.scrollTop - log.clientHeight < 60;
-  const toEnd = () => { log.scrollTop = log.scrollHeight; };
+  let top = 0;
+
+  // Rows get their real heights only when they come into sight, so the end may move on the way to it.
+  function toEnd(tries = 8) {
+    log.scrollTop = log.scrollHeight;
+    top = log.scrollTop;
+    if (tries > 0) requestAnimationFrame(() => { if (sticks && !atEnd()) toEnd(tries - 1); });
+  }
 
   function size(bytes) {
     const units = ["B", "KiB", "MiB", "GiB"];
@@ -91,19 +98,39 @@
     if (link) load(link);
   }, true);
 
-  function newSection(name, line) {
+  function newSection(name, line, begin) {
     const details = document.createElement("details");
     details.className = "fold";
     details.open = true;
     details.dataset.line = line;
+    details.dataset.begin = begin;
     const summary = document.createElement("summary");
-    const title = document.createElement("span");
-    title.className = "name";
-    title.textContent = name;
-    summary.append(title);
+    const part = (tag, name, ...texts) => {
+      const element = document.createElement(tag);
+      element.className = name;
+      element.append(...texts);
+      return element;
+    };
+    summary.append(part("span", "name", name), " ");
+    summary.append(part("small", "", part("span", "lines", "0"), " lines, ", part("span", "bytes", "0 B")));
     details.append(summary);
     tail.before(details);
     return details;
+  }
+
+  // Brings up to date how much there is.
+  function count(section, end) {
+    const last = [...section.querySelectorAll(":scope > .piece")].at(-1);
+    const ids = last ? [...last.querySelectorAll(":scope > [id]")] : [];
+    const line = ids.length ? Number(ids.at(-1).id.slice(1)) : 0;
+    const lines = section.querySelector("summary .lines");
+    const bytes = section.querySelector("summary .bytes");
+    if (lines && line) lines.textContent = line - Number(section.dataset.line) + 1;
+    if (bytes) bytes.textContent = size(end - Number(section.dataset.begin));
+    const all = document.getElementById("log-lines");
+    if (all && line) all.textContent = line;
+    const whole = document.getElementById("log-size");
+    if (whole) whole.textContent = size(end);
   }
 
   function shorten() {
@@ -126,16 +153,16 @@
     const stream = new EventSource(`${base}/stream?offset=${offset}`);
     stream.addEventListener("rows", (event) => {
       const data = JSON.parse(event.data);
-      const stick = sticks && atEnd();
       for (const part of data.parts) {
         let section = sections().at(-1);
-        if (part.phase || !section) section = newSection(part.phase || "log", part.line);
-        section.append(piece(data.begin, data.end, part.html));
+        if (part.phase || !section) section = newSection(part.phase || "log", part.line, part.begin);
+        section.append(piece(part.begin, part.end, part.html));
+        count(section, part.end);
       }
       tail.innerHTML = data.tail || "";
       if (state) state.textContent = "";
       shorten();
-      if (stick) toEnd();
+      if (sticks) toEnd();
     });
     stream.addEventListener("skip", (event) => {
       const data = JSON.parse(event.data);
@@ -183,7 +210,12 @@
   });
 
   for (const hint of document.querySelectorAll(".keys")) hint.hidden = false;
-  log.addEventListener("scroll", () => { if (atEnd()) sticks = true; }, { passive: true });
+  // Whoever scrolls up wants to read; whoever comes back to the end wants to follow.
+  log.addEventListener("scroll", () => {
+    if (atEnd()) sticks = true;
+    else if (log.scrollTop < top - 4) sticks = false;
+    top = log.scrollTop;
+  }, { passive: true });
   addEventListener("hashchange", toLine);
   if (!toLine() && sticks) toEnd();
   if (log.dataset.follow) follow();

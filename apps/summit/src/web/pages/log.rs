@@ -90,7 +90,7 @@ fn markup(view: &LogView, attempt: &AttemptView, wanted: Option<u64>) -> Markup 
             input type="hidden" name="attempt" value=(attempt.id);
             input type="search" name="q" placeholder="find in this log" aria-label="find in this log";
             button.quiet type="submit" { "Find" }
-            span.meta { (view.lines) " lines, " (size(view.size_bytes)) @if attempt.log_full { ", cut at its limit" } }
+            span.meta { span #log-lines { (view.lines) } " lines, " span #log-size { (size(view.size_bytes)) } @if attempt.log_full { ", cut at its limit" } }
             a href=(attempt.log_url) download { "as it was written" }
         }
         div.log #log tabindex="0" role="log" aria-label="log" data-attempt=(attempt.id) data-base=(attempt.log_url)
@@ -125,8 +125,9 @@ fn section_markup(section: &Section, number: usize, attempt: &AttemptView, faile
     };
     html! {
         @match &section.name {
-            None => div.fold { (body) },
-            Some(name) => details.fold .failed[failed] #(format!("phase-{number}")) open[section.open] {
+            None => div.fold data-line=(section.first_line) data-begin=(section.begin) { (body) },
+            Some(name) => details.fold .failed[failed] #(format!("phase-{number}")) open[section.open]
+                data-line=(section.first_line) data-begin=(section.begin) {
                 summary { span.name { (name) } " " small { span.lines { (section.lines) } " lines, " span.bytes { (size(section.end - section.begin)) } } }
                 (body)
             },
