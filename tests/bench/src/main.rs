@@ -1,11 +1,13 @@
 //! Measures what the farm's decisions cost, and writes the report that is kept beside the code.
 //!
 //! `just bench` runs it in release. What is measured is the library code that Summit calls, in one thread unless the
-//! code itself uses more, without database and network. Every figure is the median of several runs after one that does
+//! code itself uses more, without database and network; only the way of a log is measured with a whole Summit, and
+//! `just bench logs` measures that alone. Every figure is the median of several runs after one that does
 //! not count; the report says of how many. The large farm is measured in a process of its own, so that its memory is
 //! nobody else's.
 
 mod large;
+mod logs;
 mod machine;
 mod makespan;
 mod real;
@@ -18,9 +20,16 @@ use std::process::{Command, ExitCode};
 
 use fault::{Fault, Kind};
 use observe::{OutputError, write_stdout};
+use serde::de::DeserializeOwned;
 
 /// The argument by which the process for the large farm is told what it is.
 const LARGE: &str = "large";
+
+/// The same for the logs.
+const LOGS_HERE: &str = "logs-here";
+
+/// The argument that asks for the figures of logs only.
+const LOGS: &str = "logs";
 
 /// Why there are no figures.
 #[derive(Debug, thiserror::Error)]
@@ -38,9 +47,11 @@ enum BenchError {
     /// The recipes cannot be read.
     #[error(transparent)]
     Recipes(#[from] summit::recipes::ReadFolderError),
-    /// The process for the large farm failed.
-    #[error("cannot measure the large farm: {why}")]
-    Large {
+    /// A part that is measured in a process of its own failed.
+    #[error("cannot measure the {part}: {why}")]
+    Part {
+        /// Which.
+        part: &'static str,
         /// Why.
         why: String,
     },
@@ -58,7 +69,7 @@ impl Fault for BenchError {
             BenchError::NoData => Kind::NotFound,
             BenchError::File { .. } => Kind::Unavailable,
             BenchError::Recipes(error) => error.kind(),
-            BenchError::Large { .. } => Kind::Bug,
+            BenchError::Part { .. } => Kind::Bug,
             BenchError::Spec(error) => error.kind(),
             BenchError::Output(error) => error.kind(),
         }
@@ -80,12 +91,24 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &[OsString]) -> Result<(), BenchError> {
-    if arguments.first().is_some_and(|first| first == LARGE) {
+    let is = |name: &str| arguments.first().is_some_and(|first| first == name);
+    if is(LARGE) {
         let figures = large::measure()?;
         return Ok(write_stdout(&serde_json::to_string(&figures).unwrap_or_default())?);
     }
-    let output =
-        arguments.first().map_or_else(|| testkit::workspace_root().join("docs/benchmarks.md"), PathBuf::from);
+    if is(LOGS_HERE) {
+        let figures =
+            logs::measure().map_err(|why| BenchError::Part { part: "logs", why: why.to_string() })?;
+        return Ok(write_stdout(&serde_json::to_string(&figures).unwrap_or_default())?);
+    }
+    let report = testkit::workspace_root().join("docs/benchmarks.md");
+    if is(LOGS) {
+        write_stdout("logs …\n")?;
+        let section = report::of_logs(&in_own_process("logs", LOGS_HERE)?);
+        fs_err::write(&report, report::with_section(&fs_err::read_to_string(&report)?, &section))?;
+        return Ok(write_stdout(&format!("wrote {}\n", report.display()))?);
+    }
+    let output = arguments.first().map_or(report, PathBuf::from);
     let data = testkit::data().ok_or(BenchError::NoData)?;
     let folder = tempfile::tempdir()?;
     unpack(&data.join("recipes-dev.tar.zst"), folder.path())?;
@@ -97,8 +120,10 @@ fn run(arguments: &[OsString]) -> Result<(), BenchError> {
     write_stdout("makespans …\n")?;
     let makespans = makespan::measure(&recipes)?;
     write_stdout("a large farm …\n")?;
-    let large = large_in_own_process()?;
-    let text = report::render(&machine, &real, &makespans, &large);
+    let large = in_own_process("large farm", LARGE)?;
+    write_stdout("logs …\n")?;
+    let logs = in_own_process("logs", LOGS_HERE)?;
+    let text = report::render(&machine, &real, &makespans, &large, &logs);
     fs_err::write(&output, text)?;
     Ok(write_stdout(&format!("wrote {}\n", output.display()))?)
 }
@@ -109,10 +134,11 @@ fn unpack(archive: &Path, into: &Path) -> Result<(), BenchError> {
     Ok(())
 }
 
-fn large_in_own_process() -> Result<large::Figures, BenchError> {
-    let output = Command::new(std::env::current_exe()?).arg(LARGE).output()?;
+fn in_own_process<T: DeserializeOwned>(part: &'static str, argument: &str) -> Result<T, BenchError> {
+    let output = Command::new(std::env::current_exe()?).arg(argument).output()?;
     if !output.status.success() {
-        return Err(BenchError::Large { why: output.status.to_string() });
+        let why = format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
+        return Err(BenchError::Part { part, why });
     }
-    serde_json::from_slice(&output.stdout).map_err(|error| BenchError::Large { why: error.to_string() })
+    serde_json::from_slice(&output.stdout).map_err(|error| BenchError::Part { part, why: error.to_string() })
 }

@@ -4,7 +4,7 @@ use farm::sim::clock;
 
 use crate::machine::Machine;
 use crate::makespan::{BUILDERS, FAULTS, Row, SEEDS};
-use crate::{large, makespan, real};
+use crate::{large, logs, makespan, real};
 
 /// The whole report.
 pub(crate) fn render(
@@ -12,6 +12,7 @@ pub(crate) fn render(
     real: &real::Figures,
     makespans: &makespan::Figures,
     large: &large::Figures,
+    logs: &logs::Figures,
 ) -> String {
     format!(
         "# What the farm's decisions cost\n\n\
@@ -19,7 +20,7 @@ pub(crate) fn render(
          `MORAINE_DATA` names ({} recipes). Measured on {} cores of {}, {} GiB of memory, in a release build.\n\
          All times are by the clock on the wall: others that use the machine make them longer. At the beginning {:.1}\n\
          processes wanted to run; above a half or so the figures are of little use.\n\n\
-         {}\n{}\n{}",
+         {}\n{}\n{}\n{}",
         real.recipes,
         machine.cores,
         machine.processor,
@@ -28,7 +29,24 @@ pub(crate) fn render(
         of_real(real),
         of_makespans(makespans),
         of_large(large),
+        of_logs(logs),
     )
+}
+
+/// The report with this section in the place of the one of the same title, or at its end.
+pub(crate) fn with_section(report: &str, section: &str) -> String {
+    let title = section.lines().next().unwrap_or_default();
+    let mut kept: Vec<&str> = Vec::new();
+    let mut is_inside = false;
+    for line in report.lines() {
+        if line.starts_with("## ") {
+            is_inside = line == title;
+        }
+        if !is_inside {
+            kept.push(line);
+        }
+    }
+    format!("{}\n\n{section}", kept.join("\n").trim_end())
 }
 
 /// A table row: what, what it is, what it should be, whether it is.
@@ -212,6 +230,43 @@ fn of_large(large: &large::Figures) -> String {
         large.peak_mib,
         large.catalogue_mib,
         large.graph_mib,
+    ));
+    text
+}
+
+/// From a build to whoever looks at it.
+pub(crate) fn of_logs(logs: &logs::Figures) -> String {
+    let mut text = format!(
+        "## From a line of a build to the browser\n\n\
+         A real Summit with SQLite and this disk; {} builders that speak the protocol over TLS, each writing {} lines a second of\n\
+         {} bytes and sending what has gathered whenever the last piece is acknowledged; viewers that read the live stream of the\n\
+         log page, each over a connection of its own. Measured from the moment when the build has written the line to the one when the\n\
+         viewer's socket holds it, on the disk and as rows in colours by then. Everything runs on the two cores of this machine at\n\
+         once, viewers too; when this was measured {:.1} processes of others wanted to run as well.\n\n\
+         | what | ours | target | met | best known elsewhere |\n|---|---|---|---|---|\n",
+        logs::BUILDS,
+        1000 / logs::LINE_EVERY.as_millis().max(1),
+        logs::LINE_BYTES,
+        logs.load,
+    );
+    let many = format!("{} viewers", logs::VIEWERS);
+    for (who, latency) in [("one viewer", &logs.one), (many.as_str(), &logs.many)] {
+        let half = format!("{:.1} ms", latency.p50_ms);
+        text.push_str(&row(
+            &format!("{who}: half of the lines"),
+            &half,
+            "250 ms",
+            latency.p50_ms < 250.0,
+            "nobody says",
+        ));
+        let most = format!("{:.1} ms", latency.p99_ms);
+        text.push_str(&row("the same: 99 of 100", &most, "250 ms", latency.p99_ms < 250.0, "nobody says"));
+    }
+    text.push_str(&format!(
+        "\nLines seen: {} by the one, {} by the many; the slowest took {:.0} and {:.0} ms. A browser is sent rows at most 25 times a\n\
+         second, which is some 20 ms of the half. Pieces are gathered for 4 ms before the disk is made to keep them. When all builders\n\
+         write as fast as pieces of 63 KiB are acknowledged, one at a time for each, {:.0} MiB a second are kept.\n",
+        logs.one.lines, logs.many.lines, logs.one.worst_ms, logs.many.worst_ms, logs.mib_per_second,
     ));
     text
 }
