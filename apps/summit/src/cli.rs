@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::clock::Clock;
-use crate::config::ConfigFiles;
+use crate::config::{ConfigFiles, DatabaseChoice};
 
 /// Controller of a build farm: watches recipes, hands builds out, keeps logs and history.
 #[derive(Debug, Parser)]
@@ -37,6 +37,12 @@ enum Command {
         /// A seed file with further projects, in the form of AerynOS; instead of the one that the configuration names.
         #[arg(long)]
         seed: Option<PathBuf>,
+        /// Address of a database on a server, as postgres://…; instead of what the configuration says.
+        #[arg(long, conflicts_with = "database_file")]
+        database: Option<String>,
+        /// A file with that address, for one with a password.
+        #[arg(long)]
+        database_file: Option<PathBuf>,
     },
     /// Say who may build. Works while Summit runs.
     Builder {
@@ -98,9 +104,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn run(command: Command) -> Result<(), Box<dyn Fault>> {
     match command {
-        Command::Serve { data, config, seed } => {
+        Command::Serve { data, config, seed, database, database_file } => {
             Tracing::start(LogLevel::Info, LogFormat::Text)?;
-            runtime()?.block_on(serve(ConfigFiles::new(&config, seed.as_deref()), &data))
+            let database = DatabaseChoice { address: database, file: database_file };
+            let files = ConfigFiles::new(&config, seed.as_deref()).with_database(database);
+            runtime()?.block_on(serve(files, &data))
         }
         Command::Builder { data, command } => runtime()?.block_on(builder::run(&data, command)),
         Command::Key { data, json } => {

@@ -3,6 +3,7 @@
 //! It is looked at again while Summit runs ([`files`]): a good new version takes effect at once, a bad one changes
 //! nothing and is shown. A seed file in the form of AerynOS adds projects ([`seed`]).
 
+pub(crate) mod database_address;
 pub(crate) mod files;
 pub(crate) mod project;
 pub(crate) mod seed;
@@ -17,6 +18,7 @@ use fault::{Fault, Kind};
 use serde::Deserialize;
 use wire::PublicKey;
 
+pub use database_address::DatabaseChoice;
 pub use farm::schedule::{Priority, Trust};
 pub use files::{ConfigFiles, Loaded};
 pub use project::{BuilderSize, Project, RepositoryConfig, Requirement, Wishes};
@@ -34,6 +36,18 @@ pub struct Config {
     /// Where agents dial in; port 0 takes a free one.
     #[serde(default = "default_grpc_address")]
     pub grpc_address: SocketAddr,
+    /// Where the database is, as `postgres://…`; without it, a file in the data folder. Several Summits may have one.
+    #[serde(default)]
+    pub database: Option<String>,
+    /// A file with that address, for one with a password; relative to this file.
+    #[serde(default)]
+    pub database_file: Option<PathBuf>,
+    /// Where browsers reach this Summit, for others on the same database; without it, where it listens.
+    #[serde(default)]
+    pub announce_http: Option<String>,
+    /// Where agents reach this Summit, as host:port, for others on the same database; without it, where it listens.
+    #[serde(default)]
+    pub announce_grpc: Option<String>,
     /// Time between two looks at the recipes.
     #[serde(default = "default_poll_seconds")]
     pub poll_seconds: u32,
@@ -249,6 +263,9 @@ impl Config {
         if self.lease_seconds == 0 || self.poll_seconds == 0 {
             return Some("lease_seconds and poll_seconds must be at least 1".into());
         }
+        if let Some(what) = self.database_problem() {
+            return Some(what);
+        }
         let mut names = HashSet::new();
         for project in &self.projects {
             if let Some(what) = project.problem() {
@@ -303,11 +320,18 @@ impl Config {
         };
         keep("http_address", self.http_address != running.http_address);
         keep("grpc_address", self.grpc_address != running.grpc_address);
+        keep("database", self.database != running.database || self.database_file != running.database_file);
+        keep("announce_http", self.announce_http != running.announce_http);
+        keep("announce_grpc", self.announce_grpc != running.announce_grpc);
         // Agents were told how often to be heard of.
         keep("lease_seconds", self.lease_seconds != running.lease_seconds);
         keep("limits.log_bytes", self.limits.log_bytes != running.limits.log_bytes);
         self.http_address = running.http_address;
         self.grpc_address = running.grpc_address;
+        self.database.clone_from(&running.database);
+        self.database_file.clone_from(&running.database_file);
+        self.announce_http.clone_from(&running.announce_http);
+        self.announce_grpc.clone_from(&running.announce_grpc);
         self.lease_seconds = running.lease_seconds;
         self.limits.log_bytes = running.limits.log_bytes;
         (self, waiting)
@@ -335,6 +359,13 @@ pub(crate) mod tests {
         list.split('`').skip(1).step_by(2).map(str::to_owned).collect()
     }
 
+    /// The same without one that excludes another.
+    fn keys_but<T: serde::de::DeserializeOwned + std::fmt::Debug>(left_out: &str) -> BTreeSet<String> {
+        let mut keys = keys::<T>();
+        assert!(keys.remove(left_out), "{left_out}");
+        keys
+    }
+
     /// The keys of all tables that lie at `path`, whichever of the lists on the way there they are in.
     pub(crate) fn keys_at(table: &toml::Table, path: &[&str]) -> BTreeSet<String> {
         let Some((first, rest)) = path.split_first() else { return table.keys().cloned().collect() };
@@ -358,7 +389,7 @@ pub(crate) mod tests {
         let (path, text) = example("summit.toml");
         let table: toml::Table = toml::from_str(&text).unwrap();
         for (path, known) in [
-            (&[][..], keys::<Config>()),
+            (&[][..], keys_but::<Config>("database_file")),
             (&["vessel"], keys::<VesselConfig>()),
             (&["limits"], keys::<LimitsConfig>()),
             (&["builder"], keys::<BuilderConfig>()),

@@ -26,17 +26,22 @@ mod publisher;
 pub mod recipes;
 mod reload;
 mod repository_state;
+mod roles;
 mod sessions;
 pub mod store;
+mod term;
 pub mod watcher;
 pub mod waves;
 pub mod web;
 mod world;
 
+use std::io::Write;
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use database::{Address, Session};
 use fault::{Fault, Kind};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -45,15 +50,20 @@ use wire::{Identity, IdentityError, PublicKey, WireError};
 
 pub use clock::Clock;
 pub use config::{
-    BuilderConfig, Config, ConfigError, ConfigFiles, LimitsConfig, Project, RepositoryConfig, VesselConfig,
+    BuilderConfig, Config, ConfigError, ConfigFiles, DatabaseChoice, LimitsConfig, Project, RepositoryConfig,
+    VesselConfig,
 };
 use store::{Store, StoreError};
+use term::{Summit, Term};
 
 /// Name of the key file in the data folder.
 const IDENTITY_FILE: &str = "identity.key";
 
 /// Name of the database in the data folder.
 const DATABASE_FILE: &str = "summit.db";
+
+/// Name of the file in the data folder that says where the database is, when it is not in that folder.
+const DATABASE_ADDRESS_FILE: &str = "database";
 
 /// Name of the folder with the mirrors of the recipes in the data folder.
 const MIRRORS_FOLDER: &str = "recipes";
@@ -99,6 +109,20 @@ pub enum SummitError {
         /// Why.
         source: std::io::Error,
     },
+    /// The data folder cannot be written.
+    #[error("cannot write {path:?}", path = path.display())]
+    Folder {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The system gives no more threads.
+    #[error("cannot start threads")]
+    Threads {
+        /// Why.
+        source: std::io::Error,
+    },
     /// A loop ended that never ends.
     #[error("a part of Summit ended by itself")]
     Ended,
@@ -113,7 +137,10 @@ impl Fault for SummitError {
             SummitError::Wire(error) => error.kind(),
             SummitError::ConfigFile(error) => error.kind(),
             SummitError::Config { .. } => Kind::Input,
-            SummitError::Listen { .. } | SummitError::Http { .. } => Kind::Unavailable,
+            SummitError::Listen { .. }
+            | SummitError::Http { .. }
+            | SummitError::Folder { .. }
+            | SummitError::Threads { .. } => Kind::Unavailable,
             SummitError::Ended => Kind::Bug,
         }
     }
@@ -142,7 +169,8 @@ pub struct Running {
     public_key: PublicKey,
     stop: watch::Sender<bool>,
     parts: JoinSet<Result<(), SummitError>>,
-    hub: Arc<hub::Hub>,
+    /// There while it leads.
+    hub: watch::Receiver<Option<Arc<hub::Hub>>>,
 }
 
 /// The key of the Summit whose data is in `data`; made when there is none.
@@ -158,7 +186,11 @@ pub fn identity(data: &Path) -> Result<Identity, IdentityError> {
 /// # Errors
 /// When it cannot be opened.
 pub async fn open_store(data: &Path) -> Result<Store, database::DatabaseError> {
-    Store::open(&database::Address::File(data.join(DATABASE_FILE))).await
+    let address = match fs_err::read_to_string(data.join(DATABASE_ADDRESS_FILE)) {
+        Ok(text) => Address::parse(text.trim(), data)?,
+        Err(_) => Address::File(data.join(DATABASE_FILE)),
+    };
+    Store::open(&address).await
 }
 
 /// Starts a Summit with its data in `data`, and this configuration for as long as it runs. It listens when this returns.
@@ -190,65 +222,47 @@ async fn start_with(
     if let Some(what) = config.problem() {
         return Err(SummitError::Config { what });
     }
-    let identity = identity(data)?;
-    let public_key = identity.public_key();
-    let store = open_store(data).await?;
+    let public_key = identity(data)?.public_key();
+    let address = config.database_address(data)?;
+    remember_database(data, &config)?;
     let (http, http_address) = listen(config.http_address).await?;
     let (grpc, grpc_address) = listen(config.grpc_address).await?;
-    let hub = hub::Hub::new(config, identity, &logs_folder(data), store, clock);
-    let config = hub.config();
-    reload::let_in(&hub, &config).await?;
-    let mirrors = data.join(MIRRORS_FOLDER);
-    if let Some(first) = config.projects.first() {
-        inherit(&hub, first, data, &mirrors).await?;
-    }
-    // Known keys are there before the first connection is, and watchers before the first call.
-    let samples = hub.store.samples().await?;
-    hub.with_board(|board| *board = board::Board::new(&samples));
-    dispatcher::sweep(&hub).await?;
-    let mut watchers = projects::Watchers::new(Arc::clone(&hub), &mirrors);
-    watchers.follow(&config).await?;
-
+    let summit = Arc::new(Summit { config, files, data: data.to_path_buf(), clock, address, http, grpc });
     let (stop, stopped) = watch::channel(false);
+    let (office, hub) = watch::channel(None);
     let mut parts = JoinSet::new();
-    parts.spawn(until(stopped.clone(), watchers.run()));
-    parts.spawn(until(stopped.clone(), reload::run(Arc::clone(&hub), files)));
-    parts.spawn(until(stopped.clone(), dispatcher::run(Arc::clone(&hub))));
-    parts.spawn(until(stopped.clone(), publisher::run(Arc::clone(&hub))));
-    parts.spawn(until(stopped.clone(), logs::archiver::run(Arc::clone(&hub))));
-    parts.spawn({
-        let (hub, mut stopped) = (Arc::clone(&hub), stopped.clone());
-        async move {
-            let routes = agents::routes(Arc::clone(&hub));
-            let shutdown = async move { drop(stopped.wait_for(|stop| *stop).await) };
-            let allowed = agents::allowed(&hub);
-            Ok(wire::serve_open(grpc, &hub.identity, allowed, agents::OPEN_METHODS, routes, shutdown).await?)
+    match summit.address.clone() {
+        Address::File(_) => {
+            let store = Store::open(&summit.address).await?;
+            let term = Term::begin(summit, store).await?;
+            office.send_replace(Some(Arc::clone(&term.hub)));
+            parts.spawn(roles::alone(term, stopped));
         }
-    });
-    parts.spawn(web::serve(http, Arc::clone(&hub), stopped));
+        Address::Server(server) => {
+            // Whatever is wrong with the address is told now, and not by a standby for ever.
+            let session = Session::open(&server).await?;
+            parts.spawn(roles::among_others(summit, server, session, office, stopped));
+        }
+    }
     tracing::info!(%http_address, %grpc_address, %public_key, "Summit runs");
     Ok(Running { http_address, grpc_address, public_key, stop, parts, hub })
 }
 
-/// What a Summit with one project has left belongs to the first project now.
-async fn inherit(hub: &hub::Hub, first: &Project, data: &Path, mirrors: &Path) -> Result<(), StoreError> {
-    let adopted = hub.store.adopt_tasks(&first.name, &first.channel).await?;
-    if adopted > 0 {
-        tracing::info!(
-            project.name = first.name,
-            tasks = adopted,
-            "tasks of before belong to the first project"
-        );
-    }
-    let (old, new) = (data.join(SINGLE_MIRROR_FOLDER), projects::mirror(mirrors, &first.name));
-    if old.is_dir() && !new.exists() {
-        let moved = fs_err::create_dir_all(mirrors).and_then(|()| fs_err::rename(&old, &new));
-        if let Err(error) = moved {
-            // It is fetched anew then.
-            tracing::warn!(%error, "the mirror of before is of no use");
-        }
-    }
-    Ok(())
+/// Tools find the database by the data folder, wherever it is.
+fn remember_database(data: &Path, config: &Config) -> Result<(), SummitError> {
+    let path = data.join(DATABASE_ADDRESS_FILE);
+    let failed = |source| SummitError::Folder { path: path.clone(), source };
+    let Some(text) = config.database_text()? else {
+        return match fs_err::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(error)),
+            _ => Ok(()),
+        };
+    };
+    // The address may hold a password.
+    let mut options = fs_err::OpenOptions::new();
+    options.options_mut().create(true).write(true).truncate(true).mode(0o600);
+    let mut file = options.open(&path).map_err(failed)?;
+    file.write_all(text.as_bytes()).map_err(failed)
 }
 
 impl std::fmt::Debug for Running {
@@ -283,7 +297,15 @@ impl Running {
 
     /// Looks at the configuration file now, not only at the next poll.
     pub fn look_at_configuration(&self) {
-        self.hub.look_at_config.notify_one();
+        if let Some(hub) = self.hub.borrow().as_ref() {
+            hub.look_at_config.notify_one();
+        }
+    }
+
+    /// Whether this Summit leads. Alone on its database it always does.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        self.hub.borrow().is_some()
     }
 
     /// Waits until a part of it ends by itself.
@@ -301,26 +323,14 @@ impl Running {
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
         while self.parts.join_next().await.is_some() {}
-        self.hub.store.close().await;
     }
 }
 
-async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), SummitError> {
+async fn listen(address: SocketAddr) -> Result<(std::net::TcpListener, SocketAddr), SummitError> {
     let error = |source| SummitError::Listen { address, source };
-    let listener = TcpListener::bind(address).await.map_err(error)?;
+    let listener = TcpListener::bind(address).await.and_then(TcpListener::into_std).map_err(error)?;
     let address = listener.local_addr().map_err(error)?;
     Ok((listener, address))
-}
-
-/// Runs a loop until Summit stops.
-async fn until(
-    mut stopped: watch::Receiver<bool>,
-    part: impl Future<Output = ()>,
-) -> Result<(), SummitError> {
-    tokio::select! {
-        () = part => Err(SummitError::Ended),
-        _ = stopped.wait_for(|stop| *stop) => Ok(()),
-    }
 }
 
 /// The folder of this Summit's logs, for tools.

@@ -9,6 +9,7 @@ mod audit;
 mod builders;
 mod changes;
 mod enrolments;
+pub(crate) mod leader;
 mod learned;
 mod logs;
 mod pause;
@@ -30,6 +31,7 @@ pub use builders::{
 };
 pub use changes::Applied;
 pub use enrolments::{EnrolRefusal, EnrolmentRow};
+pub use leader::LeaderRow;
 pub use logs::{LogFilter, LogRow};
 pub use recipes::{RecipeRow, RecipeSummary, UnreadableRow};
 pub use tasks::{EventRow, Mark, NamedTask, NewTask, TaskRow};

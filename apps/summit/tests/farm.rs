@@ -7,6 +7,8 @@
 mod agent;
 #[path = "farm/fixture.rs"]
 mod fixture;
+#[path = "farm/leader.rs"]
+mod leader;
 #[path = "farm/logs.rs"]
 mod logs;
 #[path = "farm/projects.rs"]

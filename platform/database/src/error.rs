@@ -82,6 +82,9 @@ pub enum DatabaseError {
         /// Why.
         source: sqlx::Error,
     },
+    /// Another program has taken over what this one did; nothing was written.
+    #[error("cannot write to the database: another program has taken over")]
+    Fenced,
     /// A row says what this program never writes.
     #[error("cannot read {what} from the database: {why}")]
     Damaged {
@@ -96,7 +99,8 @@ impl Fault for DatabaseError {
     fn kind(&self) -> Kind {
         match self {
             DatabaseError::Address { .. } => Kind::Input,
-            DatabaseError::Make { .. } => Kind::Unavailable,
+            // Whoever asked finds the other one.
+            DatabaseError::Make { .. } | DatabaseError::Fenced => Kind::Unavailable,
             DatabaseError::Open { source, .. }
             | DatabaseError::Migrate { source, .. }
             | DatabaseError::Query { source, .. } => kind_of(source),

@@ -11,17 +11,19 @@ mod error;
 mod migration;
 mod pool;
 mod postgres;
+mod session;
 mod sqlite;
 mod translate;
 
 use std::path::Path;
 
 use sqlx::any::AnyArguments;
-use sqlx::{Any, AnyPool, Transaction};
+use sqlx::{Any, AnyPool, Row, Transaction};
 
 pub use address::{Address, ServerAddress};
 pub use error::{DatabaseError, During};
 pub use migration::Migration;
+pub use session::Session;
 pub use sqlx;
 
 /// A row of an answer.
@@ -36,9 +38,20 @@ pub type WriteTransaction = Transaction<'static, Any>;
 /// A statement with what is bound to it, as `sqlx::query` makes it.
 pub type Statement<'q> = sqlx::query::Query<'q, Any, AnyArguments>;
 
+/// What must be so for a write to happen: a question whose answer is this number. It is asked in every transaction that
+/// writes, after its turn has come: whoever changes the answer in a write of its own shuts out all that still rely on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fence {
+    /// A statement that answers one number.
+    pub question: &'static str,
+    /// The number.
+    pub answer: i64,
+}
+
 /// An open database. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Database {
+    fence: Option<Fence>,
     readers: AnyPool,
     writers: AnyPool,
     address: Address,
@@ -75,7 +88,13 @@ impl Database {
             Address::File(path) => sqlite::readers(path).await,
             Address::Server(server) => postgres::readers(server).await,
         };
-        Ok(Self { readers: readers.map_err(opened)?, writers, address: address.clone() })
+        Ok(Self { fence: None, readers: readers.map_err(opened)?, writers, address: address.clone() })
+    }
+
+    /// The same database, behind a fence.
+    #[must_use]
+    pub fn fenced(self, fence: Fence) -> Self {
+        Self { fence: Some(fence), ..self }
     }
 
     /// For reading: what writes is refused here.
@@ -93,9 +112,15 @@ impl Database {
     /// Begins a transaction that holds the write lock. Dropping it undoes it.
     ///
     /// # Errors
-    /// When the lock is not to be had in time.
+    /// When the lock is not to be had in time, when a fence shuts this program out.
     pub async fn write(&self) -> Result<WriteTransaction, DatabaseError> {
-        begin(&self.writers, &self.address).await.during("begin a write")
+        let mut write = begin(&self.writers, &self.address).await.during("begin a write")?;
+        let Some(fence) = self.fence else { return Ok(write) };
+        let answer = sqlx::query(fence.question).fetch_one(&mut *write).await.during("look at the fence")?;
+        match answer.try_get::<i64, _>(0).during("look at the fence")? {
+            answer if answer == fence.answer => Ok(write),
+            _ => Err(DatabaseError::Fenced),
+        }
     }
 
     /// Carries out one statement that writes; returns how many rows it changed.
@@ -130,7 +155,6 @@ mod tests {
     use std::path::PathBuf;
 
     use fault::{Fault, Kind};
-    use sqlx::Row;
 
     use super::*;
 

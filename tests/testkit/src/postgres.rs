@@ -167,11 +167,15 @@ fn programs() -> Option<PathBuf> {
 fn command(program: &Path) -> Command {
     let mut command = Command::new(program);
     command.current_dir("/");
+    static IS_ROOT: OnceLock<bool> = OnceLock::new();
     // Only root may give a file away.
-    let probe = std::env::temp_dir().join(format!("moraine-root-{}", std::process::id()));
-    let is_root = fs_err::write(&probe, "").is_ok() && chown(&probe, Some(NOBODY), None).is_ok();
-    drop(fs_err::remove_file(&probe));
-    if is_root {
+    let is_root = IS_ROOT.get_or_init(|| {
+        let probe = std::env::temp_dir().join(format!("moraine-root-{}", std::process::id()));
+        let given = fs_err::write(&probe, "").is_ok() && chown(&probe, Some(NOBODY), None).is_ok();
+        drop(fs_err::remove_file(&probe));
+        given
+    });
+    if *is_root {
         command.uid(NOBODY).gid(NOBODY);
     }
     command

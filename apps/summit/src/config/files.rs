@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use super::database_address::DatabaseChoice;
 use super::{Config, ConfigError, seed};
 
 /// Largest file that is read. A project takes some 500 bytes, a builder 100.
@@ -13,6 +14,7 @@ const FILE_SIZE_BYTES_MAX: u64 = 4 << 20;
 pub struct ConfigFiles {
     config: PathBuf,
     seed: Option<PathBuf>,
+    database: DatabaseChoice,
 }
 
 /// A configuration as it stood in its files.
@@ -35,7 +37,17 @@ impl ConfigFiles {
     /// The file at `config`; the seed at `seed`, or else the one that the file names.
     #[must_use]
     pub fn new(config: &Path, seed: Option<&Path>) -> Self {
-        Self { config: config.to_path_buf(), seed: seed.map(Path::to_path_buf) }
+        Self {
+            config: config.to_path_buf(),
+            seed: seed.map(Path::to_path_buf),
+            database: DatabaseChoice::default(),
+        }
+    }
+
+    /// The same files, with another word on where the database is.
+    #[must_use]
+    pub fn with_database(self, database: DatabaseChoice) -> Self {
+        Self { database, ..self }
     }
 
     /// Reads and understands them.
@@ -86,6 +98,8 @@ impl ConfigFiles {
             }
         }
         config.seed = None;
+        config.resolve_database_file(self.config.parent().unwrap_or(Path::new("")));
+        self.database.apply(&mut config);
         match config.problem() {
             Some(what) => Err(ConfigError::Value { path: self.config.clone(), what }),
             None => Ok(Loaded { config, notes }),

@@ -362,3 +362,28 @@ async fn an_output_is_compared_with_the_one_before() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_leader_whose_time_is_over_cannot_write() {
+    each_address(async |address| {
+        let tool = Store::open(&address).await.unwrap();
+        let first = Store::open(&address).await.unwrap().take_over("http://a", "a:1", NOW).await.unwrap();
+        let first = Fixture { store: first };
+        let task = first.ready().await;
+        let second = Store::open(&address).await.unwrap().take_over("http://b", "b:1", NOW).await.unwrap();
+        let before = second.task(task).await.unwrap();
+        let late = first.assign(task).await.unwrap_err();
+        assert_eq!(late.kind(), Kind::Unavailable, "{late}");
+        let late = first.store.adopt_tasks("x", "y").await.unwrap_err();
+        assert!(late.to_string().contains("another program has taken over"), "{late}");
+        assert_eq!(second.task(task).await.unwrap(), before);
+        assert_eq!(first.store.task(task).await.unwrap(), before, "reading goes on");
+        // Tools that lead nothing work beside whoever leads.
+        tool.adopt_tasks("x", "y").await.unwrap();
+        Fixture { store: second.clone() }.assign(task).await.unwrap();
+        for store in [&tool, &first.store, &second] {
+            store.close().await;
+        }
+    })
+    .await;
+}
