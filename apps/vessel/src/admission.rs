@@ -12,7 +12,7 @@
 //! A folder that an operator imports is not an order: rules 1, 4 and 5 do not hold for it, since it may hold any part
 //! of any number of sources.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use fault::{Fault, Kind};
@@ -125,6 +125,24 @@ pub struct Landing {
 }
 
 impl Landing {
+    /// This, and what landed on top of it.
+    #[must_use]
+    pub fn and(self, next: Landing) -> Landing {
+        let snapshot = next.snapshot;
+        let (arriving, obsolete): (BTreeSet<PackageKey>, BTreeSet<PackageKey>) = self
+            .arriving
+            .into_iter()
+            .chain(self.obsolete)
+            .chain(next.arriving)
+            .chain(next.obsolete)
+            .partition(|key| snapshot.packages.contains_key(key));
+        Landing {
+            snapshot,
+            arriving: arriving.into_iter().collect(),
+            obsolete: obsolete.into_iter().collect(),
+        }
+    }
+
     /// Whether the channel stays as it is.
     #[must_use]
     pub fn is_unchanged(&self) -> bool {

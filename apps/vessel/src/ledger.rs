@@ -57,8 +57,10 @@ pub(crate) struct NewHistory {
     pub(crate) recorded_at: i64,
     pub(crate) packages: usize,
     pub(crate) changes: Vec<Change>,
-    /// The attempt that lands with it, and what to look at.
-    pub(crate) attempt: Option<(u64, String)>,
+    /// The attempts that land with it; none when an operator brought it.
+    pub(crate) attempts: Vec<u64>,
+    /// What to look at.
+    pub(crate) remarks: String,
 }
 
 /// Where an attempt is. Whether bytes have arrived is a matter of the staging folder.
@@ -164,7 +166,7 @@ impl Ledger {
             .bind(new.previous.map(column))
             .bind(new.recorded_at)
             .bind(i64::try_from(new.packages).unwrap_or(i64::MAX))
-            .bind(new.attempt.as_ref().map(|(attempt_id, _)| column(*attempt_id)))
+            .bind(new.attempts.first().map(|attempt_id| column(*attempt_id)))
             .execute(&mut *write)
             .await;
         inserted.during(ACTION)?;
@@ -187,8 +189,8 @@ impl Ledger {
         if !swap_stream(&mut write, new).await? {
             return Ok(Recorded::StreamMoved);
         }
-        if let Some((attempt_id, remarks)) = &new.attempt {
-            mark_landed(&mut write, *attempt_id, new.number, remarks).await?;
+        for attempt_id in &new.attempts {
+            mark_landed(&mut write, *attempt_id, new.number, &new.remarks).await?;
         }
         write.commit().await.during(ACTION)?;
         Ok(Recorded::Done)
@@ -447,7 +449,8 @@ mod tests {
                 Change { name: "nano".into(), architecture: "x86_64".into(), object: Some(object) },
                 Change { name: "pico".into(), architecture: "x86_64".into(), object: None },
             ],
-            attempt: attempt.map(|attempt_id| (attempt_id, "fine".to_owned())),
+            attempts: attempt.into_iter().collect(),
+            remarks: "fine".to_owned(),
         }
     }
 

@@ -8,10 +8,12 @@
 //! is the truth, and a start, or the next call for the attempt, moves the pointer. So a process that dies anywhere
 //! leaves readers with the old version or the new one.
 //!
-//! One landing at a time in a channel: they are decided on the snapshot before.
+//! One history at a time in a channel: each is decided on the snapshot before. Attempts that wait for their turn
+//! meanwhile land together in the next one ([`groups`]).
 
 mod attempts;
 mod error;
+mod groups;
 mod import;
 mod recovery;
 #[cfg(test)]
@@ -22,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tokio::sync::{Mutex, MutexGuard, Semaphore, watch};
+use tokio::sync::{Mutex, Semaphore, watch};
 use wire::PublicKey;
 
 use crate::admission::{Landing, Package, PackageKey, Scope, Snapshot, history_id, land};
@@ -30,7 +32,7 @@ use crate::closure;
 use crate::folder::DataFolder;
 use crate::format::{self, Pointer};
 use crate::http::ChannelFacts;
-use crate::ledger::{AttemptState, Change, Ledger, NewHistory, PublishedObject, Recorded};
+use crate::ledger::{Change, Ledger, NewHistory, PublishedObject, Recorded};
 use crate::staging::Staging;
 use crate::tree::{Object, Step, Tree};
 
@@ -61,12 +63,16 @@ struct Channel {
     name: String,
     tree: Tree,
     state: Mutex<State>,
+    /// The state as readers see it: of the last landing that is complete. Nobody waits for it.
+    shown: RwLock<State>,
+    /// Attempts that are verified and wait for their turn.
+    waiting: groups::Waiting,
 }
 
 /// What is known of a channel without asking the disk.
 #[derive(Debug, Clone, Default)]
 struct State {
-    snapshot: Snapshot,
+    snapshot: Arc<Snapshot>,
     current: Option<Current>,
     /// Whether the published pointer names `current`.
     is_pointed: bool,
@@ -79,6 +85,16 @@ struct State {
 struct Current {
     number: u64,
     id: String,
+}
+
+impl Channel {
+    fn shown(&self) -> State {
+        self.shown.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn show(&self, state: &State) {
+        *self.shown.write().unwrap_or_else(PoisonError::into_inner) = state.clone();
+    }
 }
 
 /// What became of packages that were to be published.
@@ -119,7 +135,10 @@ impl Publisher {
             crate::expectation::check_name("channel", name)?;
             let tree = Tree::new(&folder.public(), name);
             let state = recovery::bring_in_line(&ledger, name, &tree).await?;
-            channels.insert(name.clone(), Channel { name: name.clone(), tree, state: Mutex::new(state) });
+            let (name, shown, waiting) =
+                (name.clone(), RwLock::new(state.clone()), groups::Waiting::default());
+            let state = Mutex::new(state);
+            channels.insert(name.clone(), Channel { name, tree, state, shown, waiting });
         }
         let staging = Staging::new(folder.staging());
         recovery::sweep_staging(&ledger, &staging).await?;
@@ -134,7 +153,7 @@ impl Publisher {
             verifications: Semaphore::new(VERIFICATIONS_MAX),
             reached,
         };
-        publisher.tell_facts().await;
+        publisher.tell_facts();
         Ok(publisher)
     }
 
@@ -177,47 +196,35 @@ impl Publisher {
         })
     }
 
-    /// Publishes `incoming` as one history. `staged` says where a file is that is not in the pool yet.
+    /// Publishes `incoming`, a folder's packages, as one history. `staged` says where a file is that is not in the pool yet.
     ///
-    /// Run again for the same attempt or with the same packages it changes nothing and answers the same.
+    /// Run again with the same packages it changes nothing and answers the same.
     async fn publish(
         &self,
         channel: &Channel,
         incoming: &[Package],
-        scope: Scope<'_>,
         staged: impl Fn(&Package) -> PathBuf,
     ) -> Result<Published, PublishError> {
         let mut state = channel.state.lock().await;
-        let attempt_id = match scope {
-            Scope::Order(order) => Some(order.attempt_id),
-            Scope::Folder => None,
-        };
-        if let Some(attempt_id) = attempt_id
-            && let Some(attempt) = self.ledger.attempt(attempt_id).await?
-            && let AttemptState::Landed { history, .. } = attempt.state
-        {
-            self.settle_pointer(channel, &mut state).await?;
-            return Ok(Published { history, is_new: false, packages: state.snapshot.len() });
-        }
-        let landing = land(&state.snapshot, incoming, scope)?;
+        let landing = land(&state.snapshot, incoming, Scope::Folder)?;
         if let (true, Some(current)) = (landing.is_unchanged(), state.current.clone()) {
-            if let Some(attempt_id) = attempt_id {
-                self.ledger.land_unchanged(attempt_id, current.number).await?;
-            }
             self.settle_pointer(channel, &mut state).await?;
             return Ok(Published { history: current.id, is_new: false, packages: state.snapshot.len() });
         }
         (self.reached)(Step::Decided);
-        self.act(channel, state, landing, attempt_id, staged).await
+        let published = self.act(channel, &mut state, landing, Vec::new(), staged).await?;
+        drop(state);
+        self.tell_facts();
+        Ok(published)
     }
 
     /// Carries a landing out. Chooses nothing.
     async fn act(
         &self,
         channel: &Channel,
-        mut state: MutexGuard<'_, State>,
+        state: &mut State,
         landing: Landing,
-        attempt_id: Option<u64>,
+        attempts: Vec<u64>,
         staged: impl Fn(&Package) -> PathBuf,
     ) -> Result<Published, PublishError> {
         let objects = objects(&landing, staged);
@@ -233,29 +240,30 @@ impl Publisher {
             recorded_at: unix_seconds(),
             packages: landing.snapshot.len(),
             changes: changes(&landing, &objects),
-            attempt: attempt_id.map(|attempt_id| (attempt_id, remarks.clone())),
+            attempts,
+            remarks,
         };
         let size_bytes: u64 = objects.iter().map(|object| object.size_bytes).sum();
-        let snapshot = self.write(channel, &id, objects, landing.snapshot).await?;
-        self.record(channel, &mut state, &new).await?;
+        let snapshot = Arc::new(self.write(channel, &id, objects, landing.snapshot).await?);
+        self.record(channel, state, &new).await?;
         let packages = snapshot.len();
         let histories = state.histories + 1;
         let current = Some(Current { number, id: id.clone() });
         *state = State { snapshot, current, is_pointed: false, last_number: number, histories };
-        self.settle_pointer(channel, &mut state).await?;
-        drop(state);
+        self.settle_pointer(channel, state).await?;
         tracing::info!(
             channel.name = %channel.name,
             history = %id,
+            attempts = new.attempts.len(),
             arriving = landing.arriving.len(),
             obsolete = landing.obsolete.len(),
             size_bytes,
             "published"
         );
-        if !remarks.is_empty() {
+        if !new.remarks.is_empty() {
+            let remarks = new.remarks;
             tracing::warn!(channel.name = %channel.name, history = %id, "{remarks}");
         }
-        self.tell_facts().await;
         Ok(Published { history: id, is_new: true, packages })
     }
 
@@ -297,6 +305,7 @@ impl Publisher {
             Err(error) => error.into(),
         };
         *state = recovery::bring_in_line(&self.ledger, &channel.name, &channel.tree).await?;
+        channel.show(state);
         Err(error)
     }
 
@@ -324,13 +333,26 @@ impl Publisher {
         let (tree, reached) = (channel.tree.clone(), Arc::clone(&self.reached));
         blocking(move || Ok(tree.move_pointer(&pointer, &*reached)?)).await?;
         state.is_pointed = true;
+        channel.show(state);
         Ok(())
     }
 
-    async fn tell_facts(&self) {
+    /// Waits until readers can see a history of a channel that is recorded.
+    async fn readable(&self, channel: &str, history: &str) -> Result<(), PublishError> {
+        let channel = self.channel(channel)?;
+        let number = history.split_once('-').and_then(|(number, _)| number.parse::<u64>().ok());
+        let shown = channel.shown();
+        let is_shown = shown.is_pointed && shown.current.map(|current| current.number) >= number;
+        if is_shown && number.is_some() {
+            return Ok(());
+        }
+        self.settle_pointer(channel, &mut *channel.state.lock().await).await
+    }
+
+    fn tell_facts(&self) {
         let mut facts = Vec::new();
         for channel in self.channels.values() {
-            let state = channel.state.lock().await;
+            let state = channel.shown();
             facts.push(ChannelFacts {
                 name: channel.name.clone(),
                 history: state.current.as_ref().map(|current| current.id.clone()),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use wire::PublicKey;
 
+use super::groups::Verified;
 use super::{PublishError, Publisher, blocking, unix_seconds};
 use crate::admission::{Package, Scope, expectable, land};
 use crate::digest::Sha256;
@@ -40,7 +41,7 @@ impl Publisher {
         if let Some(known) = self.ledger.attempt(order.attempt_id).await? {
             return self.expected_again(&order, known);
         }
-        expectable(&channel.state.lock().await.snapshot, &order)?;
+        expectable(&channel.shown().snapshot, &order)?;
         let waiting = self.ledger.open_attempts().await?.len();
         if waiting >= ATTEMPTS_WAITING_MAX {
             return Err(PublishError::TooManyAttempts { attempt_id: order.attempt_id, waiting });
@@ -89,7 +90,7 @@ impl Publisher {
         Ok(match attempt.state {
             AttemptState::Landed { history, remarks, output } => {
                 // What Summit is told to be published can be read by whoever it tells.
-                self.current(&attempt.expectation.channel).await?;
+                self.readable(&attempt.expectation.channel, &history).await?;
                 LandingStatus::Landed { history, remarks, output }
             }
             AttemptState::Refused { reason } => LandingStatus::Refused { reason },
@@ -176,7 +177,7 @@ impl Publisher {
         let attempt = self.attempt_of(builder, attempt_id).await?;
         match attempt.state {
             AttemptState::Landed { history, .. } => {
-                self.current(&attempt.expectation.channel).await?;
+                self.readable(&attempt.expectation.channel, &history).await?;
                 self.forget_upload(attempt_id);
                 return Ok(history);
             }
@@ -209,7 +210,7 @@ impl Publisher {
     async fn landed_meanwhile(&self, attempt_id: u64) -> Result<Option<String>, PublishError> {
         match self.ledger.attempt(attempt_id).await? {
             Some(Attempt { state: AttemptState::Landed { history, .. }, expectation }) => {
-                self.current(&expectation.channel).await?;
+                self.readable(&expectation.channel, &history).await?;
                 Ok(Some(history))
             }
             _ => Ok(None),
@@ -221,18 +222,19 @@ impl Publisher {
         let (this, wanted) = (Arc::clone(self), Arc::clone(order));
         blocking(move || check_complete(&this.staging, &wanted)).await?;
         // Never closed.
-        let _place = self.verifications.acquire().await.ok();
+        let place = self.verifications.acquire().await.ok();
         let (this, wanted) = (Arc::clone(self), Arc::clone(order));
         let contents = blocking(move || read_announced(&this.staging, &wanted)).await?;
         self.ledger.note_output(attempt_id, contents.output).await?;
         let packages = contents.packages;
         let channel = self.channel(&order.channel)?;
         // Said before records are kept; said again, on the snapshot that counts, when it lands.
-        land(&channel.state.lock().await.snapshot, &packages, Scope::Order(order))?;
+        land(&channel.shown().snapshot, &packages, Scope::Order(order))?;
         let (this, wanted) = (Arc::clone(self), Arc::clone(order));
         blocking(move || this.keep_records(&wanted)).await?;
-        let staged = |package: &Package| self.staging.complete(attempt_id, package.sha256);
-        Ok(self.publish(channel, &packages, Scope::Order(order), staged).await?.history)
+        // Others are verified while this one waits for its turn.
+        drop(place);
+        self.publish_attempt(channel, Verified { order: Arc::clone(order), packages }).await
     }
 
     /// Keeps manifests and records beside the published tree, by digest.
@@ -283,12 +285,12 @@ fn check_complete(staging: &Staging, order: &Expectation) -> Result<(), PublishE
 }
 
 /// The packages of an order, and what they are to others.
-struct Verified {
+struct Contents {
     packages: Vec<Package>,
     output: Sha256,
 }
 
-fn read_announced(staging: &Staging, order: &Expectation) -> Result<Verified, PublishError> {
+fn read_announced(staging: &Staging, order: &Expectation) -> Result<Contents, PublishError> {
     let mut packages = Vec::new();
     let mut contents = Vec::new();
     for artefact in order.packages() {
@@ -297,7 +299,7 @@ fn read_announced(staging: &Staging, order: &Expectation) -> Result<Verified, Pu
         contents.push(Content { meta: package.meta.clone(), layout });
         packages.push(package);
     }
-    Ok(Verified { packages, output: output_digest(&contents) })
+    Ok(Contents { packages, output: output_digest(&contents) })
 }
 
 fn first_difference(new: &Expectation, known: &Expectation) -> Option<&'static str> {

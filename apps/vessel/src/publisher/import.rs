@@ -53,7 +53,7 @@ impl Publisher {
         let target = staging.clone();
         blocking(move || copy(&to_copy, &target)).await?;
         let staged = |package: &Package| staging.join(package.sha256.to_string());
-        let published = self.publish(channel, &packages, Scope::Folder, staged).await;
+        let published = self.publish(channel, &packages, staged).await;
         durable::remove(&staging)
             .map_err(|source| TreeError::Disk { action: "remove copied packages", source })?;
         let published = published?;

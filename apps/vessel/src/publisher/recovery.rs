@@ -5,6 +5,7 @@
 //! database was lost or restored from an old backup; then nothing is touched and nothing is served.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::{Current, PublishError, State, blocking, pointer_of};
 use crate::ledger::{Ledger, VOLATILE};
@@ -50,6 +51,7 @@ pub(super) async fn bring_in_line(
         Ok(snapshot)
     })
     .await?;
+    let snapshot = Arc::new(snapshot);
     Ok(State { snapshot, is_pointed: current.is_some(), current, last_number, histories: count })
 }
 

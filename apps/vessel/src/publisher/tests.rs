@@ -178,6 +178,47 @@ async fn two_commits_at_once_make_one_history() {
 }
 
 #[tokio::test]
+async fn attempts_that_wait_for_their_turn_land_together_and_one_that_cannot_stops_no_other() {
+    let data = tempfile::tempdir().unwrap();
+    let publisher = open(data.path()).await;
+    deliver(&publisher, &order(1, "s", 1, &[("a", "one")])).await.unwrap();
+    // Two sources with a package of the same name: the first one gets it.
+    let names: [(u64, &str, &str); 4] = [(2, "t", "b"), (3, "u", "c"), (4, "v", "b"), (5, "w", "d")];
+    for (attempt_id, source, name) in names {
+        upload(&publisher, &order(attempt_id, source, 1, &[(name, source)])).await;
+    }
+    let channel = publisher.channel("main").unwrap();
+    let turn = channel.state.lock().await;
+    let commits: Vec<_> = (2..=5)
+        .map(|attempt_id| {
+            let publisher = Arc::clone(&publisher);
+            tokio::spawn(async move { publisher.commit(builder(), attempt_id).await })
+        })
+        .collect();
+    let all_wait = async {
+        while channel.waiting.len() < commits.len() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), all_wait).await.unwrap();
+    drop(turn);
+    let mut results = Vec::new();
+    for commit in commits {
+        results.push(commit.await.unwrap());
+    }
+    let landed: Vec<&String> = results.iter().flatten().collect();
+    assert_eq!(landed.len(), 3, "{results:?}");
+    assert!(landed.iter().all(|history| *history == landed[0]), "{results:?}");
+    assert!(results[1].is_ok() && results[3].is_ok() && results[0].is_ok() != results[2].is_ok());
+    let refused = results.iter().find_map(|result| result.as_ref().err()).unwrap();
+    assert!(matches!(refused, PublishError::Refused(Refusal::OtherOwner { .. })), "{refused:?}");
+    assert_eq!(publisher.ledger.histories("main").await.unwrap().len(), 2);
+    let (id, packages) = read_as_a_client(data.path()).unwrap();
+    assert_eq!((&id, packages.len()), (landed[0], 4));
+    assert!(files(&data.path().join("staging")).is_empty());
+}
+
+#[tokio::test]
 async fn what_is_refused_stays_refused_and_changes_nothing() {
     let data = tempfile::tempdir().unwrap();
     let publisher = open(data.path()).await;
