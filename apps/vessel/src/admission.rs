@@ -62,7 +62,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// All packages, ordered by name and architecture.
-    pub fn packages(&self) -> impl Iterator<Item = &Package> {
+    pub fn packages(&self) -> impl Iterator<Item = &Package> + Clone {
         self.packages.values().map(AsRef::as_ref)
     }
 

@@ -1,17 +1,19 @@
 //! Our snapshots and pointers in the published formats, and back. An adapter of the `repository` crate.
 
-use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{BufReader, Cursor, Read, Seek};
 
 use fault::{Fault, Kind};
 use package::PackageMeta;
 use repository::{
-    Format, HistoryEntry, Identifier, IdentifierError, Index, IndexError, RootIndex, RootIndexError,
-    StreamEntry, layout,
+    Format, HistoryEntry, Identifier, IdentifierError, Index, IndexError, PackedEntry, RootIndex,
+    RootIndexError, StreamEntry, layout,
 };
 use stone::Packing;
 
 use crate::admission::Package;
+use crate::digest::Sha256;
 use crate::ledger::VOLATILE;
 
 /// How indexes are packed. Every landing writes a whole index; the smallest packing would take fifty times as long.
@@ -74,16 +76,35 @@ pub(crate) fn pool_path(meta: &PackageMeta) -> String {
     layout::pool_path(meta)
 }
 
-/// The bytes of the `stone.index` that lists these packages, all of one architecture.
-pub(crate) fn index(packages: Vec<&Package>) -> Result<Vec<u8>, FormatError> {
-    let entries = packages.into_iter().map(|package| PackageMeta {
-        uri: Some(layout::package_uri(&package.meta)),
-        hash: Some(package.sha256.to_string()),
-        download_size_bytes: Some(package.size_bytes),
-        ..package.meta.clone()
-    });
-    let bytes = Index::new(entries)?.write(Cursor::new(Vec::new()), INDEX_PACKING)?;
-    Ok(bytes.into_inner())
+/// Entries of indexes, packed, by the digest of the package file. A landing changes a few of thousands.
+#[derive(Debug, Default)]
+pub(crate) struct PackedEntries(HashMap<Sha256, PackedEntry>);
+
+impl PackedEntries {
+    /// The bytes of the `stone.index` that lists these packages, all of one architecture.
+    pub(crate) fn index(&mut self, packages: &[&Package]) -> Result<Vec<u8>, FormatError> {
+        for package in packages {
+            if let Entry::Vacant(place) = self.0.entry(package.sha256) {
+                let meta = PackageMeta {
+                    uri: Some(layout::package_uri(&package.meta)),
+                    hash: Some(package.sha256.to_string()),
+                    download_size_bytes: Some(package.size_bytes),
+                    ..package.meta.clone()
+                };
+                place.insert(PackedEntry::new(&meta, INDEX_PACKING)?);
+            }
+        }
+        let entries = packages.iter().filter_map(|package| self.0.get(&package.sha256)).collect();
+        Ok(repository::write_packed(entries, Cursor::new(Vec::new()))?.into_inner())
+    }
+
+    /// Forgets what is in none of these packages, when that is more than half.
+    pub(crate) fn forget_others<'a>(&mut self, packages: impl Iterator<Item = &'a Package> + Clone) {
+        if self.0.len() / 2 > packages.clone().count() {
+            let kept: HashSet<Sha256> = packages.map(|package| package.sha256).collect();
+            self.0.retain(|sha256, _| kept.contains(sha256));
+        }
+    }
 }
 
 /// The packages that a `stone.index` lists, as they came in.

@@ -13,13 +13,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use fault::{Fault, Kind};
 
 use crate::admission::{Package, Snapshot};
 use crate::digest::Sha256;
 use crate::durable;
-use crate::format::{self, FormatError};
+use crate::format::{self, FormatError, PackedEntries};
 
 /// The pointer of a channel.
 const ROOT_INDEX: &str = "moss-root-index.json";
@@ -157,12 +158,14 @@ impl<T> During<T> for io::Result<T> {
 pub(crate) struct Tree {
     channel: String,
     root: PathBuf,
+    /// Entries of the indexes that were written last.
+    entries: Arc<Mutex<PackedEntries>>,
 }
 
 impl Tree {
     /// The tree of `channel`, a checked name, below the public folder.
     pub(crate) fn new(public: &Path, channel: &str) -> Self {
-        Self { channel: channel.to_owned(), root: public.join(channel) }
+        Self { channel: channel.to_owned(), root: public.join(channel), entries: Arc::default() }
     }
 
     /// Gives the admitted files their places in the pool. The caller knows from the ledger that none of the places was
@@ -224,7 +227,10 @@ impl Tree {
         }
         let mut folders = vec![hidden.clone()];
         for (architecture, packages) in architectures {
-            let bytes = format::index(packages).map_err(|source| TreeError::Format {
+            let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+            let index = entries.index(&packages);
+            drop(entries);
+            let bytes = index.map_err(|source| TreeError::Format {
                 what: format!("the index of {id} for {architecture}"),
                 source,
             })?;
@@ -233,6 +239,9 @@ impl Tree {
             durable::write_synced(&folder.join("stone.index"), &bytes).during(ACTION)?;
             folders.push(folder);
         }
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.forget_others(snapshot.packages());
+        drop(entries);
         durable::sync_all(folders.iter()).during(ACTION)?;
         reached(Step::IndexesWritten);
         // Left by a landing that died before it was recorded; it has the same content, or the id would be another.

@@ -5,7 +5,7 @@ use std::io::{Read, Seek, Write};
 
 use fault::{Fault, Kind};
 use package::{MetaError, PackageMeta};
-use stone::{FileType, Limits, PAYLOADS_MAX, Packing, ReadError, WriteError, Writer};
+use stone::{FileType, Limits, PAYLOADS_MAX, PackedMeta, Packing, ReadError, WriteError, Writer};
 
 /// The packages of an index. Each says where its file is, what it hashes to and how long it is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -167,6 +167,48 @@ impl Index {
     }
 }
 
+/// One package of an index, packed: for whoever writes an index again and again, with few changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackedEntry {
+    name: String,
+    meta: PackedMeta,
+}
+
+impl PackedEntry {
+    /// Packs one package.
+    ///
+    /// # Errors
+    /// Where it lacks URI, hash or size, or cannot be written.
+    pub fn new(package: &PackageMeta, packing: Packing) -> Result<Self, IndexError> {
+        check_complete(package)?;
+        let meta =
+            PackedMeta::new(&package.to_records(), packing).map_err(|source| IndexError::Write { source })?;
+        Ok(Self { name: package.name.clone(), meta })
+    }
+}
+
+/// Writes an index of these packages; the same bytes as [`Index::write`] of an [`Index::new`] writes.
+///
+/// # Errors
+/// Where a name occurs twice, where there are more than 65,535, and what `out` refuses.
+pub fn write_packed<W: Write + Seek>(mut entries: Vec<&PackedEntry>, out: W) -> Result<W, IndexError> {
+    let failed = |source| IndexError::Write { source };
+    if entries.len() > PAYLOADS_MAX {
+        return Err(IndexError::TooManyPackages { count: entries.len() });
+    }
+    entries.sort_by(|left, right| left.name.cmp(&right.name));
+    let mut writer = Writer::new(out, FileType::Repository).map_err(failed)?;
+    let mut last: Option<&PackedEntry> = None;
+    for entry in entries {
+        if last.is_some_and(|last| last.name == entry.name) {
+            return Err(IndexError::DuplicatePackage { name: entry.name.clone() });
+        }
+        writer.packed_meta(&entry.meta).map_err(failed)?;
+        last = Some(entry);
+    }
+    writer.finish().map_err(failed)
+}
+
 /// Whether `candidate` takes the place of `present`, a package of the same name: a higher release does, or with equal releases
 /// a higher build release. The version text plays no part.
 #[must_use]
@@ -236,7 +278,15 @@ pub(crate) mod tests {
         let names: Vec<&str> = index.packages().iter().map(|package| package.name.as_str()).collect();
         assert_eq!(names, ["acl", "zlib"]);
         let bytes = index.write(Cursor::new(Vec::new()), Packing::FAST).unwrap();
-        assert_eq!(Index::read(bytes, &Index::limits()).unwrap(), index);
+        assert_eq!(Index::read(bytes.clone(), &Index::limits()).unwrap(), index);
+        let packed = ["zlib", "acl"].map(|name| {
+            let package = index.packages().iter().find(|package| package.name == name).unwrap();
+            PackedEntry::new(package, Packing::FAST).unwrap()
+        });
+        let of_packed = write_packed(packed.iter().collect(), Cursor::new(Vec::new())).unwrap();
+        assert_eq!(of_packed.get_ref(), bytes.get_ref(), "packed before or now, the bytes are the same");
+        let twice = write_packed(vec![&packed[0], &packed[1], &packed[0]], Cursor::new(Vec::new()));
+        assert!(matches!(twice, Err(IndexError::DuplicatePackage { name }) if name == "zlib"));
         let nothing = Index::default().write(Cursor::new(Vec::new()), Packing::SMALL).unwrap();
         assert!(Index::read(nothing, &Index::limits()).unwrap().packages().is_empty());
     }

@@ -15,7 +15,7 @@ mod url;
 
 pub use config::{ConfigError, RepositoryConfig, RepositoryFields, RepositorySource, sanitize_id};
 pub use identifier::{IDENTIFIER_BYTES_MAX, Identifier, IdentifierError, Version, VersionError};
-pub use index::{Index, IndexError, newest, supersedes};
+pub use index::{Index, IndexError, PackedEntry, newest, supersedes, write_packed};
 pub use root_index::{
     Format, Formats, HistoryEntry, ROOT_INDEX_BYTES_MAX, ResolveError, Resolved, RootIndex, RootIndexError,
     StreamEntry, TagEntry, V0,

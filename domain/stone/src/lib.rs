@@ -45,4 +45,4 @@ pub use place::{PayloadPlace, RecordPlace};
 pub use read::{ContentSink, Discard, ReadError, Stone, read, read_records};
 pub use record::{Record, Value, tag};
 pub use slice::{Attribute, Slice, SliceFault, TilingFault};
-pub use write::{Packing, WriteError, Writer};
+pub use write::{PackedMeta, Packing, WriteError, Writer};

@@ -393,25 +393,19 @@ impl<W: Write + Seek> Writer<W> {
         Ok(self.out)
     }
 
-    fn records(&mut self, kind: PayloadKind, count: usize, plain: &[u8]) -> Result<(), WriteError> {
-        let records = u32::try_from(count).map_err(|_source| WriteError::TooManyRecords { kind, count })?;
+    /// Writes the description of one package that was packed before.
+    ///
+    /// # Errors
+    /// For too many payloads, and what `out` refuses.
+    pub fn packed_meta(&mut self, meta: &PackedMeta) -> Result<(), WriteError> {
         self.count_payload()?;
-        let plain_size_bytes = u64::try_from(plain.len()).unwrap_or(u64::MAX);
-        let mut stored = Vec::new();
-        let mut packer = Packer::new(&mut stored, kind, self.packing, plain_size_bytes)?;
-        packer.write(plain)?;
-        let (stored_size_bytes, checksum) = packer.finish()?;
-        let header = PayloadHeader {
-            stored_size_bytes,
-            plain_size_bytes,
-            checksum,
-            records,
-            version: PAYLOAD_VERSION,
-            kind: kind.number(),
-            compression: compression(self.packing).number(),
-        };
-        self.out.write_all(&header.to_bytes()).map_err(output)?;
-        self.out.write_all(&stored).map_err(output)
+        self.out.write_all(&meta.0).map_err(output)
+    }
+
+    fn records(&mut self, kind: PayloadKind, count: usize, plain: &[u8]) -> Result<(), WriteError> {
+        let payload = packed(kind, count, plain, self.packing)?;
+        self.count_payload()?;
+        self.out.write_all(&payload).map_err(output)
     }
 
     fn count_payload(&mut self) -> Result<(), WriteError> {
@@ -427,6 +421,47 @@ impl<W: Write + Seek> Writer<W> {
         self.out.seek(SeekFrom::Start(end)).map_err(output)?;
         Ok(())
     }
+}
+
+/// The description of one package as it lies in a file. An index of thousands of packages differs from the one before in a
+/// few: what did not change need not be packed again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackedMeta(Vec<u8>);
+
+impl PackedMeta {
+    /// Packs the description of one package; the same bytes as [`Writer::meta`] writes.
+    ///
+    /// # Errors
+    /// For text with a NUL, and too many records.
+    pub fn new(records: &[Record], packing: Packing) -> Result<Self, WriteError> {
+        let mut plain = Vec::new();
+        for (number, record) in records.iter().enumerate() {
+            record::encode(number, record, &mut plain)?;
+        }
+        packed(PayloadKind::Meta, records.len(), &plain, packing).map(Self)
+    }
+}
+
+/// A payload of records, with its header.
+fn packed(kind: PayloadKind, count: usize, plain: &[u8], packing: Packing) -> Result<Vec<u8>, WriteError> {
+    let records = u32::try_from(count).map_err(|_source| WriteError::TooManyRecords { kind, count })?;
+    let plain_size_bytes = u64::try_from(plain.len()).unwrap_or(u64::MAX);
+    let mut stored = Vec::new();
+    let mut packer = Packer::new(&mut stored, kind, packing, plain_size_bytes)?;
+    packer.write(plain)?;
+    let (stored_size_bytes, checksum) = packer.finish()?;
+    let header = PayloadHeader {
+        stored_size_bytes,
+        plain_size_bytes,
+        checksum,
+        records,
+        version: PAYLOAD_VERSION,
+        kind: kind.number(),
+        compression: compression(packing).number(),
+    };
+    let mut payload = header.to_bytes().to_vec();
+    payload.extend(stored);
+    Ok(payload)
 }
 
 fn output(source: io::Error) -> WriteError {
