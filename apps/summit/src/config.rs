@@ -24,6 +24,8 @@ pub use files::{ConfigFiles, Loaded};
 pub use project::{BuilderSize, Project, RepositoryConfig, Requirement, Wishes};
 pub use size::ByteSize;
 
+pub use crate::retention::RetentionConfig;
+
 use seed::SeedError;
 
 /// The whole file.
@@ -68,6 +70,9 @@ pub struct Config {
     /// What a build may use.
     #[serde(default)]
     pub limits: LimitsConfig,
+    /// What is kept for how long.
+    #[serde(default)]
+    pub retention: RetentionConfig,
     /// Who may look and change.
     #[serde(default)]
     pub access: AccessConfig,
@@ -392,6 +397,7 @@ pub(crate) mod tests {
             (&[][..], keys_but::<Config>("database_file")),
             (&["vessel"], keys::<VesselConfig>()),
             (&["limits"], keys::<LimitsConfig>()),
+            (&["retention"], keys::<RetentionConfig>()),
             (&["builder"], keys::<BuilderConfig>()),
             (&["access"], keys::<AccessConfig>()),
             (&["project"], keys::<Project>()),
@@ -410,6 +416,7 @@ pub(crate) mod tests {
         // The comments call these the defaults.
         let smallest = check(SMALLEST).unwrap();
         assert_eq!((&config.limits, &config.access), (&smallest.limits, &smallest.access));
+        assert_eq!(config.retention, smallest.retention);
         assert_eq!(
             (config.http_address, config.poll_seconds, config.lease_seconds),
             (smallest.http_address, smallest.poll_seconds, smallest.lease_seconds)

@@ -26,6 +26,7 @@ mod publisher;
 pub mod recipes;
 mod reload;
 mod repository_state;
+pub mod retention;
 mod roles;
 mod sessions;
 pub mod store;

@@ -6,6 +6,7 @@
 
 mod attempts;
 mod audit;
+mod batches;
 mod builders;
 mod changes;
 mod enrolments;
@@ -14,6 +15,7 @@ mod learned;
 mod logs;
 mod pause;
 mod recipes;
+mod retention;
 mod schema;
 mod tasks;
 mod wanted;

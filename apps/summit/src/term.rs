@@ -14,7 +14,7 @@ use crate::hub::Hub;
 use crate::store::{Store, StoreError};
 use crate::{
     MIRRORS_FOLDER, SINGLE_MIRROR_FOLDER, SummitError, agents, board, dispatcher, identity, logs,
-    logs_folder, projects, publisher, reload, web,
+    logs_folder, projects, publisher, reload, retention, web,
 };
 
 /// What a Summit keeps, whether it leads or not.
@@ -64,6 +64,7 @@ impl Term {
         parts.spawn(until(stopped.clone(), dispatcher::run(Arc::clone(&hub))));
         parts.spawn(until(stopped.clone(), publisher::run(Arc::clone(&hub))));
         parts.spawn(until(stopped.clone(), logs::archiver::run(Arc::clone(&hub))));
+        parts.spawn(until(stopped.clone(), retention::run(Arc::clone(&hub))));
         parts.spawn({
             let (hub, mut stopped) = (Arc::clone(&hub), stopped.clone());
             async move {

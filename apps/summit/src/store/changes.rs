@@ -8,7 +8,7 @@ use farm::moment::Moment;
 use farm::task::{Claim, Effect, Event, Refusal, State, step};
 
 use super::tasks::task;
-use super::{NewTask, Outcome, Store, StoreError, TaskRow, integer, number, to_json};
+use super::{NewTask, Outcome, Store, StoreError, TaskRow, batches, integer, number, to_json};
 
 /// Why attempts at a replaced task are stopped.
 const REPLACED: &str = "a newer task took its place";
@@ -35,20 +35,18 @@ impl Store {
         now: Moment,
     ) -> Result<(Vec<TaskId>, Vec<Effect>), StoreError> {
         let mut transaction = self.database.write().await?;
-        let mut made = Vec::new();
-        let mut effects = Vec::new();
-        for task in new {
-            let id = insert(&mut transaction, task, now).await?;
-            for &old in &task.supersedes {
-                inherit(&mut transaction, old, id, now).await?;
-                let event = Event::Replaced { by: Some(id) };
-                effects.extend(change(&mut transaction, old, &event, now).await?);
-            }
-            made.push(id);
-        }
-        for &task in withdrawn {
-            effects.extend(change(&mut transaction, task, &Event::Replaced { by: None }, now).await?);
-        }
+        let made = batches::insert(&mut transaction, new, now).await?;
+        let replaced: Vec<(TaskId, TaskId)> = new
+            .iter()
+            .zip(&made)
+            .flat_map(|(task, &id)| task.supersedes.iter().map(move |&old| (old, id)))
+            .collect();
+        batches::inherit(&mut transaction, &replaced, now).await?;
+        let replaced = replaced.into_iter().map(|(old, id)| (old, Event::Replaced { by: Some(id) }));
+        let withdrawn = withdrawn.iter().map(|&task| (task, Event::Replaced { by: None }));
+        let events: Vec<(TaskId, Event)> = replaced.chain(withdrawn).collect();
+        let applied = batches::apply_all(&mut transaction, &events, now).await?;
+        let effects = applied.into_iter().flat_map(|applied| applied.effects).collect();
         transaction.commit().await.during("commit new tasks")?;
         Ok((made, effects))
     }
@@ -78,16 +76,7 @@ impl Store {
             return Ok(Vec::new());
         }
         let mut transaction = self.database.write().await?;
-        let mut all = Vec::with_capacity(events.len());
-        for (id, event) in events {
-            match apply(&mut transaction, *id, event, now).await {
-                Ok(applied) => all.push(applied),
-                Err(StoreError::Refused { source, .. }) => {
-                    tracing::debug!(task.id = %id, reason = %source, "the task moved on meanwhile");
-                }
-                Err(error) => return Err(error),
-            }
-        }
+        let all = batches::apply_all(&mut transaction, events, now).await?;
         transaction.commit().await.during("commit changes of tasks")?;
         Ok(all)
     }
@@ -136,78 +125,7 @@ impl Store {
     }
 }
 
-async fn insert(
-    connection: &mut DatabaseConnection,
-    task: &NewTask,
-    now: Moment,
-) -> Result<TaskId, StoreError> {
-    let state = State::new();
-    let row = sqlx::query(
-        "INSERT INTO task (project, channel, source, version, release, build_release, architecture, recipe_path, content,
-             git_commit, commit_time_seconds, reason, wave, round, phase, state, generation, created, updated)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, 0, $17, $18) RETURNING id",
-    )
-    .bind(&task.project)
-    .bind(&task.channel)
-    .bind(&task.source)
-    .bind(&task.version)
-    .bind(integer(task.release))
-    .bind(integer(task.build_release))
-    .bind(&task.architecture)
-    .bind(&task.recipe_path)
-    .bind(&task.content)
-    .bind(&task.commit)
-    .bind(integer(task.commit_time_seconds))
-    .bind(to_json(&task.reason)?)
-    .bind(task.wave.map(integer))
-    .bind(i64::from(task.round))
-    .bind(state.phase().keyword())
-    .bind(to_json(&state)?)
-    .bind(integer(now.0))
-    .bind(integer(now.0))
-    .fetch_one(&mut *connection)
-    .await
-    .during("make a task")?;
-    Ok(TaskId(number(&row, "id")?))
-}
-
-/// What a person said about a task holds for the one that takes its place: its priority, and that it is held.
-async fn inherit(
-    connection: &mut DatabaseConnection,
-    old: TaskId,
-    new: TaskId,
-    now: Moment,
-) -> Result<(), StoreError> {
-    sqlx::query("UPDATE task SET priority = (SELECT priority FROM task WHERE id = $1) WHERE id = $2 AND priority IS NULL")
-        .bind(integer(old.0))
-        .bind(integer(new.0))
-        .execute(&mut *connection)
-        .await
-        .during("hand on the priority of a task")?;
-    if let State::Held { by, why, .. } = task(connection, old).await?.state {
-        apply(connection, new, &Event::Held { by, why }, now).await?;
-    }
-    Ok(())
-}
-
-/// As [`apply`], but a refusal leaves everything as it is: the task moved on by itself meanwhile.
-async fn change(
-    connection: &mut DatabaseConnection,
-    id: TaskId,
-    event: &Event,
-    now: Moment,
-) -> Result<Vec<Effect>, StoreError> {
-    match apply(connection, id, event, now).await {
-        Ok(applied) => Ok(applied.effects),
-        Err(StoreError::Refused { source, .. }) => {
-            tracing::info!(task.id = %id, reason = %source, "a task was left as it is");
-            Ok(Vec::new())
-        }
-        Err(error) => Err(error),
-    }
-}
-
-async fn apply(
+pub(super) async fn apply(
     connection: &mut DatabaseConnection,
     id: TaskId,
     event: &Event,
@@ -255,7 +173,7 @@ async fn apply(
 }
 
 /// What an event means for the attempt that it is about, and for those that it stops.
-async fn note_attempt(
+pub(super) async fn note_attempt(
     connection: &mut DatabaseConnection,
     before: &State,
     event: &Event,

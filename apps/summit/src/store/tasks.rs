@@ -398,7 +398,7 @@ pub(super) async fn task(connection: &mut DatabaseConnection, id: TaskId) -> Res
     }
 }
 
-fn task_of(row: &DatabaseRow) -> Result<TaskRow, DatabaseError> {
+pub(super) fn task_of(row: &DatabaseRow) -> Result<TaskRow, DatabaseError> {
     Ok(TaskRow {
         id: TaskId(number(row, "id")?),
         project: text(row, "project")?,

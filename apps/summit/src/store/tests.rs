@@ -387,3 +387,134 @@ async fn a_leader_whose_time_is_over_cannot_write() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn many_tasks_are_judged_as_one_after_the_other() {
+    each_database(async |store| {
+        let fixture = Fixture { store };
+        let old = fixture.task("zlib", &[]).await;
+        let held = Event::Held { by: "ikey".into(), why: "wait".into() };
+        fixture.store.apply(old, &held, NOW).await.unwrap();
+        let mut new: Vec<NewTask> = (0..250).map(|number| new_task(&format!("s{number}"))).collect();
+        new.insert(0, NewTask { supersedes: vec![old], ..new_task("zlib") });
+        let (made, _) = fixture.store.carry_out(&new, &[], NOW).await.unwrap();
+        assert!(made.is_sorted() && made.len() == new.len());
+        for (id, new) in made.iter().zip(&new) {
+            assert_eq!(fixture.store.task(*id).await.unwrap().source, new.source, "numbers follow the order");
+        }
+        assert_eq!(
+            fixture.store.task(made[0]).await.unwrap().state.phase(),
+            Phase::Held,
+            "what a person said stays"
+        );
+        assert_eq!(fixture.store.task(old).await.unwrap().state.phase(), Phase::Superseded);
+        // The same task twice, a refusal between, and more than one statement holds.
+        let mut events = vec![
+            (made[1], Event::CancelAsked { why: "x".into() }),
+            (made[2], Event::RetryAsked),
+            (made[1], Event::RetryAsked),
+        ];
+        let ready = || Event::Judged { readiness: Readiness::Ready };
+        events.extend(made[3..].iter().map(|task| (*task, ready())));
+        let applied = fixture.store.apply_many(&events, NOW).await.unwrap();
+        assert_eq!(applied.len(), events.len() - 1);
+        assert_eq!(fixture.store.task(made[1]).await.unwrap().generation, 2);
+        assert_eq!(fixture.store.events(made[1], 9).await.unwrap().len(), 2);
+        assert_eq!(fixture.store.tasks_in(&[Phase::Ready]).await.unwrap().len(), made.len() - 3);
+        for applied in applied.iter().skip(2) {
+            assert_eq!(fixture.store.task(applied.task.id).await.unwrap(), applied.task);
+        }
+        let missing = fixture.store.apply_many(&[(made[3], ready()), (TaskId(9999), ready())], NOW).await;
+        assert!(matches!(missing, Err(StoreError::NotFound { .. })), "{missing:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_old_is_forgotten_and_what_is_open_or_newest_never() {
+    each_database(async |store| {
+        let fixture = Fixture { store };
+        let store = &fixture.store;
+        let make = async |source: &str, supersedes: &[TaskId]| {
+            let task = NewTask { supersedes: supersedes.to_vec(), ..new_task(source) };
+            store.carry_out(&[task], &[], NOW).await.unwrap().0[0]
+        };
+        let publish = async |task: TaskId| {
+            store.apply(task, &Event::Judged { readiness: Readiness::Ready }, NOW).await.unwrap();
+            let claim = fixture.assign(task).await.unwrap();
+            let built = Event::Built { claim: claim.clone(), artefacts: Vec::new() };
+            store.apply(task, &built, NOW).await.unwrap();
+            let landed = Event::Landed { attempt: claim.attempt, history: "1".into() };
+            store.apply(task, &landed, NOW).await.unwrap();
+            store.note_output(task, NOW, NOW, "x").await.unwrap();
+            claim.attempt
+        };
+        let (first, second) = (make("nano", &[]).await, make("nano", &[]).await);
+        let attempt = publish(first).await;
+        publish(second).await;
+        let ended_later = make("nano", &[]).await;
+        store.apply(ended_later, &Event::CancelAsked { why: "x".into() }, NOW).await.unwrap();
+        let replaced = make("less", &[]).await;
+        let open = make("less", &[replaced]).await;
+        let wave = [fixture.task("gcc", &[]).await, fixture.task("gcc", &[]).await];
+        for task in wave {
+            publish(task).await;
+        }
+        assert_eq!(store.forgettable(NOW).await.unwrap(), [], "nothing is older than now");
+        let later = Moment(NOW.0 + 1);
+        let found = store.forgettable(later).await.unwrap();
+        assert_eq!(found, [(first, vec![attempt]), (replaced, vec![])]);
+        let tasks: Vec<TaskId> = found.iter().map(|(task, _)| *task).collect();
+        store.forget_tasks(&tasks).await.unwrap();
+        assert_eq!(store.forgettable(later).await.unwrap(), []);
+        for gone in [first, replaced] {
+            assert!(matches!(store.task(gone).await, Err(StoreError::NotFound { .. })));
+            assert!(store.attempts(gone).await.unwrap().is_empty());
+            assert!(store.events(gone, 9).await.unwrap().is_empty());
+        }
+        for stays in [second, ended_later, open, wave[0], wave[1]] {
+            store.task(stays).await.unwrap();
+        }
+        store.apply(open, &Event::Judged { readiness: Readiness::Ready }, NOW).await.unwrap();
+        while store.forget_events(later).await.unwrap() {}
+        assert_eq!(store.events(open, 9).await.unwrap().len(), 1, "of what is open everything stays");
+        assert!(store.events(second, 9).await.unwrap().is_empty());
+        let sample = |source: &str| farm::estimate::Sample {
+            source: source.into(),
+            architecture: "x86_64".into(),
+            builder: builder(),
+            seconds: 1.0,
+            peak_memory_bytes: 1,
+            at: NOW,
+        };
+        for source in ["nano", "less", "nano"] {
+            store.learn(&sample(source)).await.unwrap();
+        }
+        assert!(!store.forget_samples(later).await.unwrap());
+        let left = store.samples().await.unwrap();
+        let left: Vec<&str> = left.iter().map(|sample| sample.source.as_str()).collect();
+        assert_eq!(left, ["less", "nano"], "the last one of each source stays");
+        assert!(!store.forget_audit(later).await.unwrap());
+    })
+    .await;
+}
+
+fn new_task(source: &str) -> NewTask {
+    NewTask {
+        project: "p".into(),
+        channel: "main".into(),
+        source: source.into(),
+        version: "1.0".into(),
+        release: 1,
+        build_release: 1,
+        architecture: "x86_64".into(),
+        recipe_path: format!("{source}/stone.yaml"),
+        content: "tree".into(),
+        commit: "0".repeat(40),
+        commit_time_seconds: 1,
+        reason: Reason::New,
+        wave: None,
+        round: 0,
+        supersedes: Vec::new(),
+    }
+}

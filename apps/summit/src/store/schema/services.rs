@@ -27,6 +27,7 @@ CREATE TABLE leader (
 INSERT INTO leader (id, epoch, http, grpc, since) VALUES (1, 0, '', '', 0);
 
 ALTER TABLE task ADD COLUMN priority TEXT;
+CREATE INDEX task_by_source ON task (project, architecture, source, id);
 
 ALTER TABLE builder ADD COLUMN labels TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE builder ADD COLUMN features TEXT NOT NULL DEFAULT '[]';
