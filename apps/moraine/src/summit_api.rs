@@ -1,5 +1,7 @@
 //! What Summit says over HTTP, as far as the demo needs it.
 
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use farm::rebuild::{RebuildPlan, RebuildRequest};
@@ -24,6 +26,15 @@ pub(crate) enum ApiError {
     /// It does not answer.
     #[error("cannot ask Summit")]
     Fetch(#[source] HttpError),
+    /// The token cannot be read.
+    #[error("cannot read the token in {path:?}", path = path.display())]
+    TokenFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// Its answer is not what it should be.
     #[error("cannot understand what Summit says at {url}")]
     Answer {
@@ -71,6 +82,7 @@ impl Fault for ApiError {
     fn kind(&self) -> Kind {
         match self {
             ApiError::Fetch(error) => error.kind(),
+            ApiError::TokenFile { .. } => Kind::Input,
             ApiError::Answer { .. } => Kind::Bug,
             ApiError::Refused { status, .. } => match status {
                 401 | 403 => Kind::Denied,
@@ -89,6 +101,9 @@ impl Fault for ApiError {
             }
             ApiError::Fetch(error) => error.hints(),
             ApiError::Refused { hints, .. } => hints.clone(),
+            ApiError::TokenFile { .. } => {
+                vec!["make one with `summit token add NAME --scope SCOPE --data DIR > FILE`".into()]
+            }
             ApiError::Answer { .. } => Vec::new(),
         }
     }
@@ -99,7 +114,15 @@ impl Fault for ApiError {
 pub(crate) struct SummitApi {
     base: String,
     client: Client,
+    /// The value of the header that says who asks.
+    authorization: Option<String>,
 }
+
+/// Where the token is, if no file is named.
+const TOKEN_VARIABLE: &str = "MORAINE_TOKEN";
+
+/// Largest file that may hold a token, and nothing else.
+const TOKEN_FILE_BYTES_MAX: u64 = 4096;
 
 /// Where the farm as a whole is.
 #[derive(Debug, Clone, Deserialize)]
@@ -324,7 +347,33 @@ impl SummitApi {
     /// Summit at this address.
     #[must_use]
     pub(crate) fn new(base: String) -> Self {
-        Self { base, client: Client::default() }
+        Self { base, client: Client::default(), authorization: None }
+    }
+
+    /// Summit at this address, asked with the token in `token_file`, or else in `MORAINE_TOKEN`, or else with none.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(crate) fn connect(summit: &str, token_file: Option<&Path>) -> Result<Self, ApiError> {
+        let token = match token_file {
+            Some(path) => {
+                let failed = |source| ApiError::TokenFile { path: path.to_path_buf(), source };
+                let mut text = String::new();
+                let file = fs_err::File::open(path).map_err(failed)?;
+                file.take(TOKEN_FILE_BYTES_MAX).read_to_string(&mut text).map_err(failed)?;
+                Some(text)
+            }
+            None => std::env::var(TOKEN_VARIABLE).ok(),
+        };
+        let token = token.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+        let api = Self::new(summit.trim_end_matches('/').to_owned());
+        Ok(Self { authorization: token.map(|token| format!("Bearer {token}")), ..api })
+    }
+
+    /// Headers of a request: these, and who asks.
+    fn with_token<'a>(&'a self, headers: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+        let token = self.authorization.as_deref().map(|value| ("Authorization", value));
+        headers.iter().copied().chain(token).collect()
     }
 
     /// Where the farm as a whole is.
@@ -421,7 +470,8 @@ impl SummitApi {
                 url.push_str(&format!("&{name}={}", path_segment(value)));
             }
         }
-        let answer = self.client.ask(&url, ANSWER_BYTES_MAX).map_err(ApiError::Fetch)?;
+        let answer =
+            self.client.ask_with(&url, &self.with_token(&[]), ANSWER_BYTES_MAX).map_err(ApiError::Fetch)?;
         if !(200..300).contains(&answer.status) {
             return Err(refusal(&url, &answer));
         }
@@ -455,13 +505,15 @@ impl SummitApi {
         let answer_error = |source| ApiError::Answer { url: url.clone(), source };
         let body = serde_json::to_vec(body).map_err(answer_error)?;
         let headers = [("X-Moraine", "1"), ("Content-Type", "application/json")];
+        let headers = self.with_token(&headers);
         let answer = self.client.post(&url, &headers, &body, ANSWER_BYTES_MAX).map_err(ApiError::Fetch)?;
         understand(&url, &answer)
     }
 
     fn ask<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
         let url = format!("{}{path}", self.base);
-        let answer = self.client.ask(&url, ANSWER_BYTES_MAX).map_err(ApiError::Fetch)?;
+        let answer =
+            self.client.ask_with(&url, &self.with_token(&[]), ANSWER_BYTES_MAX).map_err(ApiError::Fetch)?;
         understand(&url, &answer)
     }
 

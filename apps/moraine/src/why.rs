@@ -45,7 +45,7 @@ pub(crate) fn why(task: &str, summit: &str, json: bool) -> Result<(), WhyError> 
     let summit = summit.trim_end_matches('/');
     let named = |task: &str| WhyError::NoTask { task: task.to_owned(), summit: summit.to_owned() };
     let number: u64 = task.parse().map_err(|_| named(task))?;
-    let why = SummitApi::new(summit.to_owned()).why(number).map_err(|error| match error.kind() {
+    let why = SummitApi::connect(summit, None)?.why(number).map_err(|error| match error.kind() {
         Kind::NotFound => named(task),
         _ => WhyError::Api(error),
     })?;

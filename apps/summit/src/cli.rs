@@ -1,5 +1,7 @@
 //! The command line of `summit`.
 
+mod tokens;
+
 mod builder;
 
 use std::ffi::OsString;
@@ -12,6 +14,8 @@ use observe::{LogFormat, LogLevel, Tracing, write_stdout};
 use serde_json::json;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
+
+use tokens::TokenCommand;
 
 use crate::clock::Clock;
 use crate::config::{ConfigFiles, DatabaseChoice};
@@ -51,6 +55,14 @@ enum Command {
         data: PathBuf,
         #[command(subcommand)]
         command: builder::BuilderCommand,
+    },
+    /// Say who may change things over the API. Works while Summit runs.
+    Token {
+        /// Folder with everything that Summit keeps.
+        #[arg(long, global = true, default_value = ".")]
+        data: PathBuf,
+        #[command(subcommand)]
+        command: TokenCommand,
     },
     /// Show the public key, which agents and Vessel pin.
     Key {
@@ -111,6 +123,7 @@ fn run(command: Command) -> Result<(), Box<dyn Fault>> {
             runtime()?.block_on(serve(files, &data))
         }
         Command::Builder { data, command } => runtime()?.block_on(builder::run(&data, command)),
+        Command::Token { data, command } => runtime()?.block_on(tokens::run(&data, command)),
         Command::Key { data, json } => {
             let key = crate::identity(&data)?.public_key();
             let text = if json { json!({ "public_key": key }).to_string() } else { key.to_string() };

@@ -18,6 +18,7 @@ mod recipes;
 mod retention;
 mod schema;
 mod tasks;
+mod tokens;
 mod wanted;
 mod waves;
 
@@ -37,6 +38,8 @@ pub use leader::LeaderRow;
 pub use logs::{LogFilter, LogRow};
 pub use recipes::{RecipeRow, RecipeSummary, UnreadableRow};
 pub use tasks::{EventRow, Mark, NamedTask, NewTask, TaskRow};
+pub(crate) use tokens::random;
+pub use tokens::{TokenRefusal, TokenRow, lifetime};
 
 /// The database of one Summit.
 #[derive(Debug, Clone)]
@@ -64,6 +67,9 @@ pub enum StoreError {
     /// A one-time token is good for nothing.
     #[error(transparent)]
     Enrol(#[from] EnrolRefusal),
+    /// There can be no such token.
+    #[error(transparent)]
+    Token(#[from] TokenRefusal),
     /// There is no such thing.
     #[error("cannot find {what}")]
     NotFound {
@@ -79,6 +85,7 @@ impl Fault for StoreError {
             StoreError::Refused { source, .. } => source.kind(),
             StoreError::Builder(refusal) => refusal.kind(),
             StoreError::Enrol(refusal) => refusal.kind(),
+            StoreError::Token(refusal) => refusal.kind(),
             StoreError::NotFound { .. } => Kind::NotFound,
         }
     }
@@ -91,6 +98,7 @@ impl Fault for StoreError {
             }
             StoreError::Builder(refusal) => refusal.hints(),
             StoreError::Enrol(refusal) => refusal.hints(),
+            StoreError::Token(refusal) => refusal.hints(),
             StoreError::NotFound { .. } => Vec::new(),
         }
     }

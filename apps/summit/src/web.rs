@@ -8,6 +8,7 @@
 //! runs.
 
 mod api;
+mod bounds;
 mod check;
 mod error;
 mod live;
@@ -19,10 +20,11 @@ mod picture;
 mod rebuild;
 mod routes;
 mod search;
+mod server;
+mod session;
 mod view;
 mod why;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -53,20 +55,17 @@ pub(crate) struct Web {
     pub(crate) hub: Arc<Hub>,
     pub(crate) watchers: Arc<Semaphore>,
     pub(crate) searches: Arc<Semaphore>,
+    pub(crate) bounds: Arc<check::Bounds>,
 }
 
 /// Serves browsers and tools until Summit stops.
 pub(crate) async fn serve(
     listener: TcpListener,
     hub: Arc<Hub>,
-    mut stopped: watch::Receiver<bool>,
+    stopped: watch::Receiver<bool>,
 ) -> Result<(), SummitError> {
-    let app = router(hub).into_make_service_with_connect_info::<SocketAddr>();
-    tokio::select! {
-        result = axum::serve(listener, app) => result.map_err(|source| SummitError::Http { source }),
-        // Streams of browsers never end by themselves; they connect again when Summit is back.
-        _ = stopped.wait_for(|stop| *stop) => Ok(()),
-    }
+    server::serve(listener, router(hub), stopped).await;
+    Ok(())
 }
 
 fn router(hub: Arc<Hub>) -> Router {
@@ -74,6 +73,7 @@ fn router(hub: Arc<Hub>) -> Router {
         hub,
         watchers: Arc::new(Semaphore::new(WATCHERS_MAX)),
         searches: Arc::new(Semaphore::new(search::SEARCHES_MAX)),
+        bounds: Arc::default(),
     };
     routes::router(&web)
         .fallback(nothing_here)

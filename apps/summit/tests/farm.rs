@@ -3,6 +3,8 @@
 #![expect(unreachable_pub, reason = "the parts of a test program are private to it")]
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "farm/access.rs"]
+mod access;
 #[path = "farm/agent.rs"]
 mod agent;
 #[path = "farm/fixture.rs"]

@@ -184,10 +184,26 @@ impl Client {
     /// # Errors
     /// When there is no answer, it is larger than `size_bytes_max`, or `url` is no address of a server.
     pub fn ask(&self, url: &str, size_bytes_max: u64) -> Result<Answer, HttpError> {
+        self.ask_with(url, &[], size_bytes_max)
+    }
+
+    /// As [`Client::ask`], with these headers.
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub fn ask_with(
+        &self,
+        url: &str,
+        headers: &[(&str, &str)],
+        size_bytes_max: u64,
+    ) -> Result<Answer, HttpError> {
         let known = Validators::default();
         let (transfer, address) = self.question(url, &known, size_bytes_max)?;
-        let request =
+        let mut request =
             self.agent.get(address).config().max_redirects(0).max_redirects_will_error(false).build();
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
         answer(&transfer, request.call())
     }
 

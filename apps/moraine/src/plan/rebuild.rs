@@ -168,7 +168,7 @@ fn fleet(text: &str) -> Result<Vec<FleetMember>, SpecError> {
 }
 
 fn ask(arguments: &RebuildArguments, request: &RebuildRequest) -> Result<RebuildPlan, PlanError> {
-    let summit = SummitApi::new(arguments.summit.trim_end_matches('/').to_owned());
+    let summit = SummitApi::connect(&arguments.summit, None)?;
     let project = match &arguments.project {
         Some(name) => name.clone(),
         None => {

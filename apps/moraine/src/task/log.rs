@@ -118,7 +118,7 @@ impl Fault for LogError {
 /// # Errors
 /// When Summit does not answer, or there is no such log.
 pub(crate) fn log(arguments: &LogArguments) -> Result<(), LogError> {
-    let api = SummitApi::new(arguments.summit.trim_end_matches('/').to_owned());
+    let api = SummitApi::connect(&arguments.summit, None)?;
     if let Some(pattern) = &arguments.search {
         return search(&api, pattern, arguments);
     }

@@ -2,6 +2,7 @@
 //! address, says [`super::routes`]. Shapes are those of [`super::view`].
 
 pub(crate) mod logs;
+pub(crate) mod tokens;
 
 use access::{Action, Actor};
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};

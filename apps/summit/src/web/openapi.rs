@@ -162,6 +162,7 @@ fn path_parameter(name: &str) -> Option<(schemars::Schema, &'static str)> {
     Some(match name {
         "id" => (number(), "Number of the task."),
         "attempt" => (number(), "Number of the attempt."),
+        "token" => (text(), "Name or id of the token."),
         "name" => (text(), "Name of the project."),
         _ => return None,
     })

@@ -3,6 +3,7 @@
 //! Elements with `data-live` are exchanged for their newest version by the script when news arrive; the pages are
 //! complete without it.
 
+mod audit;
 mod builders;
 mod colours;
 mod figures;
@@ -19,6 +20,7 @@ use maud::{DOCTYPE, Markup, html};
 
 use super::error::{PageError, WebError};
 
+pub(crate) use audit::audit;
 pub(crate) use builders::builders;
 pub(crate) use colours::colours;
 pub(crate) use log::log;
@@ -44,7 +46,7 @@ pub(crate) fn error(error: &WebError) -> Markup {
     frame("Error", "Summit", &body)
 }
 
-fn page(title: &str, project: &str, body: Markup) -> Html<String> {
+pub(crate) fn page(title: &str, project: &str, body: Markup) -> Html<String> {
     Html(frame(title, project, &body).into_string())
 }
 
@@ -76,7 +78,7 @@ fn frame(title: &str, project: &str, body: &Markup) -> Markup {
                     span #live role="status" title="whether this page is kept up to date" {}
                 }
                 main { (body) }
-                footer { "Summit " (env!("CARGO_PKG_VERSION")) " · " a href="/api/status" { "JSON" } }
+                footer { "Summit " (env!("CARGO_PKG_VERSION")) " · " a href="/audit" { "Who did what" } " · " a href="/api/openapi.json" { "API" } " · " a href="/sign-in" { "Sign in" } }
             }
         }
     }

@@ -23,16 +23,18 @@ use access::Action;
 use farm::rebuild::{RebuildPlan, RebuildRequest};
 
 use super::api::logs::{PieceQuery, PieceView};
+use super::api::tokens::{NewTokenView, TokenListView, TokenRequest};
 use super::api::{ArenaQuery, AuditQuery, ListQuery, ProjectQuery};
 use super::check::check;
-use super::operation::{Operation, get, post};
+use super::operation::{Operation, delete, get, post};
 use super::search::SearchQuery;
+use super::session::WhoView;
 use super::view::{
     BuilderListView, GraphView, ProjectListView, QueueView, StatusView, TaskListView, TaskPageView,
 };
 use super::why::WhyView;
-use super::{Web, api, live, log_file, openapi, pages, rebuild, why};
-use crate::store::{AuditPage, RecipeSummary};
+use super::{Web, api, live, log_file, openapi, pages, rebuild, session, why};
+use crate::store::{AuditPage, RecipeSummary, TokenRow};
 use crate::watcher::LookReport;
 
 /// Every operation of the API.
@@ -100,6 +102,16 @@ pub(crate) fn operations() -> Vec<Operation> {
         get("/api/audit", "audit", "Who did what, the newest first", Action::ReadAudit, api::audit)
             .query::<AuditQuery>()
             .gives::<AuditPage>(),
+        get("/api/whoami", "whoami", "Who asks, and what they may do", Action::Greet, session::whoami)
+            .gives::<WhoView>(),
+        get("/api/tokens", "list_tokens", "Every token, without its secret", Action::ListTokens, api::tokens::list)
+            .gives::<TokenListView>(),
+        post("/api/tokens", "add_token", "Make a token", Action::AddToken, api::tokens::add)
+            .described("The token itself is shown only in this answer. Nobody gives a token a scope that their own has not.")
+            .takes::<TokenRequest>(r#"{"name": "ci", "scopes": ["operate"], "expires": "90d"}"#)
+            .gives_with::<NewTokenView>(201),
+        delete("/api/tokens/{token}", "revoke_token", "Make a token worthless at once", Action::RevokeToken, api::tokens::revoke)
+            .gives::<TokenRow>(),
         get("/api/openapi.json", "openapi", "This description", Action::Greet, openapi::serve)
             .gives_other("application/json"),
     ]
@@ -123,6 +135,10 @@ fn pages() -> Vec<(&'static str, Action, MethodRouter<Web>)> {
         ("/builders", Action::Look, routing::get(pages::builders)),
         ("/queue", Action::Look, routing::get(pages::queue)),
         ("/logs", Action::Look, routing::get(pages::logs)),
+        ("/audit", Action::ReadAudit, routing::get(pages::audit)),
+        ("/sign-in", Action::Greet, routing::get(session::show)),
+        ("/sign-in", Action::Greet, routing::post(session::sign_in)),
+        ("/sign-out", Action::Greet, routing::post(session::sign_out)),
         ("/events", Action::Look, routing::get(live::events)),
         ("/colours.css", Action::Greet, routing::get(colours)),
         ("/log.js", Action::Greet, routing::get(log_script)),

@@ -32,6 +32,8 @@ pub struct Farm {
     builders: Vec<Identity>,
     /// Further text of the configuration: projects and whatever else.
     more: String,
+    /// Who may look and change.
+    access: String,
     /// Further text of the first project.
     more_of_project: String,
     running: Option<Running>,
@@ -44,17 +46,29 @@ impl Farm {
         Self::start_with(recipes, |_| String::new()).await
     }
 
+    /// A farm that lets in whoever these lines of `[access]` say.
+    pub async fn start_guarded(access: &str, recipes: &[(&str, &str)]) -> Option<Self> {
+        let mut farm = Self::prepare(recipes).await?;
+        farm.access = access.to_owned();
+        farm.run().await;
+        Some(farm)
+    }
+
     /// A farm whose configuration goes on with `more`, which is told where folders for repositories can be.
     pub async fn start_with(recipes: &[(&str, &str)], more: impl Fn(&Path) -> String) -> Option<Self> {
         let mut farm = Self::prepare(recipes).await?;
         farm.more = more(farm.folder.path());
-        fs_err::write(farm.config_file(), farm.config()).unwrap();
-        let files = ConfigFiles::new(&farm.config_file(), None);
-        let running = summit::start_from(files, &farm.data(), farm.clock.clone()).await.unwrap();
-        farm.grpc = running.grpc_address().to_string();
-        farm.http = running.http_address().to_string();
-        farm.running = Some(running);
+        farm.run().await;
         Some(farm)
+    }
+
+    async fn run(&mut self) {
+        fs_err::write(self.config_file(), self.config()).unwrap();
+        let files = ConfigFiles::new(&self.config_file(), None);
+        let running = summit::start_from(files, &self.data(), self.clock.clone()).await.unwrap();
+        self.grpc = running.grpc_address().to_string();
+        self.http = running.http_address().to_string();
+        self.running = Some(running);
     }
 
     /// A farm with the real program, that can be killed.
@@ -85,6 +99,7 @@ impl Farm {
             http: String::new(),
             builders: BUILDERS.iter().map(|_| Identity::generate().unwrap()).collect(),
             more: String::new(),
+            access: "loopback_is_operator = true".into(),
             more_of_project: String::new(),
             running: None,
             program: None,
@@ -119,7 +134,7 @@ impl Farm {
         self.running.as_ref().unwrap().look_at_configuration();
     }
 
-    fn data(&self) -> std::path::PathBuf {
+    pub fn data(&self) -> std::path::PathBuf {
         self.folder.path().join("data")
     }
 
@@ -139,8 +154,9 @@ impl Farm {
             .collect();
         format!(
             "http_address = \"127.0.0.1:0\"\ngrpc_address = \"127.0.0.1:0\"\npoll_seconds = 3600\nlease_seconds = 60\n\
-             [access]\nloopback_is_operator = true\n[[project]]\nname = \"test\"\nrecipes = \"{}\"\n{}\
+             [access]\n{}\n[[project]]\nname = \"test\"\nrecipes = \"{}\"\n{}\
              [vessel]\naddress = \"{}\"\npublic_key = \"{}\"\npublic_url = \"file://{}\"\n{builders}{}",
+            self.access,
             self.recipes().display(),
             self.more_of_project,
             self.vessel.address,
@@ -221,7 +237,11 @@ impl Farm {
     }
 
     pub async fn post_json(&self, path: &str, body: &Value) -> (u16, Value) {
-        let headers = ["X-Moraine: 1", "Content-Type: application/json"];
+        self.post_json_with(path, &["X-Moraine: 1"], body).await
+    }
+
+    pub async fn post_json_with(&self, path: &str, headers: &[&str], body: &Value) -> (u16, Value) {
+        let headers = [headers, &["Content-Type: application/json"]].concat();
         let (code, body) = self.request_with("POST", path, &headers, &body.to_string()).await;
         (code, serde_json::from_str(&body).unwrap())
     }
@@ -232,6 +252,15 @@ impl Farm {
     }
 
     async fn request_with(&self, method: &str, path: &str, headers: &[&str], body: &str) -> (u16, String) {
+        let answer = self.whole(method, path, headers, body).await;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains("content-security-policy"), "every answer carries the policy: {head}");
+        let code = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (code, body.to_owned())
+    }
+
+    /// An answer with its head.
+    pub async fn whole(&self, method: &str, path: &str, headers: &[&str], body: &str) -> String {
         let mut stream = tokio::net::TcpStream::connect(&self.http).await.unwrap();
         let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
         let request = format!(
@@ -243,11 +272,7 @@ impl Farm {
         let mut answer = Vec::new();
         let reading = stream.read_to_end(&mut answer);
         tokio::time::timeout(PATIENCE, reading).await.expect("an answer comes in time").unwrap();
-        let answer = String::from_utf8(answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        assert!(head.contains("content-security-policy"), "every answer carries the policy: {head}");
-        let code = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (code, body.to_owned())
+        String::from_utf8(answer).unwrap()
     }
 
     pub async fn until_status(&self, wanted: impl Fn(&Value) -> bool) -> Value {
