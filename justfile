@@ -30,6 +30,10 @@ farm recipes *arguments:
 bench *arguments:
     cargo run --release --quiet -p bench -- {{arguments}}
 
+# Let a real farm rebuild the whole pack with played builds, with and without faults, and write docs/world.md.
+world *arguments:
+    .ci/world {{arguments}}
+
 # Everything that must hold before a change lands.
 ci:
     .ci/run
