@@ -2,7 +2,7 @@
 //!
 //! `just bench` runs it in release. What is measured is the library code that Summit calls, in one thread unless the
 //! code itself uses more, without database and network; only the way of a log is measured with a whole Summit, and
-//! `just bench logs` measures that alone. Every figure is the median of several runs after one that does
+//! `just bench logs` measures that alone, and `just bench store` the databases. Every figure is the median of several runs after one that does
 //! not count; the report says of how many. The large farm is measured in a process of its own, so that its memory is
 //! nobody else's.
 
@@ -12,6 +12,7 @@ mod machine;
 mod makespan;
 mod real;
 mod report;
+mod store;
 mod timing;
 
 use std::ffi::OsString;
@@ -30,6 +31,10 @@ const LOGS_HERE: &str = "logs-here";
 
 /// The argument that asks for the figures of logs only.
 const LOGS: &str = "logs";
+
+/// The same for the store, alone and as a part.
+const STORE_HERE: &str = "store-here";
+const STORE: &str = "store";
 
 /// Why there are no figures.
 #[derive(Debug, thiserror::Error)]
@@ -101,7 +106,18 @@ fn run(arguments: &[OsString]) -> Result<(), BenchError> {
             logs::measure().map_err(|why| BenchError::Part { part: "logs", why: why.to_string() })?;
         return Ok(write_stdout(&serde_json::to_string(&figures).unwrap_or_default())?);
     }
+    if is(STORE_HERE) {
+        let figures =
+            store::measure().map_err(|why| BenchError::Part { part: "store", why: why.to_string() })?;
+        return Ok(write_stdout(&serde_json::to_string(&figures).unwrap_or_default())?);
+    }
     let report = testkit::workspace_root().join("docs/benchmarks.md");
+    if is(STORE) {
+        write_stdout("store …\n")?;
+        let section = report::of_store(&in_own_process("store", STORE_HERE)?);
+        fs_err::write(&report, report::with_section(&fs_err::read_to_string(&report)?, &section))?;
+        return Ok(write_stdout(&format!("wrote {}\n", report.display()))?);
+    }
     if is(LOGS) {
         write_stdout("logs …\n")?;
         let section = report::of_logs(&in_own_process("logs", LOGS_HERE)?);
@@ -123,7 +139,9 @@ fn run(arguments: &[OsString]) -> Result<(), BenchError> {
     let large = in_own_process("large farm", LARGE)?;
     write_stdout("logs …\n")?;
     let logs = in_own_process("logs", LOGS_HERE)?;
-    let text = report::render(&machine, &real, &makespans, &large, &logs);
+    write_stdout("store …\n")?;
+    let store = in_own_process("store", STORE_HERE)?;
+    let text = report::render(&machine, &real, &makespans, &large, &logs, &store);
     fs_err::write(&output, text)?;
     Ok(write_stdout(&format!("wrote {}\n", output.display()))?)
 }

@@ -4,7 +4,7 @@ use farm::sim::clock;
 
 use crate::machine::Machine;
 use crate::makespan::{BUILDERS, FAULTS, Row, SEEDS};
-use crate::{large, logs, makespan, real};
+use crate::{large, logs, makespan, real, store};
 
 /// The whole report.
 pub(crate) fn render(
@@ -13,6 +13,7 @@ pub(crate) fn render(
     makespans: &makespan::Figures,
     large: &large::Figures,
     logs: &logs::Figures,
+    store: &store::Figures,
 ) -> String {
     format!(
         "# What the farm's decisions cost\n\n\
@@ -20,7 +21,7 @@ pub(crate) fn render(
          `MORAINE_DATA` names ({} recipes). Measured on {} cores of {}, {} GiB of memory, in a release build.\n\
          All times are by the clock on the wall: others that use the machine make them longer. At the beginning {:.1}\n\
          processes wanted to run; above a half or so the figures are of little use.\n\n\
-         {}\n{}\n{}\n{}",
+         {}\n{}\n{}\n{}\n{}",
         real.recipes,
         machine.cores,
         machine.processor,
@@ -30,6 +31,7 @@ pub(crate) fn render(
         of_makespans(makespans),
         of_large(large),
         of_logs(logs),
+        of_store(store),
     )
 }
 
@@ -122,6 +124,38 @@ fn of_real(real: &real::Figures) -> String {
          them a recipe is built against the previous generation of the other, and each is shown.\n",
         real.graph_ms, real.queue_ms, real.paths_ms, real.offers_ms, real.changes, real.deferred,
     ));
+    text
+}
+
+/// What the databases take.
+pub(crate) fn of_store(figures: &store::Figures) -> String {
+    let mut text = format!(
+        "## Many tasks at once, written down\n\n\
+         {} tasks in one transaction, as a rebuild of everything makes them, then all of them judged ready with their events\n\
+         in another one, then read for planning. Medians of {} runs, each with a database of its own on this disk, which keeps\n\
+         what was answered; PostgreSQL by its socket, with the settings that it comes with. When this was measured {:.1}\n\
+         processes of others wanted to run as well.\n\n\
+         | what | ours | target | met | best known elsewhere |\n|---|---|---|---|---|\n",
+        store::TASKS,
+        store::RUNS,
+        figures.load,
+    );
+    let mut of = |name: &str, times: &store::Times| {
+        for (what, seconds) in [("made", times.made), ("judged", times.judged), ("read", times.read)] {
+            text.push_str(&row(
+                &format!("{name}: {what}"),
+                &format!("{seconds:.2} s"),
+                "5 s",
+                seconds < 5.0,
+                "nobody says",
+            ));
+        }
+    };
+    of("SQLite", &figures.sqlite);
+    match &figures.postgres {
+        Some(times) => of("PostgreSQL", times),
+        None => text.push_str("\nPostgreSQL was not measured: this machine has none.\n"),
+    }
     text
 }
 
