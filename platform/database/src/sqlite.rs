@@ -16,9 +16,10 @@ const READERS_MAX: u32 = 8;
 const WRITER: &str = "PRAGMA busy_timeout = 10000; PRAGMA foreign_keys = ON; PRAGMA journal_mode = WAL;
     PRAGMA synchronous = FULL";
 
-/// Settings of connections that read.
+/// Settings of connections that read. What several of them would keep of the file twice and three times lies in the system's
+/// own memory of it already: half a megabyte each is enough for the upper parts of its trees.
 const READER: &str = "PRAGMA busy_timeout = 10000; PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL;
-    PRAGMA query_only = ON";
+    PRAGMA query_only = ON; PRAGMA cache_size = -512";
 
 /// Makes the file and its folder; SQLite gives the files beside it the same mode.
 pub(crate) fn make(path: &Path) -> io::Result<()> {

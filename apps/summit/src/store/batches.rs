@@ -143,7 +143,7 @@ async fn apply_piece(
         match step(&before.state, event, now) {
             Ok(step) => judged.push(Judged { event, before, step }),
             Err(reason) => {
-                tracing::info!(task.id = %id, %reason, "a task was left as it is: it moved on meanwhile")
+                tracing::info!(task.id = %id, %reason, "a task was left as it is: it moved on meanwhile");
             }
         }
     }
