@@ -6,7 +6,9 @@
 //! | Offset, Put, Commit | the builder that the attempt names |
 //! | Channel | anyone known |
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use fault::{Fault, Kind};
 use wire::tonic::{Request, Response, Status, Streaming, async_trait};
@@ -27,6 +29,10 @@ use crate::staging::Announced;
 /// Bytes of one chunk. Four times what our builders send, so that they may grow; a quarter of the largest message.
 const CHUNK_SIZE_BYTES_MAX: usize = 1 << 20;
 
+/// Longest wait for the next chunk. The slowest line that is waited for, sixteen kilobytes a second, brings one in as many
+/// seconds.
+const CHUNK_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// The architecture whose index is told when none is asked for.
 const DEFAULT_ARCHITECTURE: &str = "x86_64";
 
@@ -36,6 +42,35 @@ pub(crate) struct Service {
     publisher: Arc<Publisher>,
     hub: PublicKey,
     public_url: String,
+    refusals: Refusals,
+}
+
+/// How many calls of each key were refused. Only keys that are known get so far, so it holds no more than they are.
+#[derive(Debug, Default)]
+struct Refusals {
+    counts: Mutex<BTreeMap<PublicKey, u64>>,
+}
+
+impl Refusals {
+    /// Takes note of a refusal and passes it on. Each key is complained about ever more seldom: a hostile one does nothing else.
+    fn note<T>(
+        &self,
+        key: PublicKey,
+        call: &str,
+        attempt_id: u64,
+        result: Result<T, Status>,
+    ) -> Result<T, Status> {
+        if let Err(refused) = &result {
+            let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = counts.entry(key).or_default();
+            *count = count.saturating_add(1);
+            if count.is_power_of_two() {
+                let reason = refused.message();
+                tracing::warn!(builder.key = %key, call, attempt.id = attempt_id, count, reason, "a call is refused");
+            }
+        }
+        result
+    }
 }
 
 /// Somebody else than the hub calls what only the hub may.
@@ -57,7 +92,7 @@ impl Fault for NotTheHub {
 
 impl Service {
     pub(crate) fn new(publisher: Arc<Publisher>, hub: PublicKey, public_url: String) -> Self {
-        Self { publisher, hub, public_url }
+        Self { publisher, hub, public_url, refusals: Refusals::default() }
     }
 
     fn check_hub<T>(&self, request: &Request<T>) -> Result<(), Status> {
@@ -67,7 +102,7 @@ impl Service {
 
     /// Takes chunks until the sender ends or something is wrong.
     async fn receive(&self, builder: PublicKey, mut chunks: Streaming<PutChunk>) -> Result<u64, Status> {
-        let Some(first) = chunks.message().await? else {
+        let Some(first) = next(&mut chunks).await? else {
             return Err(status(PublishError::Chunk { why: "none came".into() }));
         };
         let (attempt_id, name) = (first.attempt_id, first.sha256.clone());
@@ -107,9 +142,18 @@ impl Service {
                 ));
             }
             self.publisher.append(attempt_id, announced, chunk.offset, chunk.bytes).await.map_err(status)?;
-            next = chunks.message().await?;
+            next = self::next(chunks).await?;
         }
         Ok(())
+    }
+}
+
+async fn next(chunks: &mut Streaming<PutChunk>) -> Result<Option<PutChunk>, Status> {
+    match tokio::time::timeout(CHUNK_TIMEOUT, chunks.message()).await {
+        Ok(chunk) => chunk,
+        Err(_) => {
+            Err(Status::deadline_exceeded(format!("no chunk within {} seconds", CHUNK_TIMEOUT.as_secs())))
+        }
     }
 }
 
@@ -147,20 +191,23 @@ impl Vessel for Service {
     async fn offset(&self, request: Request<OffsetRequest>) -> Result<Response<OffsetReply>, Status> {
         let builder = peer_key(&request)?;
         let OffsetRequest { attempt_id, sha256 } = request.into_inner();
-        let size_bytes = self.publisher.offset(builder, attempt_id, &sha256).await.map_err(status)?;
+        let answer = self.publisher.offset(builder, attempt_id, &sha256).await.map_err(status);
+        let size_bytes = self.refusals.note(builder, "offset", attempt_id, answer)?;
         Ok(Response::new(OffsetReply { size_bytes }))
     }
 
     async fn put(&self, request: Request<Streaming<PutChunk>>) -> Result<Response<PutReply>, Status> {
         let builder = peer_key(&request)?;
-        let size_bytes = self.receive(builder, request.into_inner()).await?;
+        let answer = self.receive(builder, request.into_inner()).await;
+        let size_bytes = self.refusals.note(builder, "put", 0, answer)?;
         Ok(Response::new(PutReply { size_bytes }))
     }
 
     async fn commit(&self, request: Request<CommitRequest>) -> Result<Response<CommitReply>, Status> {
         let builder = peer_key(&request)?;
-        let history =
-            self.publisher.commit(builder, request.into_inner().attempt_id).await.map_err(status)?;
+        let attempt_id = request.into_inner().attempt_id;
+        let answer = self.publisher.commit(builder, attempt_id).await.map_err(status);
+        let history = self.refusals.note(builder, "commit", attempt_id, answer)?;
         Ok(Response::new(CommitReply { history }))
     }
 

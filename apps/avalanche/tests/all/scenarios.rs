@@ -300,6 +300,25 @@ async fn an_upload_that_breaks_goes_on_where_it_stopped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn files_go_at_the_same_time() {
+    let Some(mut farm) = Farm::start().await else { return };
+    let vessel = Vessel::start(farm.place.key()).await;
+    vessel.shelf.lock().unwrap().puts_awaited = 4;
+    let session = farm.summit.welcome().await;
+    let script = r#"
+        for number in $(seq 1 20); do echo "$number" > "$OUT/part-$number.stone"; done
+        echo '{"outcome":"built","peak_memory_bytes":70000000}' > "$REPORT"
+    "#;
+    session.order(farm.place.order(1, script)).await;
+    let artefacts = built(&session).await;
+    session.send(vessel.upload(1)).await;
+    published(&session).await;
+    let shelf = vessel.shelf.lock().unwrap();
+    assert_eq!((shelf.held.len(), artefacts.len()), (20, 20));
+    assert_eq!(shelf.putting_most, 4, "and no more: others want to upload too");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_refuses_again_and_again_is_a_store_fault() {
     let Some(mut farm) = Farm::start().await else { return };
     let vessel = Vessel::start(farm.place.key()).await;

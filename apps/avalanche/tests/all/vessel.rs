@@ -22,6 +22,11 @@ pub(crate) struct Shelf {
     /// Each put: its digest and the offset it began at.
     pub(crate) puts: Vec<(String, u64)>,
     pub(crate) commits: u32,
+    /// Puts that go on just now, and the most that did.
+    pub(crate) putting: usize,
+    pub(crate) putting_most: usize,
+    /// No put goes on before so many have come.
+    pub(crate) puts_awaited: usize,
     /// The next put breaks off after so many bytes.
     pub(crate) break_after: Option<usize>,
     /// So many of the next commits fail.
@@ -75,6 +80,16 @@ impl Service for Storing {
 
     async fn put(&self, request: Request<Streaming<PutChunk>>) -> Result<Response<PutReply>, Status> {
         let mut chunks = request.into_inner();
+        {
+            let mut shelf = self.shelf.lock().unwrap();
+            shelf.putting += 1;
+            shelf.putting_most = shelf.putting_most.max(shelf.putting);
+        }
+        let enough = || {
+            let shelf = self.shelf.lock().unwrap();
+            shelf.putting_most >= shelf.puts_awaited
+        };
+        crate::until("enough files come at the same time", enough).await;
         let mut size_bytes = 0;
         let mut first = true;
         while let Some(chunk) = chunks.message().await? {
@@ -95,6 +110,7 @@ impl Service for Storing {
             }
             size_bytes = held.len().try_into().unwrap();
         }
+        self.shelf.lock().unwrap().putting -= 1;
         Ok(Response::new(PutReply { size_bytes }))
     }
 

@@ -28,16 +28,16 @@ pub struct Farm {
     pub clock: Clock,
     pub key: PublicKey,
     pub grpc: String,
-    http: String,
-    builders: Vec<Identity>,
+    pub http: String,
+    pub builders: Vec<Identity>,
     /// Further text of the configuration: projects and whatever else.
-    more: String,
+    pub more: String,
     /// Who may look and change.
     access: String,
     /// Further text of the first project.
     more_of_project: String,
     running: Option<Running>,
-    program: Option<Child>,
+    pub program: Option<Child>,
 }
 
 impl Farm {
@@ -78,7 +78,8 @@ impl Farm {
         Some(farm)
     }
 
-    async fn prepare(recipes: &[(&str, &str)]) -> Option<Self> {
+    /// A farm that is not started yet.
+    pub async fn prepare(recipes: &[(&str, &str)]) -> Option<Self> {
         if Command::new("git").arg("--version").output().is_err() {
             testkit::skip("git");
             return None;
@@ -182,7 +183,7 @@ impl Farm {
             .arg("--config")
             .arg(config)
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(self.log_file())
             .spawn()
             .unwrap();
         let output = program.stdout.take().unwrap();
@@ -193,6 +194,13 @@ impl Farm {
         self.http = lines[0].strip_prefix("dashboard: http://").unwrap().trim_end_matches('/').to_owned();
         self.grpc = lines[1].split(' ').nth(1).unwrap().to_owned();
         self.program = Some(program);
+    }
+
+    /// What the program says goes there.
+    fn log_file(&self) -> Stdio {
+        let path = self.folder.path().join("summit.log");
+        let file = fs_err::OpenOptions::new().create(true).append(true).open(path).unwrap();
+        Stdio::from(file.into_file())
     }
 
     /// Commits these recipes, besides those that are there.

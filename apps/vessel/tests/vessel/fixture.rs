@@ -18,7 +18,7 @@ use wire::vessel::{
     Artefact, ArtefactKind, CommitRequest, ExpectRequest, LandingReply, LandingRequest, OffsetRequest,
     PutChunk,
 };
-use wire::{Identity, connect};
+use wire::{Identity, PublicKey, connect};
 
 use crate::test_packages::stone;
 
@@ -92,28 +92,48 @@ impl Running {
 pub(crate) struct Program {
     child: Child,
     addresses: serde_json::Value,
+    log_path: std::path::PathBuf,
 }
 
 impl Program {
     /// Starts `vessel serve` and reads where it listens.
     pub(crate) fn start(data: &Path, hub: &Identity) -> Self {
+        let log_path = data.with_extension("log");
+        let log = fs_err::OpenOptions::new().create(true).append(true).open(&log_path).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_vessel"))
             .args(["serve", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--json"])
             .args(["--hub-key", &hub.public_key().to_string(), "--data"])
             .arg(data)
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(Stdio::from(log.into_file()))
             .spawn()
             .unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        Self { child, addresses: serde_json::from_str(&line).unwrap() }
+        Self { child, addresses: serde_json::from_str(&line).unwrap(), log_path }
     }
 
     pub(crate) async fn client(&self, identity: &Identity) -> VesselClient<Channel> {
-        let text = |name: &str| self.addresses[name].as_str().unwrap();
-        let channel = connect(text("grpc"), text("key").parse().unwrap(), identity).await.unwrap();
-        VesselClient::new(channel)
+        VesselClient::new(connect(&self.address(), self.key(), identity).await.unwrap())
+    }
+
+    pub(crate) fn address(&self) -> String {
+        self.addresses["grpc"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn key(&self) -> PublicKey {
+        self.addresses["key"].as_str().unwrap().parse().unwrap()
+    }
+
+    /// What it has logged.
+    pub(crate) fn said(&self) -> String {
+        fs_err::read_to_string(&self.log_path).unwrap()
+    }
+
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        let status = fs_err::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
     }
 
     /// SIGKILL.
