@@ -167,7 +167,8 @@ fn choose(api: &SummitApi, task: u64, arguments: &LogArguments) -> Result<TaskAt
         if let Some(number) = arguments.attempt
             && !attempts.is_empty()
         {
-            let why = format!("there is no attempt {number}; there are {}", attempts.len());
+            let there = if attempts.len() == 1 { "is" } else { "are" };
+            let why = format!("there is no attempt {number}; there {there} {}", attempts.len());
             return Err(LogError::None { task, why });
         }
         if !arguments.follow {

@@ -7,7 +7,7 @@ use crate::bench::{Bench, Farm, recipe};
 /// Lines of a build that takes some seconds; its log shows whether anything of it was lost.
 const LINES: usize = 30;
 
-fn slow(name: &str, release: u64) -> String {
+pub(crate) fn slow(name: &str, release: u64) -> String {
     let fields = format!(
         "build: |\n    for line in $(seq 1 {LINES}); do echo \"line $line of {LINES}\"; sleep 0.1; done\n\
          install: |\n    install -d %(installroot)/usr/share/%(name)\n    \
@@ -36,7 +36,7 @@ fn wait_under_way(farm: &Farm, release: u64) {
 }
 
 /// Every line of the build is in the log, once and in order.
-fn assert_complete(log: &str) {
+pub(crate) fn assert_complete(log: &str) {
     let lines: Vec<&str> = log.lines().filter(|line| line.starts_with("line ")).collect();
     let expected: Vec<String> = (1..=LINES).map(|line| format!("line {line} of {LINES}")).collect();
     assert_eq!(lines, expected, "{log}");

@@ -9,6 +9,8 @@ mod faults;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
+mod logs;
+#[cfg(test)]
 mod processes;
 #[cfg(test)]
 mod roots;

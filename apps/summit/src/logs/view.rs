@@ -171,7 +171,10 @@ pub fn rows_from(reader: &mut LogReader, outline: &Outline, begin: u64) -> io::R
 }
 
 /// The begin of the first line at or after `offset`; `offset` itself within an extremely long line.
-fn row_begin_from(reader: &mut LogReader, offset: u64) -> io::Result<u64> {
+///
+/// # Errors
+/// When the log cannot be read.
+pub fn row_begin_from(reader: &mut LogReader, offset: u64) -> io::Result<u64> {
     if offset == 0 {
         return Ok(0);
     }

@@ -19,8 +19,9 @@ use super::error::WebError;
 use super::pages::log::{row_markup, rows_markup};
 use crate::hub::News;
 use crate::logs::READ_SIZE_BYTES_MAX;
+use crate::logs::reader::LogReader;
 use crate::logs::rows::Rows;
-use crate::logs::view::{WINDOW_BYTES_MAX, rows_from};
+use crate::logs::view::{WINDOW_BYTES_MAX, row_begin_from, rows_from};
 use crate::store::{AttemptRow, StoreError};
 
 /// A comment is sent when there was nothing else for so long: proxies give up after 60 seconds.
@@ -156,7 +157,7 @@ impl Follower {
     /// Sends one piece; none when there is nothing new.
     async fn step(&mut self, ended: bool) -> Result<Option<Result<(), Gone>>, WebError> {
         let (begin, known) = (self.offset, self.rows.take());
-        let read = move |reader: &mut crate::logs::reader::LogReader, rows: Rows, begin: u64| {
+        let read = move |reader: &mut LogReader, rows: Rows, begin: u64| {
             let bytes = reader.read_at(begin, READ_SIZE_BYTES_MAX)?;
             let left = reader.size_bytes().saturating_sub(begin);
             Ok((bytes, left, rows))
@@ -167,7 +168,7 @@ impl Follower {
                 logs.with_reader(self.task, self.attempt, move |reader| read(reader, rows, begin)).await?
             }
             None => {
-                let find = move |reader: &mut crate::logs::reader::LogReader, outline: &_| {
+                let find = move |reader: &mut LogReader, outline: &_| {
                     let rows = rows_from(reader, outline, begin)?;
                     read(reader, rows, begin)
                 };
@@ -175,7 +176,9 @@ impl Follower {
             }
         };
         if left > BEHIND_BYTES_MAX {
-            self.offset = begin + left - WINDOW_BYTES_MAX / 2;
+            let near = begin + left - WINDOW_BYTES_MAX / 2;
+            let begin_of_row = move |reader: &mut LogReader| row_begin_from(reader, near);
+            self.offset = logs.with_reader(self.task, self.attempt, begin_of_row).await?;
             let skipped = json!({ "begin": begin, "end": self.offset });
             return Ok(Some(self.send("skip", &skipped).await));
         }

@@ -158,6 +158,12 @@ pub(crate) struct SearchEnd {
 impl SearchQuery {
     fn read(&self, now: Moment) -> Result<Search, WebError> {
         let named = |name: &Option<String>| name.clone().filter(|name| !matches!(name.as_str(), "" | "all"));
+        for (what, name) in [("the recipe", &self.source), ("the project", &self.project)] {
+            // No database takes it as a text.
+            if name.as_ref().is_some_and(|name| name.contains('\0')) {
+                return Err(WebError::BadRequest { what, why: "a name has no NUL in it".into() });
+            }
+        }
         let phase = named(&self.phase)
             .map(|keyword| {
                 Phase::from_keyword(&keyword).ok_or_else(|| WebError::BadRequest {
@@ -367,6 +373,7 @@ mod tests {
             assert_eq!(moment.and_then(|search| search.filter.since).map(|since| since.0), expect, "{since}");
         }
         assert!(read(query("")).is_err());
+        assert!(read(SearchQuery { source: Some("a\0".into()), ..query("x") }).is_err());
         assert!(read(SearchQuery { phase: Some("<b>".into()), ..query("x") }).is_err());
         assert!(read(SearchQuery { regex: Some(String::new()), ..query("(") }).is_err());
     }

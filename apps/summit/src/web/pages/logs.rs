@@ -5,7 +5,7 @@ use axum::extract::{Query, State};
 use farm::task::Phase;
 use maud::{Markup, html};
 
-use super::figures::{size, time};
+use super::figures::{in_address, size, time};
 use super::{Page, page};
 use crate::web::Web;
 use crate::web::error::WebError;
@@ -32,7 +32,7 @@ pub(crate) async fn logs(State(web): State<Web>, query: Result<Query<SearchQuery
             None => p.hint { "Searches what builds wrote, the newest first. " (usage.logs) " logs are kept; they take " (size(usage.stored_bytes)) "." },
             Some(end) => (summary(end, found.len())),
         }
-        @for log in &found { (log_markup(log)) }
+        @for log in &found { (log_markup(log, &query)) }
         @if end.is_some() && found.is_empty() { p.empty { "No log has it." } }
     };
     Ok(page("Logs", &web.farm_name(), body))
@@ -79,8 +79,10 @@ fn summary(end: &SearchEnd, builds: usize) -> Markup {
     }
 }
 
-fn log_markup(log: &LogHits) -> Markup {
+fn log_markup(log: &LogHits, query: &SearchQuery) -> Markup {
     let build = &log.build;
+    let regex = if query.regex.is_some() { "&regex=1" } else { "" };
+    let all = format!("/logs?attempt={}&q={}{regex}", build.attempt, in_address(&query.q));
     html! {
         section {
             h2 { a href=(build.page_url) { (build.source) " " (build.version) "-" (build.release) } " " small { (build.outcome) ", " (build.builder) ", " (time(build.assigned_ms)) } }
@@ -89,7 +91,7 @@ fn log_markup(log: &LogHits) -> Markup {
                 @for hit in &log.hits {
                     li { a href=(format!("{}?line={}#L{}", build.page_url, hit.line, hit.line)) { (hit.line) } (text(hit)) }
                 }
-                @if log.more { li { a href=(format!("/logs?attempt={}", build.attempt)) {} span { "and more" } } }
+                @if log.more { li { span.rest { a href=(all) { "and more" } } } }
             }
         }
     }
