@@ -151,3 +151,86 @@ fn log_row(row: &DatabaseRow) -> Result<LogRow, DatabaseError> {
         outcome: outcome.map(|_| json(row, "outcome")).transpose()?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use farm::missing::Reason;
+    use farm::queue::Readiness;
+    use farm::task::{Claim, Event};
+
+    use super::*;
+    use crate::store::NewTask;
+    use crate::store::tests::each_database;
+
+    async fn attempt(store: &Store, source: &str, release: u64, at: Moment) -> Claim {
+        let task = NewTask {
+            project: "p".into(),
+            channel: "main".into(),
+            source: source.into(),
+            version: "1.0".into(),
+            release,
+            build_release: 1,
+            architecture: "x86_64".into(),
+            recipe_path: format!("{source}/stone.yaml"),
+            content: format!("content {release}"),
+            commit: release.to_string().repeat(40),
+            commit_time_seconds: 1,
+            reason: Reason::New,
+            wave: None,
+            round: 0,
+            supersedes: Vec::new(),
+        };
+        let task = store.carry_out(&[task], &[], at).await.unwrap().0[0];
+        store.apply(task, &Event::Judged { readiness: Readiness::Ready }, at).await.unwrap();
+        let builder = BuilderId("key".into());
+        let applied = store.assign(task, &builder, Moment(u64::MAX >> 8), "why", false, at).await.unwrap();
+        let claim = applied.task.state.lease().unwrap().claim.clone();
+        store.apply(task, &Event::Started { claim: claim.clone() }, at).await.unwrap();
+        claim
+    }
+
+    #[tokio::test]
+    async fn logs_are_listed_with_what_was_built_and_the_build_before_is_found() {
+        each_database(async |store| {
+            let old = attempt(&store, "nano", 1, Moment(1000)).await;
+            let other = attempt(&store, "less", 1, Moment(2000)).await;
+            let ids = async |filter: LogFilter, before: u64| -> Vec<AttemptId> {
+                let rows = store.logs(&filter, AttemptId(before), 10).await.unwrap();
+                rows.into_iter().map(|row| row.attempt).collect()
+            };
+            let all = LogFilter::default;
+            assert_eq!(ids(all(), u64::MAX).await, [other.attempt, old.attempt]);
+            assert_eq!(ids(all(), other.attempt.0).await, [old.attempt]);
+            let of_source = LogFilter { source: Some("less".into()), ..all() };
+            assert_eq!(ids(of_source, u64::MAX).await, [other.attempt]);
+            let since = LogFilter { since: Some(Moment(1500)), ..all() };
+            assert_eq!(ids(since, u64::MAX).await, [other.attempt]);
+            let building = LogFilter { phase: Some(Phase::Building), project: Some("p".into()), ..all() };
+            assert_eq!(ids(building, u64::MAX).await.len(), 2);
+            let elsewhere = LogFilter { project: Some("q".into()), ..all() };
+            assert!(ids(elsewhere, u64::MAX).await.is_empty());
+            let of_attempt = LogFilter { attempt: Some(old.attempt), ..all() };
+            let row = store.logs(&of_attempt, AttemptId(u64::MAX), 10).await.unwrap().remove(0);
+            assert_eq!(ids(LogFilter { task: Some(row.task), ..all() }, u64::MAX).await, [old.attempt]);
+            assert_eq!(
+                (row.source.as_str(), row.content.as_str(), row.builder.0.as_str()),
+                ("nano", "content 1", "key")
+            );
+            assert_eq!((row.assigned, row.ended, row.outcome), (Moment(1000), None, None));
+
+            // Only a build that came to its end is one to compare with, and only of the same source.
+            let claim = old.clone();
+            store
+                .apply(row.task, &Event::Built { claim, artefacts: Vec::new() }, Moment(1500))
+                .await
+                .unwrap();
+            let new = attempt(&store, "nano", 2, Moment(3000)).await;
+            let row = store.logs(&all(), AttemptId(u64::MAX), 1).await.unwrap().remove(0);
+            assert_eq!((row.attempt, row.release), (new.attempt, 2));
+            let before = store.build_before(&row).await.unwrap().unwrap();
+            assert_eq!((before.attempt, before.content.as_str()), (old.attempt, "content 1"));
+            assert_eq!(store.build_before(&before).await.unwrap(), None);
+        })
+        .await;
+    }
+}
