@@ -194,13 +194,37 @@ fn as_shown(block: &[u8]) -> Cow<'_, str> {
         return String::from_utf8_lossy(block);
     }
     let mut text = String::with_capacity(block.len());
+    let mut uncoloured = Vec::new();
     for line in block.split_inclusive(|&byte| byte == b'\n') {
-        text.push_str(&Terminal::text(line));
+        uncoloured.clear();
+        match strip_colours(line, &mut uncoloured) {
+            true => text.push_str(&String::from_utf8_lossy(&uncoloured)),
+            false => text.push_str(&Terminal::text(line)),
+        }
         if line.ends_with(b"\n") {
             text.push('\n');
         }
     }
     Cow::Owned(text)
+}
+
+/// Leaves colours out of a line and its end off. Says no to a line with anything else that a terminal does: most have
+/// nothing but colours, and this is much faster than to be a terminal.
+fn strip_colours(line: &[u8], text: &mut Vec<u8>) -> bool {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    let mut rest = line.strip_suffix(b"\r").unwrap_or(line);
+    while let Some(place) = rest.iter().position(|&byte| (byte < b' ' && byte != b'\t') || byte == 0x7f) {
+        let (before, sequence) = rest.split_at(place);
+        text.extend_from_slice(before);
+        let Some(parameters) = sequence.strip_prefix(b"\x1b[") else { return false };
+        let end = parameters.iter().position(|byte| !matches!(byte, b'0'..=b'9' | b';' | b':'));
+        match end.and_then(|end| parameters.get(end..)).and_then(|end| end.strip_prefix(b"m")) {
+            Some(after) => rest = after,
+            None => return false,
+        }
+    }
+    text.extend_from_slice(rest);
+    true
 }
 
 fn hit(line: u64, text: &str, (begin, end): (usize, usize)) -> Hit {
@@ -255,6 +279,31 @@ mod tests {
         // A text in which a dot is a dot.
         assert_eq!(lines(&look(text, "x.c", false, 10).await), [2]);
         assert_eq!(lines(&look(b"xxc\n", "x.c", false, 10).await), [] as [u64; 0]);
+    }
+
+    #[test]
+    fn lines_that_are_only_coloured_need_no_terminal() {
+        for (line, expect) in [
+            (&b"plain\r\n"[..], Some("plain")),
+            (b"\x1b[1m\x1b[38:2::1:2:3mred\x1b[m!\n", Some("red!")),
+            (b"a\tb\x1b[0m", Some("a\tb")),
+            (b"10%\r20%\n", None),
+            (b"\x1b[2K\n", None),
+            (b"\x1b[", None),
+            (b"\x1b]0;x\x07", None),
+            (b"\0", None),
+        ] {
+            let mut text = Vec::new();
+            let stripped = strip_colours(line, &mut text).then(|| String::from_utf8(text).unwrap());
+            assert_eq!(stripped.as_deref(), expect, "{line:?}");
+            if let Some(stripped) = stripped {
+                assert_eq!(
+                    Terminal::text(line).replace("       b", "\tb"),
+                    stripped,
+                    "a terminal shows the same"
+                );
+            }
+        }
     }
 
     #[tokio::test]

@@ -13,6 +13,9 @@ const GROUNDS: [[u8; 3]; 2] = [[252, 252, 253], [9, 13, 20]];
 /// Least contrast of text (WCAG 2, level AA).
 const CONTRAST_MIN: f64 = 4.5;
 
+/// Up to this luminance white can be read better than black (where both contrasts are the same).
+const DARK_LUMINANCE_MAX: f64 = 0.179;
+
 /// The first sixteen colours, chosen to be told apart on either ground.
 const BASE: [[u8; 3]; 16] = [
     [59, 66, 82],
@@ -40,14 +43,17 @@ pub(crate) fn colours() -> &'static str {
 }
 
 fn sheet() -> String {
+    let colour = |number: u8| BASE.get(usize::from(number)).copied().unwrap_or_else(|| components(number));
     let mut sheet = String::new();
     for number in 0..=u8::MAX {
-        let colour = BASE.get(usize::from(number)).copied().unwrap_or_else(|| components(number));
-        let [light, dark] = GROUNDS.map(|ground| hexadecimal(readable(colour, ground)));
-        let behind = hexadecimal(colour);
-        sheet.push_str(&format!(
-            ".f{number}{{color:light-dark({light},{dark})}}.b{number}{{background:{behind}}}\n"
-        ));
+        // Text that has a colour of its own keeps it: those rules come later.
+        let behind = colour(number);
+        let text = if luminance(behind) > DARK_LUMINANCE_MAX { "#000" } else { "#fff" };
+        sheet.push_str(&format!(".b{number}{{background:{};color:{text}}}\n", hexadecimal(behind)));
+    }
+    for number in 0..=u8::MAX {
+        let [light, dark] = GROUNDS.map(|ground| hexadecimal(readable(colour(number), ground)));
+        sheet.push_str(&format!(".f{number}{{color:light-dark({light},{dark})}}\n"));
     }
     sheet
 }
@@ -97,7 +103,9 @@ mod tests {
                 assert!(contrast(readable(colour, ground), ground) >= CONTRAST_MIN, "{number}");
             }
         }
-        assert_eq!(colours().lines().count(), 256);
-        assert!(colours().starts_with(".f0{color:light-dark(#3b4252,#"));
+        assert_eq!(colours().lines().count(), 512);
+        assert!(colours().starts_with(".b0{background:#3b4252;color:#fff}"), "{}", colours());
+        assert!(colours().contains(".f0{color:light-dark(#3b4252,#"));
+        assert!(colours().contains(".b226{background:#ffff00;color:#000}"));
     }
 }

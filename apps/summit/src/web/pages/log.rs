@@ -90,10 +90,10 @@ fn markup(view: &LogView, attempt: &AttemptView, wanted: Option<u64>) -> Markup 
             input type="hidden" name="attempt" value=(attempt.id);
             input type="search" name="q" placeholder="find in this log" aria-label="find in this log";
             button.quiet type="submit" { "Find" }
-            span.meta { span #log-lines { (view.lines) } " lines, " span #log-size { (size(view.size_bytes)) } @if attempt.log_full { ", cut at its limit" } }
+            span.meta { span #log-lines { (view.lines) } (plural(view.lines)) ", " span #log-size { (size(view.size_bytes)) } @if attempt.log_full { ", cut at its limit" } }
             a href=(attempt.log_url) download { "as it was written" }
         }
-        div.log #log tabindex="0" role="log" aria-label="log" data-attempt=(attempt.id) data-base=(attempt.log_url)
+        div.log.(digits(view.lines)) #log tabindex="0" role="log" aria-label="log" data-attempt=(attempt.id) data-base=(attempt.log_url)
             data-page=(attempt.log_page_url) data-offset=(view.end) data-follow=[follows.then_some("1")] data-line=[wanted] {
             @for (number, section) in view.sections.iter().enumerate() {
                 (section_markup(section, number, attempt, section.name.is_some() && section.name.as_deref() == failed_in))
@@ -102,6 +102,19 @@ fn markup(view: &LogView, attempt: &AttemptView, wanted: Option<u64>) -> Markup 
         }
         p.hint.keys hidden { kbd { "n" } " " kbd { "p" } " next and previous phase · " kbd { "f" } " fold or open all · " kbd { "e" } " end, and follow" }
         p.empty #log-state { @if view.size_bytes == 0 { "The builder has not said anything yet." } }
+    }
+}
+
+fn plural(lines: u64) -> &'static str {
+    if lines == 1 { " line" } else { " lines" }
+}
+
+/// How wide the numbers of lines are, as a class. A log that grows may get wider by a digit.
+fn digits(lines: u64) -> &'static str {
+    match lines {
+        0..=9_999 => "n4",
+        10_000..=999_999 => "n6",
+        _ => "n8",
     }
 }
 
@@ -128,7 +141,7 @@ fn section_markup(section: &Section, number: usize, attempt: &AttemptView, faile
             None => div.fold data-line=(section.first_line) data-begin=(section.begin) { (body) },
             Some(name) => details.fold .failed[failed] #(format!("phase-{number}")) open[section.open]
                 data-line=(section.first_line) data-begin=(section.begin) {
-                summary { span.name { (name) } " " small { span.lines { (section.lines) } " lines, " span.bytes { (size(section.end - section.begin)) } } }
+                summary { span.name { (name) } " " small { span.lines { (section.lines) } (plural(section.lines)) ", " span.bytes { (size(section.end - section.begin)) } } }
                 (body)
             },
         }
@@ -149,7 +162,7 @@ fn more(
         p.more {
             a href=(format!("{}?line={line}#L{line}", attempt.log_page_url)) data-begin=(begin) data-end=(end) data-back=[back.then_some("1")] {
                 (arrow) @match lines {
-                    Some(lines) => { "show " (lines) " lines" },
+                    Some(lines) => { "show " (lines) (plural(lines)) },
                     None => { (size(end.saturating_sub(begin))) " more" },
                 }
             }
