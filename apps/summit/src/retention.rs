@@ -10,8 +10,8 @@ use farm::moment::Moment;
 use serde::Deserialize;
 
 use crate::hub::Hub;
-use crate::logs::LogError;
-use crate::store::StoreError;
+use crate::logs::{LogError, Logs};
+use crate::store::{Store, StoreError};
 
 /// Between two rounds.
 const ROUND: Duration = Duration::from_secs(3600);
@@ -64,7 +64,7 @@ pub(crate) async fn run(hub: Arc<Hub>) {
     tokio::time::sleep(FIRST).await;
     loop {
         let now = hub.clock.now();
-        match round(&hub, &hub.config().retention, now).await {
+        match round(&hub.store, &hub.logs, &hub.config().retention, now).await {
             Ok(Forgotten { tasks: 0, .. }) => {}
             Ok(Forgotten { tasks, logs }) => tracing::info!(tasks, logs, "forgot what is old"),
             Err(error) => {
@@ -78,38 +78,43 @@ pub(crate) async fn run(hub: Arc<Hub>) {
     }
 }
 
-async fn round(hub: &Hub, keep: &RetentionConfig, now: Moment) -> Result<Forgotten, RetentionError> {
+async fn round(
+    store: &Store,
+    logs: &Logs,
+    keep: &RetentionConfig,
+    now: Moment,
+) -> Result<Forgotten, RetentionError> {
     let mut forgotten = Forgotten::default();
     if let Some(before) = cut(now, keep.task_days) {
         loop {
-            let old = hub.store.forgettable(before).await?;
+            let old = store.forgettable(before).await?;
             if old.is_empty() {
                 break;
             }
             for (task, attempts) in &old {
                 for attempt in attempts {
-                    hub.logs.forget(*task, *attempt).await?;
+                    logs.forget(*task, *attempt).await?;
                     forgotten.logs += 1;
                 }
             }
             let tasks: Vec<_> = old.iter().map(|(task, _)| *task).collect();
-            hub.store.forget_tasks(&tasks).await?;
+            store.forget_tasks(&tasks).await?;
             forgotten.tasks += tasks.len();
             tokio::time::sleep(PAUSE).await;
         }
     }
     if let Some(before) = cut(now, keep.event_days) {
-        while hub.store.forget_events(before).await? {
+        while store.forget_events(before).await? {
             tokio::time::sleep(PAUSE).await;
         }
     }
     if let Some(before) = cut(now, keep.sample_days) {
-        while hub.store.forget_samples(before).await? {
+        while store.forget_samples(before).await? {
             tokio::time::sleep(PAUSE).await;
         }
     }
     if let Some(before) = cut(now, keep.audit_days) {
-        while hub.store.forget_audit(before).await? {
+        while store.forget_audit(before).await? {
             tokio::time::sleep(PAUSE).await;
         }
     }
@@ -119,4 +124,61 @@ async fn round(hub: &Hub, keep: &RetentionConfig, now: Moment) -> Result<Forgott
 /// What is older than this goes.
 fn cut(now: Moment, days: u32) -> Option<Moment> {
     (days > 0).then(|| Moment(now.0.saturating_sub(u64::from(days) * DAY_MS)))
+}
+
+#[cfg(test)]
+mod tests {
+    use farm::ids::{BuilderId, TaskId};
+    use farm::queue::Readiness;
+    use farm::task::Event;
+
+    use super::*;
+    use crate::store::tests::{each_database, new_task};
+
+    const KEEP: RetentionConfig =
+        RetentionConfig { task_days: 30, event_days: 0, sample_days: 0, audit_days: 0 };
+
+    /// A task that was tried once, with a log, and cancelled.
+    async fn ended(store: &Store, logs: &Logs, source: &str, now: Moment) -> (TaskId, farm::ids::AttemptId) {
+        let task = store.carry_out(&[new_task(source)], &[], now).await.unwrap().0[0];
+        store.apply(task, &Event::Judged { readiness: Readiness::Ready }, now).await.unwrap();
+        let builder = BuilderId("key".into());
+        let until = Moment(now.0 + 1000);
+        let applied = store.assign(task, &builder, until, "why", false, now).await.unwrap();
+        let attempt = applied.task.state.lease().unwrap().claim.attempt;
+        logs.append(task, attempt, 0, b"a line\n").await.unwrap();
+        store.apply(task, &Event::CancelAsked { why: "x".into() }, now).await.unwrap();
+        (task, attempt)
+    }
+
+    #[tokio::test]
+    async fn logs_go_with_their_tasks_also_when_it_was_killed_in_between() {
+        each_database(async |store| {
+            let folder = tempfile::tempdir().unwrap();
+            let logs = Logs::new(folder.path(), 1 << 20);
+            let mut tried = Vec::new();
+            for day in [0, 1, 2, 40] {
+                tried.push(ended(&store, &logs, "nano", Moment(1 + day * DAY_MS)).await);
+            }
+            let now = Moment(31 * DAY_MS);
+            assert_eq!(
+                round(&store, &logs, &RetentionConfig { task_days: 0, ..KEEP }, now).await.unwrap().tasks,
+                0
+            );
+            // Killed after the log of the first one had gone.
+            logs.forget(tried[0].0, tried[0].1).await.unwrap();
+            let forgotten = round(&store, &logs, &KEEP, Moment(1 + 32 * DAY_MS)).await.unwrap();
+            assert_eq!(forgotten, Forgotten { tasks: 2, logs: 2 });
+            let left: Vec<u64> = {
+                let mut left = Vec::new();
+                for (task, attempt) in &tried {
+                    left.push(logs.size_bytes(*task, *attempt).await);
+                }
+                left
+            };
+            assert_eq!(left, [0, 0, 7, 7], "what is younger, and the newest, has its log");
+            assert!(store.task(tried[1].0).await.is_err() && store.task(tried[2].0).await.is_ok());
+        })
+        .await;
+    }
 }

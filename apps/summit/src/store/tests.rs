@@ -499,7 +499,7 @@ async fn what_is_old_is_forgotten_and_what_is_open_or_newest_never() {
     .await;
 }
 
-fn new_task(source: &str) -> NewTask {
+pub(crate) fn new_task(source: &str) -> NewTask {
     NewTask {
         project: "p".into(),
         channel: "main".into(),
