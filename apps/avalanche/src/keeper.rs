@@ -183,7 +183,7 @@ fn stopped(folder: &AttemptFolder) -> Outcome {
     Outcome::Failed(if folder.is_cancelled() {
         Failure::new(FailureClass::Cancelled, "", "the build was cancelled")
     } else {
-        Failure::new(FailureClass::Lost, "", "the machine ended the keeper of the build")
+        Failure::new(FailureClass::Lost, "", "the machine ended the build")
     })
 }
 
