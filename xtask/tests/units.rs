@@ -1,7 +1,5 @@
 //! Holds that systemd understands the example units, and that they start the programs that there are.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::process::Command;
 
 #[test]
