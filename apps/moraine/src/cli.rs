@@ -10,11 +10,14 @@ use fault::Fault;
 use observe::write_stdout;
 
 use crate::bootstrap;
+use crate::builder::{BuilderArguments, builder};
 use crate::demo::{self, DemoOptions};
 use crate::doctor::doctor;
 use crate::farm::{self, FarmOptions};
 use crate::plan::{self, PlanCommand};
+use crate::queue::{QueueArguments, queue};
 use crate::sim::{SimArguments, sim};
+use crate::summit_api::SummitArguments;
 use crate::task::{TaskCommand, task};
 use crate::why;
 use crate::world::{self, WorldArguments};
@@ -61,9 +64,13 @@ enum Command {
     Why(WhyArguments),
     /// Let a real farm rebuild every recipe of a folder, with builds that are only played, and judge the end.
     World(WorldArguments),
-    /// Ask about tasks.
+    /// Ask about tasks, and say what is to become of them.
     #[command(subcommand)]
     Task(TaskCommand),
+    /// Show what is being built and what comes next, pause it, and let it go on.
+    Queue(QueueArguments),
+    /// Say who builds, and see how they are.
+    Builder(BuilderArguments),
     /// Make the first packages of a distribution.
     #[command(subcommand)]
     Bootstrap(BootstrapCommand),
@@ -131,14 +138,10 @@ struct DoctorArguments {
 
 #[derive(Debug, Args)]
 struct WhyArguments {
-    /// Number of the task.
+    /// The task: its number, or its name, such as nano, nano@x86_64 or project/nano.
     task: String,
-    /// Address of Summit's dashboard.
-    #[arg(long, value_name = "URL", env = "MORAINE_SUMMIT", default_value = "http://127.0.0.1:5000")]
-    summit: String,
-    /// Print one JSON object.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    summit: SummitArguments,
 }
 
 #[derive(Debug, Subcommand)]
@@ -205,8 +208,10 @@ fn run(command: Command) -> Result<(), Box<dyn Fault>> {
             farm::up(&options, arguments.json)?;
         }
         Command::Plan(command) => plan::plan(&command)?,
-        Command::Why(arguments) => why::why(&arguments.task, &arguments.summit, arguments.json)?,
+        Command::Why(arguments) => why::why(&arguments.task, &arguments.summit)?,
         Command::Task(command) => task(&command)?,
+        Command::Queue(arguments) => queue(&arguments)?,
+        Command::Builder(arguments) => builder(&arguments)?,
         Command::Doctor(arguments) => doctor(&arguments.data, arguments.json)?,
         Command::Sim(arguments) => sim(&arguments)?,
         Command::World(arguments) => world::world(&arguments)?,

@@ -1,6 +1,7 @@
 //! The whole farm in one program: `demo`, `up`, `doctor`, `bootstrap`, and every other program under its own name.
 
 mod bootstrap;
+mod builder;
 mod cli;
 mod demo;
 mod doctor;
@@ -8,10 +9,12 @@ mod examples;
 mod farm;
 mod history;
 mod plan;
+mod queue;
 mod signals;
 mod sim;
 mod summit_api;
 mod supervisor;
+mod table;
 mod task;
 mod watch;
 mod why;

@@ -4,11 +4,13 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::Args;
 use farm::rebuild::{RebuildPlan, RebuildRequest};
 use fault::{Fault, Kind};
 use fetch::{Answer, Body, Client, HttpError, Validators};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::watch::{Row, RowState};
 use crate::why::Why;
@@ -116,6 +118,36 @@ pub(crate) struct SummitApi {
     client: Client,
     /// The value of the header that says who asks.
     authorization: Option<String>,
+}
+
+/// How Summit is asked: the same for every command that does.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SummitArguments {
+    /// Address of Summit's dashboard.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "MORAINE_SUMMIT",
+        default_value = "http://127.0.0.1:5000",
+        global = true
+    )]
+    summit: String,
+    /// File with a token; without one the token is taken from MORAINE_TOKEN.
+    #[arg(long, value_name = "FILE", env = "MORAINE_TOKEN_FILE", global = true)]
+    token_file: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+impl SummitArguments {
+    /// Summit as it is meant.
+    ///
+    /// # Errors
+    /// When the file with the token cannot be read.
+    pub(crate) fn api(&self) -> Result<SummitApi, ApiError> {
+        SummitApi::connect(&self.summit, self.token_file.as_deref())
+    }
 }
 
 /// Where the token is, if no file is named.
@@ -331,7 +363,7 @@ struct ProjectName {
 }
 
 /// A text as one segment of a path (RFC 3986, 3.3).
-fn path_segment(text: &str) -> String {
+pub(crate) fn path_segment(text: &str) -> String {
     let mut segment = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
@@ -376,6 +408,22 @@ impl SummitApi {
         headers.iter().copied().chain(token).collect()
     }
 
+    /// Whatever is at `path`, below the address of Summit.
+    ///
+    /// # Errors
+    /// When Summit refuses, or does not answer as it should.
+    pub(crate) fn look(&self, path: &str) -> Result<Value, ApiError> {
+        self.ask(path)
+    }
+
+    /// Asks for the change that is at `path`, and returns what is so afterwards.
+    ///
+    /// # Errors
+    /// When Summit refuses, or does not answer as it should.
+    pub(crate) fn change(&self, path: &str, body: &Value) -> Result<Value, ApiError> {
+        self.tell(path, body)
+    }
+
     /// Where the farm as a whole is.
     ///
     /// # Errors
@@ -409,8 +457,8 @@ impl SummitApi {
     ///
     /// # Errors
     /// When Summit does not answer as it should, or knows no such task.
-    pub(crate) fn why(&self, task: u64) -> Result<Why, ApiError> {
-        self.ask(&format!("/api/tasks/{task}/why"))
+    pub(crate) fn why(&self, task: &str) -> Result<Why, ApiError> {
+        self.ask(&format!("/api/tasks/{}/why", path_segment(task)))
     }
 
     /// Recipes that cannot be read.

@@ -4,7 +4,7 @@ use fault::{Fault, Kind};
 use observe::{Palette, Stream, Style, printable, write_stdout};
 use serde::{Deserialize, Serialize};
 
-use crate::summit_api::{ApiError, SummitApi};
+use crate::summit_api::{ApiError, SummitArguments};
 
 /// What Summit answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,19 +37,16 @@ pub(crate) struct Because {
     pub task: Option<u64>,
 }
 
-/// Asks the Summit at `summit` about `task` and prints the answer.
+/// Asks Summit about `task`, by number or name, and prints the answer.
 ///
 /// # Errors
 /// When Summit does not answer, or knows no such task.
-pub(crate) fn why(task: &str, summit: &str, json: bool) -> Result<(), WhyError> {
-    let summit = summit.trim_end_matches('/');
-    let named = |task: &str| WhyError::NoTask { task: task.to_owned(), summit: summit.to_owned() };
-    let number: u64 = task.parse().map_err(|_| named(task))?;
-    let why = SummitApi::connect(summit, None)?.why(number).map_err(|error| match error.kind() {
-        Kind::NotFound => named(task),
+pub(crate) fn why(task: &str, summit: &SummitArguments) -> Result<(), WhyError> {
+    let why = summit.api()?.why(task).map_err(|error| match error.kind() {
+        Kind::NotFound => WhyError::NoTask { task: task.to_owned() },
         _ => WhyError::Api(error),
     })?;
-    let text = match json {
+    let text = match summit.json {
         true => format!("{}\n", serde_json::to_string(&why).map_err(WhyError::Print)?),
         false => text(&why, Palette::of(Stream::Stdout)),
     };
@@ -63,12 +60,10 @@ pub(crate) enum WhyError {
     #[error(transparent)]
     Api(#[from] ApiError),
     /// There is no such task.
-    #[error("cannot explain task {task:?}: Summit at {summit} has no task of this number")]
+    #[error("cannot explain task {task:?}: Summit has no task of this number or name")]
     NoTask {
         /// What was asked for.
         task: String,
-        /// Where Summit is.
-        summit: String,
     },
     /// It cannot be printed.
     #[error("cannot print the answer")]
@@ -95,9 +90,7 @@ impl Fault for WhyError {
                 hints.push("say where Summit is with --summit URL or in MORAINE_SUMMIT".into());
                 hints
             }
-            WhyError::NoTask { summit, .. } => {
-                vec![format!("{summit}/tasks shows every task with its number")]
-            }
+            WhyError::NoTask { .. } => vec!["`moraine task list` shows every task with its number".into()],
             WhyError::Print(_) | WhyError::Output(_) => Vec::new(),
         }
     }
