@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use access::{Action, Actor};
 use farm::estimate::Sample;
 use farm::ids::{AttemptId, BuilderId, LeaseToken};
 use farm::schedule::Pressure;
@@ -28,7 +29,7 @@ use crate::hub::{Hub, News};
 use crate::logs::writer::Acknowledge;
 use crate::pace::{Greeting, Greetings, Pace};
 use crate::sessions::{Load, MESSAGES_MAX, Sender};
-use crate::store::{About, AttemptRow, BuilderRefusal, BuilderRole, StoreError, TaskRow};
+use crate::store::{About, AttemptRow, BuilderRefusal, BuilderRole, EnrolRefusal, StoreError, TaskRow};
 use crate::watcher::look_everywhere;
 
 /// Attempts that one agent may hold: what it builds and what it could not deliver yet.
@@ -104,12 +105,24 @@ impl Summit for Service {
         let key = peer_key(&request)?;
         match self.enrol_key(key, &request.get_ref().token).await {
             Ok(name) => {
-                tracing::info!(builder.id = %key, name, "a builder was enrolled");
+                let actor = Actor::Agent { key: key.to_string() };
+                self.hub
+                    .audit(&actor, Action::EnrolBuilder, &format!("builder {name}"), "enrolled with a token")
+                    .await;
                 self.hub.tell(News::Builders);
                 Ok(Response::new(EnrolReply { name }))
             }
             Err(error) => {
-                tracing::warn!(builder.id = %key, reason = fault::chain(&error).join(": "), "a builder was not enrolled");
+                let why = fault::chain(&error).join(": ");
+                tracing::warn!(builder.id = %key, reason = why, "a builder was not enrolled");
+                // Whoever has no token at all is not worth a row: anybody could fill the trail.
+                if !matches!(error, StoreError::Enrol(EnrolRefusal::Unknown)) {
+                    let actor = Actor::Agent { key: key.to_string() };
+                    let now = self.hub.clock.now();
+                    let noted =
+                        self.hub.store.note(&actor, Action::EnrolBuilder, "a builder", &why, true, now).await;
+                    noted.map_err(|error| to_status(&error))?;
+                }
                 Err(to_status(&error))
             }
         }
@@ -130,14 +143,6 @@ impl Summit for Service {
 }
 
 impl Service {
-    /// Whose key it is that is no agent's, whatever a list says: Vessel's and our own.
-    fn owner(&self, key: PublicKey) -> Option<&'static str> {
-        if key == self.hub.identity.public_key() {
-            return Some("Summit");
-        }
-        (key == self.hub.config().vessel.public_key).then_some("Vessel")
-    }
-
     async fn role(&self, key: PublicKey) -> Result<Option<BuilderRole>, Status> {
         let row = self.hub.store.builder(&key.to_string()).await;
         match row {
@@ -149,7 +154,7 @@ impl Service {
 
     /// The builder with this key. What a key may do is the operator's word, and no agent says what it is.
     async fn builder(&self, key: PublicKey) -> Result<BuilderId, Status> {
-        if let Some(owner) = self.owner(key) {
+        if let Some(owner) = self.hub.owner_of(key) {
             return Err(Status::permission_denied(format!(
                 "the key {key} is {owner}'s own and builds nothing"
             )));
@@ -167,7 +172,7 @@ impl Service {
     }
 
     async fn check_waker(&self, key: PublicKey) -> Result<(), Status> {
-        if self.owner(key).is_some() || self.role(key).await? == Some(BuilderRole::Waker) {
+        if self.hub.owner_of(key).is_some() || self.role(key).await? == Some(BuilderRole::Waker) {
             return Ok(());
         }
         Err(Status::permission_denied(format!(
@@ -178,7 +183,7 @@ impl Service {
     /// Lets the bearer of a token become what it was made for.
     async fn enrol_key(&self, key: PublicKey, token: &str) -> Result<String, StoreError> {
         let id = BuilderId(key.to_string());
-        if let Some(owner) = self.owner(key) {
+        if let Some(owner) = self.hub.owner_of(key) {
             let (name, key) = ("the bearer of the token".to_owned(), key.to_string());
             return Err(StoreError::from(BuilderRefusal::OwnKey { name, key, owner }));
         }
@@ -550,7 +555,8 @@ async fn finish(hub: &Hub, id: &BuilderId, finished: Finished) -> Result<(), Sto
 async fn faulted(hub: &Hub, id: &BuilderId, reason: &str) -> Result<(), StoreError> {
     let faults = hub.store.builder_failed(id, reason, hub.clock.now()).await?;
     if let Some(rest) = farm::schedule::quarantine(faults) {
-        tracing::warn!(builder.id = %id, faults, rest_seconds = rest.as_secs(), reason, "a builder is quarantined");
+        let detail = format!("quarantined for {} s after {faults} faults in a row: {reason}", rest.as_secs());
+        hub.audit(&Actor::Summit, Action::DrainBuilder, &format!("builder {id}"), &detail).await;
     }
     hub.tell(News::Builders);
     Ok(())

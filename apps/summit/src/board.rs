@@ -465,6 +465,19 @@ impl Board {
         self.place(task).map_or(0, |(board, recipe)| board.queue.holds_up(&board.graph, recipe))
     }
 
+    /// An operator says how urgent a task is.
+    pub(crate) fn set_priority(&mut self, task: TaskId, priority: Option<Priority>) {
+        if let Some(living) = self.living.get_mut(&task) {
+            living.priority = priority;
+            self.offer(task);
+        }
+    }
+
+    /// How fast one build runs on a builder, as far as was learned.
+    pub(crate) fn speed(&self, builder: &BuilderId) -> f64 {
+        self.estimates.speed(builder)
+    }
+
     /// When the build that runs will be done, by experience.
     pub(crate) fn expected_end_of(&self, task: TaskId) -> Option<Moment> {
         let living = self.living.get(&task)?;

@@ -1,8 +1,9 @@
 //! What the loops and the handlers of one Summit share.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use access::{Action, Actor};
 use farm::ids::{AttemptId, BuilderId, TaskId};
@@ -84,6 +85,8 @@ pub(crate) struct Hub {
     watchers: RwLock<BTreeMap<String, WatcherHandle>>,
     /// Those who may build, as of the last look; none before the first.
     builders: RwLock<Option<HashSet<BuilderId>>>,
+    /// Where agents dial in.
+    pub(crate) grpc_address: OnceLock<SocketAddr>,
     /// Who paused the queue, as of the last look.
     paused: RwLock<Option<Paused>>,
     /// Keys that may speak with us.
@@ -115,6 +118,7 @@ impl Hub {
             unpublished: RwLock::default(),
             watchers: RwLock::default(),
             builders: RwLock::default(),
+            grpc_address: OnceLock::new(),
             paused: RwLock::default(),
             known_keys: RwLock::default(),
             identity,
@@ -248,6 +252,24 @@ impl Hub {
 
     pub(crate) fn set_builders(&self, builders: HashSet<BuilderId>) {
         *self.builders.write().unwrap_or_else(PoisonError::into_inner) = Some(builders);
+    }
+
+    /// Whose key it is that is no agent's, whatever a list says: Vessel's and our own.
+    pub(crate) fn owner_of(&self, key: PublicKey) -> Option<&'static str> {
+        if key == self.identity.public_key() {
+            return Some("Summit");
+        }
+        (key == self.config().vessel.public_key).then_some("Vessel")
+    }
+
+    /// Where agents dial in, as far as that is known here: behind an address of any interface stands a host that only people
+    /// can name.
+    pub(crate) fn grpc_address(&self) -> String {
+        match self.grpc_address.get() {
+            Some(address) if !address.ip().is_unspecified() => address.to_string(),
+            Some(address) => format!("HOST:{}", address.port()),
+            None => "HOST:PORT".to_owned(),
+        }
     }
 
     /// Who paused the queue: nothing is started then.

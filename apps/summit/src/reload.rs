@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use access::{Action, Actor};
 use farm::ids::BuilderId;
 use tokio::time::timeout;
 
@@ -101,7 +102,14 @@ pub(crate) async fn let_in(hub: &Hub, config: &Config) -> Result<(), StoreError>
     let id = |builder: &BuilderConfig| BuilderId(builder.public_key.to_string());
     let named: Vec<BuilderId> = config.builders.iter().map(id).collect();
     for gone in hub.store.keep_configured(&named, now).await? {
-        tracing::info!(builder.id = %gone.id, name = gone.said.name, "the configuration names a builder no more");
+        let subject = format!("builder {} ({})", gone.said.name, gone.id);
+        hub.audit(
+            &Actor::Configuration,
+            Action::RemoveBuilder,
+            &subject,
+            "the configuration names it no more",
+        )
+        .await;
     }
     for builder in &config.builders {
         let said = BuilderSaid {

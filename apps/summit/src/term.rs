@@ -44,6 +44,9 @@ impl Term {
         let (http, grpc) = (listener(&summit.http)?, listener(&summit.grpc)?);
         let (config, files) = (summit.config.clone(), summit.files.clone());
         let hub = Hub::new(config, identity, &logs_folder(&summit.data), store, summit.clock.clone());
+        if let Ok(address) = summit.grpc.local_addr() {
+            hub.grpc_address.get_or_init(|| address);
+        }
         let config = hub.config();
         reload::let_in(&hub, &config).await?;
         let mirrors = summit.data.join(MIRRORS_FOLDER);

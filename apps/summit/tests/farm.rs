@@ -11,6 +11,8 @@ mod agent;
 mod fixture;
 #[path = "farm/leader.rs"]
 mod leader;
+#[path = "farm/life.rs"]
+mod life;
 #[path = "farm/logs.rs"]
 mod logs;
 #[path = "farm/projects.rs"]

@@ -57,7 +57,7 @@ pub struct Snapshot<'a> {
 }
 
 /// Nothing is started, because somebody wants it so.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Paused {
     /// Who.
     pub by: String,

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use access::{Action, Actor};
 use clap::{Args, Subcommand, ValueEnum};
 use farm::ids::BuilderId;
 use farm::moment::Moment;
@@ -13,7 +14,7 @@ use wire::PublicKey;
 
 use crate::clock::Clock;
 use crate::config::BuilderSize;
-use crate::store::{BuilderChange, BuilderRole, BuilderRow, BuilderSaid, Store};
+use crate::store::{BuilderChange, BuilderRole, BuilderRow, BuilderSaid, Store, StoreError};
 
 /// How long a token can be presented unless something else is said: time to set a machine up.
 const HOURS: u64 = 24;
@@ -164,24 +165,29 @@ async fn carry_out(store: &Store, data: &Path, command: BuilderCommand) -> Resul
         BuilderCommand::Add { said, public_key, role } => {
             let id = BuilderId(public_key.to_string());
             let row = store.add_builder(&id, &said.said(role), false, now).await?;
+            note(store, Action::AddBuilder, &row.said.name, row.said.role.keyword(), now).await?;
             format!("builder {} may attach\n", printable(&row.said.name))
         }
         BuilderCommand::Enrol { said, hours, json } => {
             let expires = now.after(std::time::Duration::from_secs(hours.saturating_mul(3600)));
             let said = said.said(Role::Builder);
             let token = store.make_enrolment(&said, expires, now).await?;
+            note(store, Action::EnrolBuilder, &said.name, "a token", now).await?;
             enrolment(data, &said.name, &token, expires, json)?
         }
         BuilderCommand::Remove(BuilderArgument { builder }) => {
             let row = store.remove_builder(&builder, now).await?;
+            note(store, Action::RemoveBuilder, &row.said.name, "its key is refused", now).await?;
             format!("builder {} is removed; its key is refused\n", printable(&row.said.name))
         }
         BuilderCommand::Drain(BuilderArgument { builder }) => {
             let row = store.drain_builder(&builder, true).await?;
+            note(store, Action::DrainBuilder, &row.said.name, "drained", now).await?;
             format!("builder {} gets no more work; what it builds goes on\n", printable(&row.said.name))
         }
         BuilderCommand::Undrain(BuilderArgument { builder }) => {
             let row = store.drain_builder(&builder, false).await?;
+            note(store, Action::DrainBuilder, &row.said.name, "gets work again", now).await?;
             format!("builder {} gets work again\n", printable(&row.said.name))
         }
         BuilderCommand::Label { builder, name, labels, no_labels, features, no_features, trust, size } => {
@@ -194,7 +200,9 @@ async fn carry_out(store: &Store, data: &Path, command: BuilderCommand) -> Resul
                 trust,
                 size,
             };
-            line(&store.change_builder(&builder.builder, &change, now).await?)
+            let row = store.change_builder(&builder.builder, &change, now).await?;
+            note(store, Action::LabelBuilder, &row.said.name, "", now).await?;
+            line(&row)
         }
         BuilderCommand::List { json } => {
             let builders = store.builders().await?;
@@ -209,6 +217,17 @@ async fn carry_out(store: &Store, data: &Path, command: BuilderCommand) -> Resul
             }
         }
     })
+}
+
+/// Notes who did what: whoever may write here is an operator.
+async fn note(
+    store: &Store,
+    action: Action,
+    name: &str,
+    detail: &str,
+    now: Moment,
+) -> Result<(), StoreError> {
+    store.note(&Actor::DataFolder, action, &format!("builder {name}"), detail, false, now).await
 }
 
 fn enrolment(

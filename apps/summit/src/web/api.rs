@@ -1,23 +1,23 @@
 //! The handlers of the JSON API that belong to no one part; each part has its own below. Which there are, and at which
 //! address, says [`super::routes`]. Shapes are those of [`super::view`].
 
+pub(crate) mod builders;
 pub(crate) mod logs;
+pub(crate) mod queue;
+pub(crate) mod tasks;
 pub(crate) mod tokens;
 
 use access::{Action, Actor};
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::{Extension, Json};
-use farm::ids::TaskId;
-use farm::task::{Event, Phase};
+use farm::task::Phase;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 
 use super::Web;
 use super::error::WebError;
-use super::view::{
-    BuilderListView, GraphView, ProjectListView, QueueView, StatusView, TaskListView, TaskPageView,
-};
+use super::view::{GraphView, ProjectListView, QueueView, StatusView, TaskListView, TaskPageView};
 use crate::store::{AuditPage, RecipeSummary};
 use crate::watcher::{LookReport, look_everywhere};
 
@@ -110,7 +110,7 @@ impl ArenaQuery {
 
 pub(crate) type Asked<T> = Result<Query<T>, QueryRejection>;
 pub(crate) type Told<T> = Result<Json<T>, JsonRejection>;
-pub(crate) type MaybeId = Result<Path<u64>, PathRejection>;
+pub(crate) type MaybeId = Result<Path<String>, PathRejection>;
 
 /// The query, or what is wrong with it.
 pub(crate) fn asked<T>(query: Asked<T>) -> Result<T, WebError> {
@@ -130,11 +130,6 @@ pub(crate) fn told<T>(body: Told<T>) -> Result<T, WebError> {
     }
 }
 
-pub(crate) fn task_id(id: MaybeId) -> Result<TaskId, WebError> {
-    id.map(|id| TaskId(id.0))
-        .map_err(|error| WebError::BadRequest { what: "the task number", why: error.body_text() })
-}
-
 pub(crate) async fn status(State(web): State<Web>) -> Result<Json<StatusView>, WebError> {
     web.status().await.map(Json)
 }
@@ -149,11 +144,7 @@ pub(crate) async fn tasks(
 }
 
 pub(crate) async fn task(State(web): State<Web>, id: MaybeId) -> Result<Json<TaskPageView>, WebError> {
-    web.task_page(task_id(id)?).await.map(Json)
-}
-
-pub(crate) async fn builders(State(web): State<Web>) -> Result<Json<BuilderListView>, WebError> {
-    Ok(Json(BuilderListView { builders: web.builder_list().await? }))
+    web.task_page(web.task_id(id).await?).await.map(Json)
 }
 
 pub(crate) async fn projects(State(web): State<Web>) -> Result<Json<ProjectListView>, WebError> {
@@ -181,37 +172,6 @@ pub(crate) async fn recipes(
     project: Asked<ProjectQuery>,
 ) -> Result<Json<RecipeSummary>, WebError> {
     web.recipe_summary(named(asked(project)?.project.as_ref())).await.map(Json)
-}
-
-pub(crate) async fn retry(
-    State(web): State<Web>,
-    Extension(actor): Extension<Actor>,
-    id: MaybeId,
-) -> Result<Json<TaskPageView>, WebError> {
-    change(&web, &actor, Action::RetryTask, task_id(id)?, &Event::RetryAsked).await
-}
-
-pub(crate) async fn cancel(
-    State(web): State<Web>,
-    Extension(actor): Extension<Actor>,
-    id: MaybeId,
-) -> Result<Json<TaskPageView>, WebError> {
-    let event = Event::CancelAsked { why: format!("cancelled by {actor}") };
-    change(&web, &actor, Action::CancelTask, task_id(id)?, &event).await
-}
-
-/// Lets `event` happen to a task, as somebody wishes.
-async fn change(
-    web: &Web,
-    actor: &Actor,
-    action: Action,
-    id: TaskId,
-    event: &Event,
-) -> Result<Json<TaskPageView>, WebError> {
-    let applied = web.hub.apply(id, event).await?;
-    let subject = format!("task {id} ({})", applied.task.source);
-    web.hub.audit(actor, action, &subject, applied.task.state.phase().keyword()).await;
-    web.task_page(id).await.map(Json)
 }
 
 pub(crate) async fn wake_up(

@@ -47,6 +47,12 @@ pub(crate) enum WebError {
     NoSuchMethod { method: String, path: String },
     #[error("cannot serve so many live views at once")]
     TooMany,
+    #[error("cannot tell which task {name:?} means: {}", tasks.join(", "))]
+    Ambiguous { name: String, tasks: Vec<String> },
+    #[error("cannot pause the queue: {by} paused it already")]
+    PausedAlready { by: String },
+    #[error("cannot resume the queue: it is not paused")]
+    NotPaused,
 }
 
 impl Fault for WebError {
@@ -58,6 +64,9 @@ impl Fault for WebError {
             WebError::Look(error) => error.kind(),
             WebError::Rebuild(error) => error.kind(),
             WebError::NotReadYet => Kind::Unavailable,
+            WebError::Ambiguous { .. } | WebError::PausedAlready { .. } | WebError::NotPaused => {
+                Kind::Conflict
+            }
             WebError::NoSuchPage { .. } => Kind::NotFound,
             WebError::BadRequest { .. } => Kind::Input,
             WebError::WhoAreYou { .. } | WebError::Refused { .. } => Kind::Denied,
@@ -73,6 +82,12 @@ impl Fault for WebError {
             WebError::Pattern(error) => error.hints(),
             WebError::Look(error) => error.hints(),
             WebError::Rebuild(error) => error.hints(),
+            WebError::Ambiguous { tasks, .. } => {
+                let first = tasks.first().and_then(|task| task.split(' ').next()).unwrap_or_default();
+                vec![format!("say which: by its number, or for example {first}")]
+            }
+            WebError::PausedAlready { .. } => vec!["`moraine queue resume` lets it go on".into()],
+            WebError::NotPaused => vec!["`moraine queue` shows what runs and what comes next".into()],
             WebError::NotReadYet => vec!["what holds it up stands on the overview".into()],
             WebError::WhoAreYou { .. } => vec![
                 "make a token on the machine that Summit runs on: summit token add NAME --scope SCOPE --data DIR".into(),

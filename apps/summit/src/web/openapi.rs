@@ -160,7 +160,8 @@ fn path_parameter(name: &str) -> Option<(schemars::Schema, &'static str)> {
     let number = || json_schema!({ "type": "integer", "format": "int64", "minimum": 0 });
     let text = || json_schema!({ "type": "string", "minLength": 1 });
     Some(match name {
-        "id" => (number(), "Number of the task."),
+        "id" => (text(), "The task: its number, or its name, such as nano, nano@x86_64 or project%2Fnano."),
+        "builder" => (text(), "The builder: its name or its public key."),
         "attempt" => (number(), "Number of the attempt."),
         "token" => (text(), "Name or id of the token."),
         "name" => (text(), "Name of the project."),

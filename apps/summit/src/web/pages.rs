@@ -18,7 +18,11 @@ use axum::response::Html;
 use fault::Fault;
 use maud::{DOCTYPE, Markup, html};
 
+use farm::why::Paused;
+
 use super::error::{PageError, WebError};
+use super::view::Head;
+use figures::time;
 
 pub(crate) use audit::audit;
 pub(crate) use builders::builders;
@@ -43,14 +47,14 @@ pub(crate) fn error(error: &WebError) -> Markup {
         @for hint in error.hints() { p.hint { (hint) } }
         p { a href="/" { "Back to the overview" } }
     };
-    frame("Error", "Summit", &body)
+    frame("Error", "Summit", None, &body)
 }
 
-pub(crate) fn page(title: &str, project: &str, body: Markup) -> Html<String> {
-    Html(frame(title, project, &body).into_string())
+pub(crate) fn page(title: &str, head: &Head, body: Markup) -> Html<String> {
+    Html(frame(title, &head.name, head.paused.as_ref(), &body).into_string())
 }
 
-fn frame(title: &str, project: &str, body: &Markup) -> Markup {
+fn frame(title: &str, project: &str, paused: Option<&Paused>, body: &Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -76,6 +80,19 @@ fn frame(title: &str, project: &str, body: &Markup) -> Markup {
                         a href="/logs" { "Logs" }
                     }
                     span #live role="status" title="whether this page is kept up to date" {}
+                }
+                div #pause data-live {
+                    @if let Some(paused) = paused {
+                        p.warning role="status" {
+                            "Paused by " (paused.by) " " (time(paused.since.0))
+                            @if !paused.why.is_empty() { ": " (paused.why) }
+                            ". Nothing is started; what is being built goes on. "
+                            span.actions {
+                                button type="button" data-post="/api/queue/resume" { "Resume" }
+                                span.answer role="status" {}
+                            }
+                        }
+                    }
                 }
                 main { (body) }
                 footer { "Summit " (env!("CARGO_PKG_VERSION")) " · " a href="/audit" { "Who did what" } " · " a href="/api/openapi.json" { "API" } " · " a href="/sign-in" { "Sign in" } }

@@ -22,7 +22,10 @@ use axum::routing::{self, MethodRouter};
 use access::Action;
 use farm::rebuild::{RebuildPlan, RebuildRequest};
 
+use super::api::builders::{BuilderPageView, EnrolmentView, NewBuilder, NewEnrolment, RemovedView};
 use super::api::logs::{PieceQuery, PieceView};
+use super::api::queue::{PauseView, QueueNowView};
+use super::api::tasks::{Reason, Urgency};
 use super::api::tokens::{NewTokenView, TokenListView, TokenRequest};
 use super::api::{ArenaQuery, AuditQuery, ListQuery, ProjectQuery};
 use super::check::check;
@@ -30,11 +33,12 @@ use super::operation::{Operation, delete, get, post};
 use super::search::SearchQuery;
 use super::session::WhoView;
 use super::view::{
-    BuilderListView, GraphView, ProjectListView, QueueView, StatusView, TaskListView, TaskPageView,
+    BuilderListView, BuilderView, GraphView, ProjectListView, QueueView, StatusView, TaskListView,
+    TaskPageView,
 };
 use super::why::WhyView;
 use super::{Web, api, live, log_file, openapi, pages, rebuild, session, why};
-use crate::store::{AuditPage, RecipeSummary, TokenRow};
+use crate::store::{AuditPage, BuilderChange, RecipeSummary, TokenRow};
 use crate::watcher::LookReport;
 
 /// Every operation of the API.
@@ -54,12 +58,30 @@ pub(crate) fn operations() -> Vec<Operation> {
             why::why,
         )
         .gives::<WhyView>(),
-        post("/api/tasks/{id}/retry", "retry_task", "Try a task again", Action::RetryTask, api::retry)
-            .described("Gives the task as it is afterwards. Refused with 409 unless it failed, was cancelled or is blocked.")
+        post("/api/tasks/{id}/retry", "retry_task", "Try a task again", Action::RetryTask, api::tasks::retry)
+            .described("Gives the task as it is afterwards. Refused with 409 unless it failed or was cancelled.")
             .gives::<TaskPageView>(),
-        post("/api/tasks/{id}/cancel", "cancel_task", "Cancel a task", Action::CancelTask, api::cancel)
-            .described("Gives the task as it is afterwards. A build that runs is stopped at once.")
+        post("/api/tasks/{id}/cancel", "cancel_task", "Cancel a task", Action::CancelTask, api::tasks::cancel)
+            .described("Gives the task as it is afterwards. A build that runs is killed with all its processes at once.")
+            .takes::<Reason>(r#"{"why": "not this week"}"#)
             .gives::<TaskPageView>(),
+        post("/api/tasks/{id}/hold", "hold_task", "Keep a task from starting", Action::HoldTask, api::tasks::hold)
+            .described("Gives the task as it is afterwards. What needs it waits until it is released. Refused with 409 unless it is queued.")
+            .takes::<Reason>(r#"{"why": "not before the release"}"#)
+            .gives::<TaskPageView>(),
+        post("/api/tasks/{id}/release", "release_task", "Let a held task start", Action::ReleaseTask, api::tasks::release)
+            .described("Gives the task as it is afterwards. Refused with 409 unless it is held.")
+            .gives::<TaskPageView>(),
+        post(
+            "/api/tasks/{id}/priority",
+            "set_priority",
+            "Say how urgent a task is",
+            Action::SetPriority,
+            api::tasks::priority,
+        )
+        .described("Gives the task as it is afterwards. It counts for the task that takes its place as well.")
+        .takes::<Urgency>(r#"{"priority": "urgent"}"#)
+        .gives::<TaskPageView>(),
         get(
             "/api/tasks/{id}/attempts/{attempt}/log",
             "log_piece",
@@ -86,8 +108,57 @@ pub(crate) fn operations() -> Vec<Operation> {
         .described("With `apply` the rebuilds are ordered, which needs the scope `plan`.")
         .takes::<RebuildRequest>(r#"{"names": ["zlib"], "dependents": "direct"}"#)
         .gives::<RebuildPlan>(),
-        get("/api/builders", "list_builders", "Every builder", Action::Look, api::builders)
+        get("/api/builders", "list_builders", "Every builder", Action::Look, api::builders::list)
             .gives::<BuilderListView>(),
+        post("/api/builders", "add_builder", "Let a machine build", Action::AddBuilder, api::builders::add)
+            .takes::<NewBuilder>(
+                r#"{"name": "ada", "public_key": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "trust": "official"}"#,
+            )
+            .gives::<BuilderView>(),
+        post(
+            "/api/builders/enrol",
+            "enrol_builder",
+            "Make a token with which a machine becomes a builder, once",
+            Action::EnrolBuilder,
+            api::builders::enrol,
+        )
+        .described("What its bearer becomes is said here, and never by the machine.")
+        .takes::<NewEnrolment>(r#"{"name": "ada", "hours": 24, "features": ["kvm"]}"#)
+        .gives::<EnrolmentView>(),
+        get("/api/builders/{builder}", "show_builder", "One builder with its last attempts", Action::Look, api::builders::show)
+            .gives::<BuilderPageView>(),
+        post(
+            "/api/builders/{builder}/label",
+            "label_builder",
+            "Say something else about a builder",
+            Action::LabelBuilder,
+            api::builders::label,
+        )
+        .takes::<BuilderChange>(r#"{"add_labels": ["rack-3"], "size": "large"}"#)
+        .gives::<BuilderView>(),
+        post("/api/builders/{builder}/drain", "drain_builder", "Give a builder no more work", Action::DrainBuilder, api::builders::drain)
+            .described("What it builds goes on.")
+            .gives::<BuilderView>(),
+        post(
+            "/api/builders/{builder}/undrain",
+            "undrain_builder",
+            "Give a builder work again",
+            Action::DrainBuilder,
+            api::builders::undrain,
+        )
+        .described("Its faults are forgotten as well, so that a quarantine ends.")
+        .gives::<BuilderView>(),
+        post("/api/builders/{builder}/remove", "remove_builder", "Shut a builder out", Action::RemoveBuilder, api::builders::remove)
+            .described("Its connection is cut, what it builds goes elsewhere, and its key is refused from then on.")
+            .gives::<RemovedView>(),
+        get("/api/queue/now", "queue_now", "What runs, what comes next, what is held", Action::Look, api::queue::now)
+            .gives::<QueueNowView>(),
+        post("/api/queue/pause", "pause_queue", "Start nothing more", Action::PauseQueue, api::queue::pause)
+            .described("What is being built goes on, and is published. It lasts until it is resumed, also over restarts.")
+            .takes::<Reason>(r#"{"why": "the disk of Vessel is being replaced"}"#)
+            .gives::<PauseView>(),
+        post("/api/queue/resume", "resume_queue", "Start builds again", Action::ResumeQueue, api::queue::resume)
+            .gives::<PauseView>(),
         get("/api/queue", "queue", "What is built in which order", Action::Look, api::queue)
             .query::<ArenaQuery>()
             .gives::<QueueView>(),

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use farm::ids::{BuilderId, TaskId};
+use farm::moment::Moment;
 use farm::schedule::Unplaced;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -19,7 +20,7 @@ use crate::hub::Hub;
 
 pub(crate) use builders::{BuilderListView, BuilderView};
 pub(crate) use order::{GraphView, QueueView};
-pub(crate) use status::{ProjectListView, ProjectView, StatusView};
+pub(crate) use status::{Head, ProjectListView, ProjectView, StatusView};
 pub(crate) use tasks::{AttemptView, TaskListView, TaskPageView, TaskView};
 
 /// Tasks that one waits for up to which they are named.
@@ -53,6 +54,11 @@ impl Names {
             };
             board.waits_on(task, WAITS_NAMED_MAX).into_iter().map(link).collect()
         })
+    }
+
+    /// When the build of a task will be done, by experience; nothing for one that is not being built.
+    fn expected_end(&self, task: TaskId) -> Option<Moment> {
+        self.hub.with_board(|board| board.expected_end_of(task))
     }
 
     pub(crate) fn unplaced(&self, task: TaskId) -> Option<&Unplaced> {

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Web;
-use super::api::{self, MaybeId};
+use super::api::MaybeId;
 use super::error::WebError;
 use super::view::Names;
 use crate::store::{AttemptRow, Outcome, TaskRow};
@@ -31,7 +31,7 @@ pub(crate) struct WhyView {
 }
 
 pub(crate) async fn why(State(web): State<Web>, id: MaybeId) -> Result<Json<WhyView>, WebError> {
-    let id = api::task_id(id)?;
+    let id = web.task_id(id).await?;
     let names = web.names().await?;
     let task = web.hub.store.task(id).await?;
     let attempts = web.hub.store.attempts(id).await?;

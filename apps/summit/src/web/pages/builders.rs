@@ -3,7 +3,7 @@
 use axum::extract::State;
 use maud::{Markup, html};
 
-use super::figures::{elapsed, size, time};
+use super::figures::{duration, elapsed, size, time};
 use super::{Page, page};
 use crate::web::Web;
 use crate::web::view::BuilderView;
@@ -14,14 +14,14 @@ pub(crate) async fn builders(State(web): State<Web>) -> Page {
     let body = html! {
         h1 { "Builders" }
         div #builders data-live { (builder_cards(&builders, now)) }
-        p.hint { "Add one with " code { "summit builder add NAME PUBLIC_KEY --data DIR" } ", while Summit runs." }
+        p.hint { "Add one with " code { "moraine builder enrol NAME" } ", while Summit runs." }
     };
     Ok(page("Builders", &web.farm_name(), body))
 }
 
 pub(super) fn builder_cards(builders: &[BuilderView], now_ms: u64) -> Markup {
     if builders.is_empty() {
-        return html! { p.empty { "No builder may attach yet: add one with " code { "summit builder add NAME PUBLIC_KEY --data DIR" } "." } };
+        return html! { p.empty { "No builder may attach yet: add one with " code { "moraine builder enrol NAME" } "." } };
     }
     html! {
         div.cards {
@@ -30,7 +30,7 @@ pub(super) fn builder_cards(builders: &[BuilderView], now_ms: u64) -> Markup {
                     h3 {
                         (builder.name) " "
                         @if builder.drained { span.badge.blocked { "drained" } }
-                        @else if builder.rests_until_ms.is_some() { span.badge.failed { "set aside" } }
+                        @else if builder.rests_until_ms.is_some() { span.badge.failed { "quarantined" } }
                         @else if builder.shortage.is_some() { span.badge.blocked { "short" } }
                         @else if builder.attached { span.badge.published { "attached" } }
                         @else { span.badge.waiting { "away" } }
@@ -55,7 +55,26 @@ pub(super) fn builder_cards(builders: &[BuilderView], now_ms: u64) -> Markup {
                             @if !builder.features_found.is_empty() { " · " (builder.features_found.join(", ")) }
                         }
                     }
-                    @if let Some(fault) = &builder.fault { p { "last fault: " (fault) } }
+                    @if let Some(fault) = &builder.fault {
+                        p {
+                            (builder.faults_in_row) @if builder.faults_in_row == 1 { " fault" } @else { " faults in a row" } ", the last: " (fault)
+                            @if let Some(until) = builder.rests_until_ms {
+                                ". It gets no work for " (duration(until.saturating_sub(now_ms))) " more."
+                            }
+                        }
+                    }
+                    p.meta {
+                        (builder.size) @if builder.trust == "official" { " · official" }
+                        @for word in builder.features.iter().chain(&builder.labels) { " · " (word) }
+                    }
+                    p.actions {
+                        @if builder.drained || builder.rests_until_ms.is_some() {
+                            button type="button" data-post=(format!("/api/builders/{}/undrain", builder.public_key)) { "Give it work" }
+                        } @else {
+                            button.quiet type="button" data-post=(format!("/api/builders/{}/drain", builder.public_key)) { "Drain" }
+                        }
+                        span.answer role="status" {}
+                    }
                     p.meta {
                         @match (builder.attached_since_ms, builder.last_seen_ms) {
                             (Some(since), _) => { "for " (elapsed(since, now_ms)) }

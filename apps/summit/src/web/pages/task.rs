@@ -11,7 +11,7 @@ use super::{Page, page};
 use crate::logs::view::Window;
 use crate::store::Outcome;
 use crate::web::Web;
-use crate::web::api::{self, MaybeId};
+use crate::web::api::MaybeId;
 use crate::web::error::WebError;
 use crate::web::view::{AttemptView, TaskPageView, TaskView};
 
@@ -19,7 +19,7 @@ use crate::web::view::{AttemptView, TaskPageView, TaskView};
 const PANEL_BYTES_MAX: u64 = 64 << 10;
 
 pub(crate) async fn task(State(web): State<Web>, id: MaybeId) -> Page {
-    let id = api::task_id(id)?;
+    let id = web.task_id(id).await?;
     let view = web.task_page(id).await?;
     let task = &view.task;
     let now = web.hub.clock.now().0;
@@ -73,10 +73,13 @@ pub(crate) async fn task(State(web): State<Web>, id: MaybeId) -> Page {
 fn actions(task: &TaskView) -> Markup {
     let retry = matches!(task.phase, Phase::Failed | Phase::Cancelled);
     let cancel = task.phase.is_open() && task.phase != Phase::Publishing;
+    let release = task.phase == Phase::Held;
     html! {
         @if retry || cancel {
             p.actions {
                 @if retry { button type="button" data-post=(format!("/api/tasks/{}/retry", task.id)) { "Try again" } }
+                @if release { button type="button" data-post=(format!("/api/tasks/{}/release", task.id)) { "Release" } }
+                @if task.phase.is_queued() { button.quiet type="button" data-post=(format!("/api/tasks/{}/hold", task.id)) { "Hold" } }
                 @if cancel { button.quiet type="button" data-post=(format!("/api/tasks/{}/cancel", task.id)) { "Cancel" } }
                 span.answer role="status" {}
             }

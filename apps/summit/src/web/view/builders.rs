@@ -25,6 +25,24 @@ pub(crate) struct BuilderListView {
 pub(crate) struct BuilderView {
     pub(crate) name: String,
     pub(crate) public_key: String,
+    /// In a word: quarantined, drained, attached or away.
+    pub(crate) state: &'static str,
+    /// What its key may do.
+    pub(crate) role: &'static str,
+    /// Words for people.
+    pub(crate) labels: Vec<String>,
+    /// What the operator says that it has beyond others.
+    pub(crate) features: Vec<String>,
+    /// Whether it belongs to the distribution: `official` or `any`.
+    pub(crate) trust: &'static str,
+    /// How large it is: `small`, `medium` or `large`.
+    pub(crate) size: &'static str,
+    /// Whether the configuration names it; then it says all but the labels.
+    pub(crate) from_config: bool,
+    /// How fast one build runs on it, as far as was learned; 1 is the reference machine.
+    pub(crate) speed: f64,
+    /// Faults of its machine in a row.
+    pub(crate) faults_in_row: u32,
     pub(crate) attached: bool,
     pub(crate) attached_since_ms: Option<u64>,
     pub(crate) last_seen_ms: Option<u64>,
@@ -52,6 +70,7 @@ pub(crate) struct BuilderView {
     pub(crate) features_found: Vec<String>,
     pub(crate) version: String,
     pub(crate) running: Vec<TaskLink>,
+    pub(crate) now_ms: u64,
 }
 
 impl Web {
@@ -62,6 +81,9 @@ impl Web {
         let now = self.hub.clock.now();
         let rows = self.hub.store.builders().await?;
         let set_aside = self.hub.with_board(|board| board.memory_set_aside());
+        let speeds: HashMap<BuilderId, f64> = self
+            .hub
+            .with_board(|board| rows.iter().map(|row| (row.id.clone(), board.speed(&row.id))).collect());
         let view = |row: BuilderRow| {
             let session = attached.get(&row.id);
             let about = session.map_or(&row.about, |session| &session.about);
@@ -73,6 +95,15 @@ impl Web {
             BuilderView {
                 name: row.said.name.clone(),
                 public_key: row.id.0.clone(),
+                state: state(&row, session.is_some(), now),
+                role: row.said.role.keyword(),
+                labels: row.said.labels.iter().cloned().collect(),
+                features: row.said.features.iter().cloned().collect(),
+                trust: row.said.trust.keyword(),
+                size: row.said.size.keyword(),
+                from_config: row.from_config,
+                speed: speeds.get(&row.id).copied().unwrap_or(1.0),
+                faults_in_row: row.faults_in_row,
                 attached: session.is_some(),
                 attached_since_ms: session.map(|session| session.since.0),
                 last_seen_ms: row.last_seen.map(|moment| moment.0),
@@ -94,9 +125,19 @@ impl Web {
                     .unwrap_or_default(),
                 version: about.version.clone(),
                 running: mine.collect(),
+                now_ms: now.0,
             }
         };
         Ok(rows.into_iter().map(view).collect())
+    }
+}
+
+fn state(row: &BuilderRow, attached: bool, now: Moment) -> &'static str {
+    match (rest_of(row, now), row.drained, attached) {
+        (Some(_), _, _) => "quarantined",
+        (None, true, _) => "drained",
+        (None, false, true) => "attached",
+        (None, false, false) => "away",
     }
 }
 

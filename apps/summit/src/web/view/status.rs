@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use farm::ids::TaskId;
 use farm::task::{Phase, State};
+use farm::why::Paused;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -48,7 +49,11 @@ pub(crate) struct StatusView {
     pub(crate) failed: Vec<FailedView>,
     pub(crate) builders_attached: usize,
     pub(crate) builders: usize,
-    /// Whether recipes were read and nothing is left to do but what is blocked or failed.
+    /// Who paused the queue; null when it goes on.
+    pub(crate) paused: Option<Paused>,
+    /// Tasks that somebody holds.
+    pub(crate) held: u64,
+    /// Whether recipes were read and nothing is left to do but what is blocked, held or failed.
     pub(crate) idle: bool,
     pub(crate) now_ms: u64,
 }
@@ -57,6 +62,13 @@ pub(crate) struct StatusView {
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ProjectListView {
     pub(crate) projects: Vec<ProjectView>,
+}
+
+/// What every page begins with.
+pub(crate) struct Head {
+    pub(crate) name: String,
+    /// Who paused the queue.
+    pub(crate) paused: Option<Paused>,
 }
 
 /// One of `/api/projects`
@@ -122,6 +134,7 @@ impl Web {
         };
         let failed = hub.store.task_page(Some(Phase::Failed), None, 0, FAILED_NAMED_MAX as u64).await?.0;
         let blocked = count_of(&|phase| phase == Phase::Blocked);
+        let held = count_of(&|phase| phase == Phase::Held);
         let open = count_of(&Phase::is_open);
         let projects = self.project_list(&worlds).await?;
         let arenas = || projects.iter().flat_map(|project| &project.architectures);
@@ -155,7 +168,9 @@ impl Web {
             failed: failed.into_iter().filter_map(failed_view).collect(),
             builders_attached: hub.sessions.attached().len(),
             builders: hub.store.builders().await?.len(),
-            idle: is_read && open == blocked,
+            paused: hub.paused(),
+            held,
+            idle: is_read && open == blocked + held,
             now_ms: hub.clock.now().0,
         })
     }
@@ -252,13 +267,14 @@ impl Web {
     }
 
     /// What the pages are headed with.
-    pub(crate) fn farm_name(&self) -> String {
+    pub(crate) fn farm_name(&self) -> Head {
         let config = self.hub.config();
-        match &config.projects[..] {
+        let name = match &config.projects[..] {
             [] => "Summit".into(),
             [only] => only.name.clone(),
             [first, others @ ..] => format!("{} and {} more", first.name, others.len()),
-        }
+        };
+        Head { name, paused: self.hub.paused() }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Tasks, their attempts, and what happened to them.
 
 use farm::ids::TaskId;
-use farm::schedule::Unplaced;
+use farm::schedule::{Priority, Unplaced};
 use farm::task::{Phase, State};
 use farm::why::Explanation;
 use schemars::JsonSchema;
@@ -44,6 +44,10 @@ pub(crate) struct TaskView {
     pub(crate) updated_ms: u64,
     /// Since when it builds or publishes.
     pub(crate) running_since_ms: Option<u64>,
+    /// When its build will be done, by experience.
+    pub(crate) expected_end_ms: Option<u64>,
+    /// What an operator said about its priority; the configuration decides where that is nothing.
+    pub(crate) priority: Option<Priority>,
 }
 
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -71,6 +75,7 @@ pub(crate) struct TaskPageView {
     pub(crate) events: Vec<EventView>,
     /// Open tasks that need this one directly.
     pub(crate) needed_by: Vec<TaskLink>,
+    pub(crate) now_ms: u64,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -109,6 +114,7 @@ pub(crate) struct TaskListView {
     pub(crate) total: u64,
     pub(crate) page: u64,
     pub(crate) per_page: u64,
+    pub(crate) now_ms: u64,
 }
 
 impl Web {
@@ -123,7 +129,7 @@ impl Web {
         let offset = page.saturating_sub(1).saturating_mul(per_page);
         let (tasks, total) = self.hub.store.task_page(phase, project, offset, per_page).await?;
         let tasks = tasks.iter().map(|task| task_view(task, &names)).collect();
-        Ok(TaskListView { tasks, total, page, per_page })
+        Ok(TaskListView { tasks, total, page, per_page, now_ms: self.hub.clock.now().0 })
     }
 
     pub(crate) async fn tasks_in(&self, phases: &[Phase], names: &Names) -> Result<Vec<TaskView>, WebError> {
@@ -148,6 +154,7 @@ impl Web {
             phase: event.phase,
         });
         Ok(TaskPageView {
+            now_ms: self.hub.clock.now().0,
             needed_by: self
                 .hub
                 .with_board(|board| board.needed_by(id))
@@ -186,6 +193,8 @@ fn task_view(task: &TaskRow, names: &Names) -> TaskView {
         created_ms: task.created.0,
         updated_ms: task.updated.0,
         running_since_ms: None,
+        expected_end_ms: names.expected_end(task.id).map(|moment| moment.0),
+        priority: task.priority,
     };
     describe(&mut view, &task.state, names);
     view
