@@ -24,7 +24,7 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 /// tests end in many ways.
 const KEEPER: &str = r#"
 bin=$1 folder=$2
-start() { "$bin/postgres" -D "$folder/data" -k "$folder" -c listen_addresses= >>"$folder/log" 2>&1 & server=$!; }
+start() { "$bin/postgres" -D "$folder/data" -k "$folder" -c listen_addresses= -c max_connections=500 >>"$folder/log" 2>&1 & server=$!; }
 start
 while read -r word; do
     case $word in
