@@ -463,6 +463,7 @@ async fn log(hub: &Arc<Hub>, id: &BuilderId, chunk: LogChunk) -> Result<(), Stor
         refuse(hub, &claim, "log");
         return Ok(());
     };
+    hub.metrics.log(chunk.bytes.len());
     let kept = match hub.logs.write(task.id, attempt.id, chunk.offset, chunk.bytes).await {
         Ok(written) => {
             if written.full && !attempt.log_full {
@@ -576,6 +577,7 @@ async fn learn(hub: &Hub, claim: &Claim, peak_memory_bytes: u64) -> Result<(), S
         peak_memory_bytes,
         at: built,
     };
+    hub.metrics.built(sample.seconds);
     hub.store.learn(&sample).await?;
     hub.with_board(|board| board.learn(&sample));
     Ok(())

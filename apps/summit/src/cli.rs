@@ -1,6 +1,7 @@
 //! The command line of `summit`.
 
 mod tokens;
+mod webhooks;
 
 mod builder;
 
@@ -16,6 +17,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 use tokens::TokenCommand;
+use webhooks::WebhookCommand;
 
 use crate::clock::Clock;
 use crate::config::{ConfigFiles, DatabaseChoice};
@@ -63,6 +65,11 @@ enum Command {
         data: PathBuf,
         #[command(subcommand)]
         command: TokenCommand,
+    },
+    /// Try webhooks.
+    Webhook {
+        #[command(subcommand)]
+        command: WebhookCommand,
     },
     /// Show the public key, which agents and Vessel pin.
     Key {
@@ -124,6 +131,7 @@ fn run(command: Command) -> Result<(), Box<dyn Fault>> {
         }
         Command::Builder { data, command } => runtime()?.block_on(builder::run(&data, command)),
         Command::Token { data, command } => runtime()?.block_on(tokens::run(&data, command)),
+        Command::Webhook { command } => webhooks::run(command),
         Command::Key { data, json } => {
             let key = crate::identity(&data)?.public_key();
             let text = if json { json!({ "public_key": key }).to_string() } else { key.to_string() };

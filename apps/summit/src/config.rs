@@ -28,6 +28,8 @@ pub use crate::retention::RetentionConfig;
 
 use seed::SeedError;
 
+use crate::webhooks::WebhookConfig;
+
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -76,6 +78,9 @@ pub struct Config {
     /// Who may look and change.
     #[serde(default)]
     pub access: AccessConfig,
+    /// Who is told what happens.
+    #[serde(default, rename = "webhook")]
+    pub webhooks: Vec<WebhookConfig>,
 }
 
 /// Where it is published.
@@ -283,6 +288,15 @@ impl Config {
         if self.projects.is_empty() && self.seed.is_none() {
             return Some("there is no [[project]]".into());
         }
+        let mut hooks = HashSet::new();
+        for hook in &self.webhooks {
+            if let Some(what) = hook.problem() {
+                return Some(what);
+            }
+            if !hooks.insert(hook.name.as_str()) {
+                return Some(format!("there are two webhooks {:?}", hook.name));
+            }
+        }
         let (mut builders, mut names) = (HashSet::new(), HashSet::new());
         for builder in &self.builders {
             if !names.insert(builder.name.as_str()) {
@@ -400,6 +414,7 @@ pub(crate) mod tests {
             (&["retention"], keys::<RetentionConfig>()),
             (&["builder"], keys::<BuilderConfig>()),
             (&["access"], keys::<AccessConfig>()),
+            (&["webhook"], keys::<WebhookConfig>()),
             (&["project"], keys::<Project>()),
             (&["project", "repository"], keys::<RepositoryConfig>()),
             (&["project", "requirement"], keys::<Requirement>()),

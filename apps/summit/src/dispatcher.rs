@@ -33,6 +33,7 @@ const OWN_PRIORITY: i32 = 100;
 /// Dispatches for ever.
 pub(crate) async fn run(hub: std::sync::Arc<Hub>) {
     loop {
+        hub.metrics.passed("dispatcher");
         let wait = match sweep(&hub).await {
             Ok(Some(wake_at)) => wake_at.since(hub.clock.now()).clamp(SWEEP_MIN, SWEEP),
             Ok(None) => SWEEP,

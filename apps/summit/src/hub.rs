@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use access::{Action, Actor};
+use farm::failure::FailureClass;
 use farm::ids::{AttemptId, BuilderId, TaskId};
 use farm::moment::Moment;
 use farm::task::{Effect, Event};
@@ -18,6 +19,7 @@ use crate::board::Board;
 use crate::clock::Clock;
 use crate::config::{Config, Project};
 use crate::logs::Logs;
+use crate::metrics::Metrics;
 use crate::sessions::Sessions;
 use crate::store::{Applied, Store, StoreError};
 use crate::watcher::{LookError, ProjectLook};
@@ -63,6 +65,10 @@ pub(crate) struct Hub {
     pub(crate) clock: Clock,
     pub(crate) sessions: Sessions,
     pub(crate) news: broadcast::Sender<News>,
+    /// What is counted.
+    pub(crate) metrics: Metrics,
+    /// The folder with everything that Summit keeps.
+    pub(crate) data: PathBuf,
     /// Wakes the dispatcher: something may have become ready, or a place free.
     pub(crate) dispatch: Notify,
     /// Wakes the publisher: something was built, or is to be withdrawn.
@@ -105,6 +111,8 @@ impl Hub {
             logs: Logs::new(logs_folder, config.limits.log_bytes),
             grace_until: clock.now().after(config.lease()),
             sessions: Sessions::default(),
+            metrics: Metrics::default(),
+            data: logs_folder.parent().unwrap_or(logs_folder).to_path_buf(),
             news: broadcast::channel(NEWS_MAX).0,
             dispatch: Notify::new(),
             publish: Notify::new(),
@@ -307,6 +315,11 @@ impl Hub {
     /// Lets `event` happen to `task`, and does what is to be done then.
     pub(crate) async fn apply(&self, task: TaskId, event: &Event) -> Result<Applied, StoreError> {
         let applied = self.store.apply(task, event, self.clock.now()).await?;
+        if let Event::Broke { class, .. } = event {
+            self.metrics.broke(*class);
+        } else if matches!(event, Event::Expired { .. }) {
+            self.metrics.broke(FailureClass::Lost);
+        }
         let quiet = matches!(event, Event::Renewed { .. });
         if !quiet {
             tracing::info!(task.id = %task, source = %applied.task.source, event = event.verb(),

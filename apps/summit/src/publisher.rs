@@ -61,6 +61,7 @@ pub(crate) async fn run(hub: Arc<Hub>) {
     let mut publisher = Publisher { hub: Arc::clone(&hub), client: None, expected: HashSet::new() };
     let mut trouble = String::new();
     loop {
+        hub.metrics.passed("publisher");
         let busy = match publisher.sweep().await {
             Ok(busy) => {
                 trouble.clear();

@@ -21,6 +21,7 @@ mod tasks;
 mod tokens;
 mod wanted;
 mod waves;
+mod webhooks;
 
 use database::sqlx::Row;
 use database::{Address, Database, DatabaseError, DatabaseRow, During};
@@ -40,6 +41,7 @@ pub use recipes::{RecipeRow, RecipeSummary, UnreadableRow};
 pub use tasks::{EventRow, Mark, NamedTask, NewTask, TaskRow};
 pub(crate) use tokens::random;
 pub use tokens::{TokenRefusal, TokenRow, lifetime};
+pub use webhooks::{ToldEvent, WebhookRow};
 
 /// The database of one Summit.
 #[derive(Debug, Clone)]

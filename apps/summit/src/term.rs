@@ -14,7 +14,7 @@ use crate::hub::Hub;
 use crate::store::{Store, StoreError};
 use crate::{
     MIRRORS_FOLDER, SINGLE_MIRROR_FOLDER, SummitError, agents, board, dispatcher, identity, logs,
-    logs_folder, projects, publisher, reload, retention, web,
+    logs_folder, projects, publisher, reload, retention, web, webhooks,
 };
 
 /// What a Summit keeps, whether it leads or not.
@@ -68,6 +68,7 @@ impl Term {
         parts.spawn(until(stopped.clone(), publisher::run(Arc::clone(&hub))));
         parts.spawn(until(stopped.clone(), logs::archiver::run(Arc::clone(&hub))));
         parts.spawn(until(stopped.clone(), retention::run(Arc::clone(&hub))));
+        parts.spawn(until(stopped.clone(), webhooks::run(Arc::clone(&hub))));
         parts.spawn({
             let (hub, mut stopped) = (Arc::clone(&hub), stopped.clone());
             async move {

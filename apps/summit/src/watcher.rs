@@ -94,7 +94,10 @@ impl Watcher {
                 },
                 () = moved.notified() => (None, false),
             };
+            self.hub.metrics.passed("watcher");
+            let began = Instant::now();
             let result = self.look(fetch).await;
+            self.hub.metrics.looked(&self.project.name, began.elapsed());
             if fetch {
                 let poll = Duration::from_secs(u64::from(self.hub.config().poll_seconds));
                 next = Instant::now() + if result.is_ok() { poll } else { poll.min(AGAIN) };

@@ -11,6 +11,7 @@ mod api;
 mod bounds;
 mod check;
 mod error;
+mod health;
 mod live;
 mod log_file;
 pub(crate) mod openapi;
@@ -92,10 +93,15 @@ async fn no_such_method(method: Method, uri: Uri) -> Response {
 }
 
 fn answer_as_asked(uri: &Uri, error: WebError) -> Response {
-    match uri.path().starts_with("/api/") {
+    match is_for_programs(uri.path()) {
         true => error.into_response(),
         false => PageError::from(error).into_response(),
     }
+}
+
+/// Whether programs ask there, who read JSON.
+fn is_for_programs(path: &str) -> bool {
+    ["/api/", "/hooks/", "/health", "/metrics"].iter().any(|place| path.starts_with(place))
 }
 
 /// Sends the security headers with every answer.

@@ -9,6 +9,8 @@ mod access;
 mod agent;
 #[path = "farm/fixture.rs"]
 mod fixture;
+#[path = "farm/hooks.rs"]
+mod hooks;
 #[path = "farm/leader.rs"]
 mod leader;
 #[path = "farm/life.rs"]

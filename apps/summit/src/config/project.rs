@@ -48,6 +48,9 @@ pub struct Project {
     /// What some recipes ask of a builder.
     #[serde(default, rename = "requirement")]
     pub requirements: Vec<Requirement>,
+    /// The file with the secret that a forge shows when it wakes Summit up; no forge may unless there is one.
+    #[serde(default)]
+    pub wake_up_secret_file: Option<std::path::PathBuf>,
 }
 
 /// One more place for build dependencies: an index, or a versioned repository.
@@ -211,6 +214,9 @@ impl Project {
     /// What is wrong beyond the syntax.
     #[must_use]
     pub fn problem(&self) -> Option<String> {
+        if self.wake_up_secret_file.as_ref().is_some_and(|path| !path.is_absolute()) {
+            return Some(format!("project {} needs an absolute wake_up_secret_file", self.name));
+        }
         let name = &self.name;
         if !is_name(name) {
             return Some(format!(

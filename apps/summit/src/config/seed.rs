@@ -169,6 +169,7 @@ fn projects_of(seed: &SeedProject) -> Result<Vec<Project>, String> {
                 priority: Priority::default(),
                 repositories: remotes.clone(),
                 requirements: Vec::new(),
+                wake_up_secret_file: None,
             });
         }
     }

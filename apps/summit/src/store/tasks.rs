@@ -139,6 +139,19 @@ impl Store {
         Ok(Mark { newest_task: number(&row, "task")?, newest_event: number(&row, "event")? })
     }
 
+    /// Since when the task of this phase that is in it longest has been.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn oldest_in(&self, phase: Phase) -> Result<Option<Moment>, StoreError> {
+        let row = sqlx::query("SELECT min(updated) AS oldest FROM task WHERE phase = $1")
+            .bind(phase.keyword())
+            .fetch_one(self.database.pool())
+            .await
+            .during("find the oldest task")?;
+        Ok(optional_number(&row, "oldest")?.map(Moment))
+    }
+
     /// The task of this number.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 //! address, says [`super::routes`]. Shapes are those of [`super::view`].
 
 pub(crate) mod builders;
+pub(crate) mod hooks;
 pub(crate) mod logs;
 pub(crate) mod queue;
 pub(crate) mod tasks;
@@ -29,6 +30,7 @@ const PER_PAGE_MAX: u64 = 500;
 
 /// What a list of tasks is asked for.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct ListQuery {
     /// Only tasks in this phase; every one unless given, or `all`.
     #[schemars(schema_with = "phase_or_all")]
@@ -43,6 +45,7 @@ pub(crate) struct ListQuery {
 
 /// Which project and architecture are meant.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct ArenaQuery {
     /// The project; the first one unless given.
     project: Option<String>,
@@ -52,6 +55,7 @@ pub(crate) struct ArenaQuery {
 
 /// Which project is meant.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct ProjectQuery {
     /// The project; all of them unless given.
     project: Option<String>,
@@ -59,6 +63,7 @@ pub(crate) struct ProjectQuery {
 
 /// Which part of the audit trail.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct AuditQuery {
     /// Only entries with a smaller number than this.
     pub(crate) before: Option<u64>,

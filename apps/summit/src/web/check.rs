@@ -23,7 +23,7 @@ use tokio::time::timeout;
 
 use super::bounds::Buckets;
 use super::error::{PageError, WebError};
-use super::{BODY_SIZE_BYTES_MAX, Web, session};
+use super::{BODY_SIZE_BYTES_MAX, Web, is_for_programs, session};
 use crate::store::TokenRow;
 
 /// Longest time for the body of a request; ours have some hundred bytes.
@@ -42,12 +42,13 @@ pub(crate) struct Bounds {
 
 /// Lets a request through if whoever asks may do `action`, and tells the handler who it is.
 pub(super) async fn check(
-    State((web, action)): State<(Web, Action)>,
+    State((web, action, route)): State<(Web, Action, &'static str)>,
     request: Request,
     next: Next,
 ) -> Response {
     let (mut parts, body) = request.into_parts();
-    let is_page = !parts.uri.path().starts_with("/api/");
+    let is_page = !is_for_programs(parts.uri.path());
+    let began = Instant::now();
     let judged = async {
         let actor = identify(&web, &parts).await?;
         web.judge_and_note(&actor, action, &parts).await?;
@@ -57,7 +58,7 @@ pub(super) async fn check(
         web.count_change(peer_of(&parts.extensions))?;
         Ok::<_, WebError>((actor, read(body).await?))
     };
-    match judged.await {
+    let response = match judged.await {
         Ok((actor, body)) => {
             let peer = Peer(peer_of(&parts.extensions));
             parts.extensions.insert(peer);
@@ -73,7 +74,9 @@ pub(super) async fn check(
         }
         Err(error) if is_page => PageError::from(error).into_response(),
         Err(error) => error.into_response(),
-    }
+    };
+    web.hub.metrics.request(route, response.status().as_u16(), began.elapsed());
+    response
 }
 
 impl Web {

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::logs::LogError;
 use crate::logs::search::PatternError;
+use crate::secrets::SecretError;
 use crate::store::StoreError;
 use crate::watcher::LookError;
 
@@ -25,6 +26,8 @@ pub(crate) enum WebError {
     Log(#[from] LogError),
     #[error(transparent)]
     Pattern(#[from] PatternError),
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     #[error(transparent)]
     Look(#[from] LookError),
     #[error("cannot find {path}")]
@@ -62,6 +65,8 @@ impl Fault for WebError {
             WebError::Log(error) => error.kind(),
             WebError::Pattern(error) => error.kind(),
             WebError::Look(error) => error.kind(),
+            // Whose fault it is, is Summit's.
+            WebError::Secret(_) => Kind::Unavailable,
             WebError::Rebuild(error) => error.kind(),
             WebError::NotReadYet => Kind::Unavailable,
             WebError::Ambiguous { .. } | WebError::PausedAlready { .. } | WebError::NotPaused => {
@@ -81,6 +86,7 @@ impl Fault for WebError {
             WebError::Log(error) => error.hints(),
             WebError::Pattern(error) => error.hints(),
             WebError::Look(error) => error.hints(),
+            WebError::Secret(error) => error.hints(),
             WebError::Rebuild(error) => error.hints(),
             WebError::Ambiguous { tasks, .. } => {
                 let first = tasks.first().and_then(|task| task.split(' ').next()).unwrap_or_default();

@@ -101,6 +101,11 @@ fn describe(operation: &Operation, written: &mut SchemaGenerator, read: &mut Sch
         Gives::Other(media_type) => (200, json!({ media_type: {} })),
     };
     let well = json!({ "description": "All is well.", "content": answer });
+    if operation.may_take_longer {
+        let mut later = well.clone();
+        later["description"] = "It takes longer; the answer says where to look.".into();
+        responses.insert("202".into(), later);
+    }
     responses.insert(status.to_string(), well);
     let takes_words = !parameters.is_empty() || operation.takes.is_some();
     let has_path = operation.path_parameters().next().is_some();
@@ -164,6 +169,7 @@ fn path_parameter(name: &str) -> Option<(schemars::Schema, &'static str)> {
         "builder" => (text(), "The builder: its name or its public key."),
         "attempt" => (number(), "Number of the attempt."),
         "token" => (text(), "Name or id of the token."),
+        "project" => (text(), "Name of the project."),
         "name" => (text(), "Name of the project."),
         _ => return None,
     })
@@ -186,6 +192,10 @@ fn query_parameters(shape: &Value) -> Vec<Value> {
             let description = schema["description"].take();
             if let Some(schema) = schema.as_object_mut() {
                 schema.remove("description");
+            }
+            // As large as a number of a row can be.
+            if schema["format"] == "uint64" {
+                schema["maximum"] = i64::MAX.into();
             }
             // Nothing in an address is null; what is not asked for is not there.
             if let Some(kinds) = schema["type"].as_array_mut() {
@@ -224,7 +234,7 @@ mod tests {
         let ids: BTreeSet<&str> = operations.iter().map(|one| one.id).collect();
         assert_eq!(ids.len(), operations.len(), "ids are unique");
         for one in &operations {
-            assert!(one.path.starts_with("/api/") || one.path.starts_with("/hooks/"), "{}", one.path);
+            assert!(super::super::is_for_programs(one.path), "{}", one.path);
             assert!(!one.summary.is_empty() && !one.summary.ends_with('.'), "{}", one.id);
             for name in one.path_parameters() {
                 assert!(path_parameter(name).is_some(), "{name} of {} is not described", one.path);

@@ -62,6 +62,8 @@ pub(crate) struct Operation {
     pub(crate) example: Option<&'static str>,
     pub(crate) gives: Gives,
     pub(crate) description: &'static str,
+    /// Whether it may answer 202 before it is done.
+    pub(crate) may_take_longer: bool,
     pub(crate) handler: MethodRouter<Web>,
 }
 
@@ -89,6 +91,7 @@ impl Operation {
             example: None,
             gives: Gives::Other("text/plain"),
             description: "",
+            may_take_longer: false,
             handler: on(method.filter(), handler),
         }
     }
@@ -120,6 +123,12 @@ impl Operation {
     /// It gives something of this media type that is no JSON of ours.
     pub(crate) fn gives_other(mut self, media_type: &'static str) -> Self {
         self.gives = Gives::Other(media_type);
+        self
+    }
+
+    /// It may answer 202 with the same shape before it is done.
+    pub(crate) fn may_take_longer(mut self) -> Self {
+        self.may_take_longer = true;
         self
     }
 

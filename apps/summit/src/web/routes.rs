@@ -23,12 +23,14 @@ use access::Action;
 use farm::rebuild::{RebuildPlan, RebuildRequest};
 
 use super::api::builders::{BuilderPageView, EnrolmentView, NewBuilder, NewEnrolment, RemovedView};
+use super::api::hooks::{ForgeView, PushView, WebhookListView};
 use super::api::logs::{PieceQuery, PieceView};
 use super::api::queue::{PauseView, QueueNowView};
 use super::api::tasks::{Reason, Urgency};
 use super::api::tokens::{NewTokenView, TokenListView, TokenRequest};
 use super::api::{ArenaQuery, AuditQuery, ListQuery, ProjectQuery};
 use super::check::check;
+use super::health::HealthView;
 use super::operation::{Operation, delete, get, post};
 use super::search::SearchQuery;
 use super::session::WhoView;
@@ -37,7 +39,7 @@ use super::view::{
     TaskPageView,
 };
 use super::why::WhyView;
-use super::{Web, api, live, log_file, openapi, pages, rebuild, session, why};
+use super::{Web, api, health, live, log_file, openapi, pages, rebuild, session, why};
 use crate::store::{AuditPage, BuilderChange, RecipeSummary, TokenRow};
 use crate::watcher::LookReport;
 
@@ -183,6 +185,17 @@ pub(crate) fn operations() -> Vec<Operation> {
             .gives_with::<NewTokenView>(201),
         delete("/api/tokens/{token}", "revoke_token", "Make a token worthless at once", Action::RevokeToken, api::tokens::revoke)
             .gives::<TokenRow>(),
+        get("/api/webhooks", "list_webhooks", "How webhooks are delivered", Action::ListWebhooks, api::hooks::list)
+            .gives::<WebhookListView>(),
+        post("/hooks/forge/{project}", "forge_wake_up", "Say that recipes have changed, as a forge", Action::Greet, api::hooks::forge)
+            .described("Understands pushes of GitHub, GitLab, Forgejo and Gitea by their headers, and believes them by their proof that they know the secret of the project. A push to another branch is answered 200 and changes nothing; a look that takes long is answered 202.")
+            .takes::<PushView>(r#"{"ref": "refs/heads/main"}"#)
+            .gives::<ForgeView>()
+            .may_take_longer(),
+        get("/health", "health", "How Summit is, with reasons", Action::Greet, health::health)
+            .gives::<HealthView>(),
+        get("/metrics", "metrics", "Figures for Prometheus", Action::Look, health::metrics)
+            .gives_other("application/openmetrics-text"),
         get("/api/openapi.json", "openapi", "This description", Action::Greet, openapi::serve)
             .gives_other("application/json"),
     ]
@@ -221,10 +234,11 @@ fn pages() -> Vec<(&'static str, Action, MethodRouter<Web>)> {
 
 /// All of it, each behind the check that its action asks for.
 pub(super) fn router(web: &Web) -> Router<Web> {
-    let operations = operations().into_iter().map(|one| (one.path, one.action, one.handler));
+    let operations = operations().into_iter().map(|one| (one.path, one.action, one.id, one.handler));
+    let pages = pages().into_iter().map(|(path, action, handler)| (path, action, path, handler));
     let mut router = Router::new();
-    for (path, action, handler) in operations.chain(pages()) {
-        let checked = handler.route_layer(from_fn_with_state((web.clone(), action), check));
+    for (path, action, route, handler) in operations.chain(pages) {
+        let checked = handler.route_layer(from_fn_with_state((web.clone(), action, route), check));
         router = router.route(path, checked);
     }
     router

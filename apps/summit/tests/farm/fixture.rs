@@ -62,6 +62,12 @@ impl Farm {
         Some(farm)
     }
 
+    /// Stops this Summit in order, and starts another one on the same data.
+    pub async fn restart(&mut self) {
+        self.running.take().unwrap().stop().await;
+        self.run().await;
+    }
+
     async fn run(&mut self) {
         fs_err::write(self.config_file(), self.config()).unwrap();
         let files = ConfigFiles::new(&self.config_file(), None);

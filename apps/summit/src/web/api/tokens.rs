@@ -29,8 +29,10 @@ pub(crate) struct TokenListView {
 #[serde(deny_unknown_fields)]
 pub(crate) struct TokenRequest {
     /// What to call it: 1 to 64 letters, digits, `-`, `_`, `.` or `@`.
+    #[schemars(regex(pattern = "^[A-Za-z0-9_.@-]{1,64}$"))]
     name: String,
     /// What it allows; at least one.
+    #[schemars(length(min = 1))]
     scopes: BTreeSet<Scope>,
     /// How long it lives: `12h`, `90d`, `8w`, or `never`; `365d` unless given.
     #[serde(default)]

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::config::{Priority, Project};
-use crate::store::{RecipeSummary, TaskRow};
+use crate::store::{RecipeSummary, StoreError, TaskRow};
 use crate::web::Web;
 use crate::web::error::WebError;
 use crate::world::{Arena, Worlds};
@@ -254,13 +254,12 @@ impl Web {
             Some(wanted) => project.architectures.iter().find(|known| *known == wanted),
             None => project.architectures.first(),
         };
-        let found = found.ok_or_else(|| WebError::BadRequest {
-            what: "the architecture",
-            why: format!(
-                "project {} is built for {} and not for {}",
+        let found = found.ok_or_else(|| StoreError::NotFound {
+            what: format!(
+                "the architecture: project {} is built for {} and not for {}",
                 project.name,
                 project.architectures.join(", "),
-                architecture.unwrap_or("any")
+                architecture.unwrap_or("any"),
             ),
         })?;
         Ok(Arena::new(&project.name, found))
