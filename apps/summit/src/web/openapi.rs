@@ -161,8 +161,8 @@ fn describe(operation: &Operation, written: &mut SchemaGenerator, read: &mut Sch
 
 /// What a name in braces in a path means.
 fn path_parameter(name: &str) -> Option<(schemars::Schema, &'static str)> {
-    // As a number of a row: positive, and in the half that databases have.
-    let number = || json_schema!({ "type": "integer", "format": "int64", "minimum": 0 });
+    let number =
+        || json_schema!({ "type": "integer", "format": "uint64", "minimum": 0, "maximum": u64::MAX });
     let text = || json_schema!({ "type": "string", "minLength": 1 });
     Some(match name {
         "id" => (text(), "The task: its number, or its name, such as nano, nano@x86_64 or project%2Fnano."),
@@ -193,9 +193,9 @@ fn query_parameters(shape: &Value) -> Vec<Value> {
             if let Some(schema) = schema.as_object_mut() {
                 schema.remove("description");
             }
-            // As large as a number of a row can be.
-            if schema["format"] == "uint64" {
-                schema["maximum"] = i64::MAX.into();
+            // What is larger is no number to whoever reads it.
+            if matches!(schema["format"].as_str(), Some("uint" | "uint64")) {
+                schema["maximum"] = u64::MAX.into();
             }
             // Nothing in an address is null; what is not asked for is not there.
             if let Some(kinds) = schema["type"].as_array_mut() {

@@ -16,7 +16,6 @@ const SECRET: &str = "a shared secret";
 struct Receiver {
     address: String,
     heard: Arc<Mutex<Vec<String>>>,
-    answers: Arc<Mutex<Vec<&'static str>>>,
 }
 
 impl Receiver {
@@ -24,15 +23,14 @@ impl Receiver {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let heard = Arc::new(Mutex::new(Vec::new()));
-        let answers = Arc::new(Mutex::new(answers.to_vec()));
-        let receiver = Self { address, heard: Arc::clone(&heard), answers: Arc::clone(&answers) };
+        let mut answers = answers.to_vec();
+        let receiver = Self { address, heard: Arc::clone(&heard) };
         tokio::spawn(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 let text = read(&mut stream).await;
                 let answer = {
                     heard.lock().unwrap().push(text);
-                    let mut answers = answers.lock().unwrap();
                     if answers.is_empty() { "204 No Content" } else { answers.remove(0) }
                 };
                 let text = format!("HTTP/1.1 {answer}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
