@@ -136,9 +136,10 @@
   function shorten() {
     let rows = log.querySelectorAll(".r").length;
     for (const old of [...log.querySelectorAll(".piece")]) {
-      if (rows <= ROWS_MAX || !old.nextElementSibling) return;
+      if (rows <= ROWS_MAX) return;
       const next = old.nextElementSibling;
-      if (!next.classList.contains("piece")) continue;
+      // The last rows of each phase stay.
+      if (!next || !next.classList.contains("piece")) continue;
       rows -= old.childElementCount;
       const above = old.previousElementSibling;
       const link = above && above.querySelector(":scope > a[data-back]");
