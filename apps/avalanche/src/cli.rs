@@ -8,11 +8,11 @@ use clap::{Parser, Subcommand};
 use fault::{Fault, Kind};
 use observe::{LogFormat, LogLevel, Tracing};
 use tokio::signal::unix::{SignalKind, signal};
-use wire::Identity;
+use wire::{Identity, PublicKey};
 
 use crate::keeper::{self, Program};
 use crate::settings::Said;
-use crate::{agent, drain};
+use crate::{agent, drain, enrol};
 
 /// Build agent: takes orders from Summit, builds them with Boulder, uploads to Vessel
 #[derive(Debug, Parser)]
@@ -54,6 +54,24 @@ enum Command {
         /// Folder of the attempt
         folder: PathBuf,
     },
+    /// Makes this machine a builder, with the one-time token that an operator made for it
+    Enrol {
+        /// Folder of the agent
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
+        /// Summit, as host:port
+        #[arg(long, value_name = "ADDRESS")]
+        summit: String,
+        /// Public key of Summit; it may begin with a dash
+        #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
+        summit_key: PublicKey,
+        /// File with the token
+        #[arg(long, value_name = "FILE")]
+        token_file: PathBuf,
+        /// Prints {"name": NAME, "public_key": KEY}
+        #[arg(long)]
+        json: bool,
+    },
     /// Prints the public key of the agent, which is made if there is none
     Key {
         /// Folder of the agent
@@ -93,6 +111,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             Tracing::start(LogLevel::Info, LogFormat::Text)?;
             Ok(keeper::keep(&folder)?)
         }
+        Command::Enrol { data, summit, summit_key, token_file, json } => {
+            enrol(&data, &summit, summit_key, &token_file, json)
+        }
         Command::Key { data, json } => key(&data, json),
     })
 }
@@ -100,6 +121,27 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn key(data: &Path, json: bool) -> Result<(), Box<dyn Fault>> {
     let key = identity(data)?.public_key();
     let text = if json { serde_json::json!({ "public_key": key }).to_string() } else { key.to_string() };
+    Ok(observe::write_stdout(&format!("{text}\n"))?)
+}
+
+fn enrol(
+    data: &Path,
+    address: &str,
+    summit_key: PublicKey,
+    token_file: &Path,
+    json: bool,
+) -> Result<(), Box<dyn Fault>> {
+    let identity = identity(data)?;
+    let machine = |source| MachineError { action: "start".to_owned(), source };
+    let runtime = tokio::runtime::Runtime::new().map_err(machine)?;
+    let name = runtime.block_on(enrol::enrol(address, summit_key, token_file, &identity))?;
+    let text = match json {
+        true => serde_json::json!({ "name": name, "public_key": identity.public_key() }).to_string(),
+        false => format!(
+            "this machine is builder {} now; the token is good for nothing more",
+            observe::printable(&name)
+        ),
+    };
     Ok(observe::write_stdout(&format!("{text}\n"))?)
 }
 

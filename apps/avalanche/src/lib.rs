@@ -24,6 +24,7 @@ pub mod cli;
 mod connection;
 mod desk;
 mod drain;
+mod enrol;
 mod growth;
 mod keeper;
 mod ledger;
