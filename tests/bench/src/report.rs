@@ -134,11 +134,12 @@ pub(crate) fn of_store(figures: &store::Figures) -> String {
          {} tasks in one transaction, as a rebuild of everything makes them, then all of them judged ready with their events\n\
          in another one, then read for planning. Medians of {} runs, each with a database of its own on this disk, which keeps\n\
          what was answered; PostgreSQL by its socket, with the settings that it comes with. When this was measured {:.1}\n\
-         processes of others wanted to run as well.\n\n\
+         processes of others wanted to run as well{}.\n\n\
          | what | ours | target | met | best known elsewhere |\n|---|---|---|---|---|\n",
         store::TASKS,
         store::RUNS,
         figures.load,
+        if figures.optimised { "" } else { ", and our code was not optimised" },
     );
     let mut of = |name: &str, times: &store::Times| {
         for (what, seconds) in [("made", times.made), ("judged", times.judged), ("read", times.read)] {

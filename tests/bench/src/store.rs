@@ -30,6 +30,8 @@ pub(crate) struct Figures {
     pub(crate) postgres: Option<Times>,
     /// Processes that wanted to run before.
     pub(crate) load: f64,
+    /// Whether this was a release build.
+    pub(crate) optimised: bool,
 }
 
 /// Of one database, in seconds.
@@ -55,7 +57,7 @@ pub(crate) fn measure() -> Result<Figures, Failure> {
         }
         None => None,
     };
-    Ok(Figures { sqlite, postgres, load })
+    Ok(Figures { sqlite, postgres, load, optimised: !cfg!(debug_assertions) })
 }
 
 async fn median(address: impl Fn(usize) -> Result<Address, Failure>) -> Result<Times, Failure> {
