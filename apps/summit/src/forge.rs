@@ -74,11 +74,11 @@ pub(crate) enum Said {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Disbelief {
     #[error("no header says which forge this is")]
-    NoForge,
+    UnknownForge,
     #[error("{0} does not prove that it knows the secret of the project")]
-    NoProof(&'static str),
+    Unproven(&'static str),
     #[error("what {0} says of a push cannot be understood")]
-    NoPush(&'static str),
+    Garbled(&'static str),
 }
 
 /// What a forge says, if it proves that it knows `secret`. `header` gives the value of a header.
@@ -88,7 +88,7 @@ pub(crate) fn understand<'a>(
     secret: &[u8],
 ) -> Result<(&'static Forge, Said), Disbelief> {
     let known = FORGES.iter().find_map(|forge| Some((forge, header(forge.event_header)?)));
-    let (forge, event) = known.ok_or(Disbelief::NoForge)?;
+    let (forge, event) = known.ok_or(Disbelief::UnknownForge)?;
     let is_proven = match forge.proof {
         Proof::Signature { header: name, prefix } => {
             let shown = header(name).and_then(|text| text.strip_prefix(prefix)).and_then(bytes);
@@ -101,12 +101,12 @@ pub(crate) fn understand<'a>(
         }
     };
     if !is_proven {
-        return Err(Disbelief::NoProof(forge.name));
+        return Err(Disbelief::Unproven(forge.name));
     }
     if event != forge.push {
         return Ok((forge, Said::Else));
     }
-    let push: Push = serde_json::from_slice(body).map_err(|_| Disbelief::NoPush(forge.name))?;
+    let push: Push = serde_json::from_slice(body).map_err(|_| Disbelief::Garbled(forge.name))?;
     let said = match push.reference.strip_prefix("refs/heads/") {
         Some(branch) => Said::Pushed { branch: branch.to_owned() },
         None => Said::Else,
@@ -184,11 +184,11 @@ mod tests {
             assert_eq!(check(&headers, &other).is_err(), is_signed, "{name}");
             let mut forged = headers.clone();
             forged.retain(|(header, _)| *header != wrong.0);
-            assert_eq!(check(&forged, body), Err(Disbelief::NoProof(name)));
+            assert_eq!(check(&forged, body), Err(Disbelief::Unproven(name)));
             forged.push(wrong);
-            assert_eq!(check(&forged, body), Err(Disbelief::NoProof(name)));
+            assert_eq!(check(&forged, body), Err(Disbelief::Unproven(name)));
         }
-        assert_eq!(check(&[("x-hub-signature-256", "sha256=")], b"{}"), Err(Disbelief::NoForge));
+        assert_eq!(check(&[("x-hub-signature-256", "sha256=")], b"{}"), Err(Disbelief::UnknownForge));
     }
 
     #[test]
@@ -197,7 +197,7 @@ mod tests {
         let said = |event: &'static str, body: &[u8]| check(&[("x-gitlab-event", event), token], body);
         assert_eq!(said("Note Hook", b"{}"), Ok(("GitLab", Said::Else)));
         assert_eq!(said("Push Hook", br#"{"ref":"refs/tags/v1"}"#), Ok(("GitLab", Said::Else)));
-        assert_eq!(said("Push Hook", b"not JSON"), Err(Disbelief::NoPush("GitLab")));
-        assert_eq!(said("Push Hook", b"{}"), Err(Disbelief::NoPush("GitLab")));
+        assert_eq!(said("Push Hook", b"not JSON"), Err(Disbelief::Garbled("GitLab")));
+        assert_eq!(said("Push Hook", b"{}"), Err(Disbelief::Garbled("GitLab")));
     }
 }

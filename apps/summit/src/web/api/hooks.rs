@@ -75,7 +75,7 @@ pub(crate) async fn forge(
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let (forge, said) = match understand(header, &body, &secret) {
         Ok(understood) => understood,
-        Err(forge::Disbelief::NoPush(name)) => {
+        Err(forge::Disbelief::Garbled(name)) => {
             return Err(WebError::BadRequest { what: "the push", why: format!("{name} says no `ref`") });
         }
         Err(disbelief) => return Err(WebError::WhoAreYou { why: disbelief.to_string() }),
