@@ -71,6 +71,8 @@ enum Command {
     Queue(QueueArguments),
     /// Say who builds, and see how they are.
     Builder(BuilderArguments),
+    /// Show who did what, the newest first.
+    Audit(SummitArguments),
     /// Make the first packages of a distribution.
     #[command(subcommand)]
     Bootstrap(BootstrapCommand),
@@ -212,6 +214,7 @@ fn run(command: Command) -> Result<(), Box<dyn Fault>> {
         Command::Task(command) => task(&command)?,
         Command::Queue(arguments) => queue(&arguments)?,
         Command::Builder(arguments) => builder(&arguments)?,
+        Command::Audit(arguments) => crate::audit::audit(&arguments)?,
         Command::Doctor(arguments) => doctor(&arguments.data, arguments.json)?,
         Command::Sim(arguments) => sim(&arguments)?,
         Command::World(arguments) => world::world(&arguments)?,

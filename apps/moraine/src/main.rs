@@ -1,5 +1,6 @@
 //! The whole farm in one program: `demo`, `up`, `doctor`, `bootstrap`, and every other program under its own name.
 
+mod audit;
 mod bootstrap;
 mod builder;
 mod cli;

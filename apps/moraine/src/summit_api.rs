@@ -530,6 +530,14 @@ impl SummitApi {
             .map_err(|source| ApiError::Answer { url, source })
     }
 
+    /// The newest of what was done, as it is.
+    ///
+    /// # Errors
+    /// When Summit does not answer as it should.
+    pub(crate) fn audit(&self) -> Result<serde_json::Value, ApiError> {
+        self.ask("/api/audit?count=100")
+    }
+
     /// Names of the projects.
     ///
     /// # Errors
