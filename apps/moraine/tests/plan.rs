@@ -237,7 +237,7 @@ fn what_cannot_be_planned_says_what_to_do(farm: &Farm) {
             &["is built for x86_64, aarch64 and not for riscv64"],
         ),
         (&["plan", "rebuild", "nobody", "--project", "main"], &["nobody"]),
-        (&["why", "999"], &["no task of this number", "/tasks"]),
+        (&["why", "999"], &["no task of this number", "moraine task list"]),
         (&["why", "1", "--summit", "http://127.0.0.1:1"], &["ask Summit", "--summit"]),
     ] {
         let output = farm.run(arguments);

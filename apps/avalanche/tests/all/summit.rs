@@ -122,7 +122,7 @@ impl Summit {
     }
 
     async fn listen(&mut self, address: &str) {
-        let listener = TcpListener::bind(address).await.unwrap();
+        let listener = bind(address).await;
         self.address = listener.local_addr().unwrap().to_string();
         let (sender, sessions) = mpsc::channel(8);
         let (stop, stopped) = oneshot::channel();
@@ -140,6 +140,20 @@ impl Summit {
         });
         self.running = Some(Running { sessions, stop, task });
     }
+}
+
+/// An agent that dials while nobody listens may be given this very port for its own end, until its attempt has failed.
+async fn bind(address: &str) -> TcpListener {
+    let free = async {
+        loop {
+            match TcpListener::bind(address).await {
+                Ok(listener) => return listener,
+                Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => tokio::task::yield_now().await,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, free).await.expect("the address stays taken")
 }
 
 impl Session {
