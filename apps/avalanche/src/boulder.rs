@@ -43,10 +43,16 @@ pub(crate) struct Boulder {
     pub(crate) more_arguments: Vec<String>,
 }
 
+/// Whether the program at `current` is all of Moraine's: by its name, or because it was told which of them to be.
+pub(crate) fn is_all_programs(current: &Path) -> bool {
+    let told = std::env::args_os().nth(1).is_some_and(|word| word == "avalanche");
+    told || current.file_name() == Some(OsStr::new("moraine"))
+}
+
 /// Boulder where nobody says otherwise: the same program if it is `moraine`, which is all of them, else `boulder`
 /// beside this one, else the one that is installed.
 pub(crate) fn default_program(current: &Path) -> Vec<OsString> {
-    if current.file_name() == Some(OsStr::new("moraine")) {
+    if is_all_programs(current) {
         return vec![current.into(), "boulder".into()];
     }
     let beside = current.with_file_name("boulder");

@@ -31,7 +31,7 @@ use fs_err as fs;
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
-use crate::boulder::Boulder;
+use crate::boulder::{Boulder, is_all_programs};
 use crate::build::Build;
 use crate::order::Order;
 use crate::outcome::{Failure, FailureClass, Outcome};
@@ -112,8 +112,7 @@ pub(crate) struct Program {
 impl Program {
     /// The program that runs, known as `current`.
     pub(crate) fn of(current: &Path) -> Program {
-        let is_all = current.file_name() == Some("moraine".as_ref());
-        let words = if is_all { vec!["avalanche".into()] } else { Vec::new() };
+        let words = if is_all_programs(current) { vec!["avalanche".into()] } else { Vec::new() };
         Program { name: current.into(), words }
     }
 
