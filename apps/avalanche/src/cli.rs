@@ -157,6 +157,7 @@ fn drain(data: &Path, now: bool, json: bool) -> Result<(), Box<dyn Fault>> {
 }
 
 fn run(config: Option<&Path>, stop_builds: bool, said: Said) -> Result<(), Box<dyn Fault>> {
+    observe::give_memory_back_early();
     Tracing::start(LogLevel::Info, LogFormat::Text)?;
     let said = match config {
         Some(path) => said.or(Said::read(path)?),

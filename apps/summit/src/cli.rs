@@ -124,6 +124,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn run(command: Command) -> Result<(), Box<dyn Fault>> {
     match command {
         Command::Serve { data, config, seed, database, database_file } => {
+            observe::give_memory_back_early();
             Tracing::start(LogLevel::Info, LogFormat::Text)?;
             let database = DatabaseChoice { address: database, file: database_file };
             let files = ConfigFiles::new(&config, seed.as_deref()).with_database(database);

@@ -178,6 +178,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn run_serve(arguments: ServeArguments) -> Result<(), Box<dyn Fault>> {
+    observe::give_memory_back_early();
     Tracing::start(LogLevel::Info, LogFormat::Text)?;
     let file = arguments.config.as_deref().map(Written::read).transpose()?.unwrap_or_default();
     let command_line = Written {
