@@ -18,6 +18,10 @@ use wire::{Identity, PublicKey, WireError};
 
 use crate::PATIENCE;
 
+/// Where it listens: not where the near ends of connections are, or one of them may be given the very port that is to be
+/// listened on again.
+const ADDRESS: &str = "127.0.0.2:0";
+
 pub(crate) struct Summit {
     pub(crate) address: String,
     identity: Identity,
@@ -52,7 +56,7 @@ impl Summit {
             logs: Arc::default(),
             stands_by: Arc::default(),
         };
-        summit.listen("127.0.0.1:0").await;
+        summit.listen(ADDRESS).await;
         summit
     }
 
@@ -67,7 +71,7 @@ impl Summit {
             stands_by: Arc::default(),
         };
         summit.stand_by(true);
-        summit.listen("127.0.0.1:0").await;
+        summit.listen(ADDRESS).await;
         summit
     }
 
@@ -122,7 +126,7 @@ impl Summit {
     }
 
     async fn listen(&mut self, address: &str) {
-        let listener = bind(address).await;
+        let listener = TcpListener::bind(address).await.unwrap();
         self.address = listener.local_addr().unwrap().to_string();
         let (sender, sessions) = mpsc::channel(8);
         let (stop, stopped) = oneshot::channel();
@@ -140,20 +144,6 @@ impl Summit {
         });
         self.running = Some(Running { sessions, stop, task });
     }
-}
-
-/// An agent that dials while nobody listens may be given this very port for its own end, until its attempt has failed.
-async fn bind(address: &str) -> TcpListener {
-    let free = async {
-        loop {
-            match TcpListener::bind(address).await {
-                Ok(listener) => return listener,
-                Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => tokio::task::yield_now().await,
-                Err(error) => panic!("{error}"),
-            }
-        }
-    };
-    tokio::time::timeout(PATIENCE, free).await.expect("the address stays taken")
 }
 
 impl Session {

@@ -168,7 +168,7 @@ async fn requests_are_bounded() {
         ("/tasks?per_page=0", 200),
         ("/api/tasks?page=18446744073709551615", 200),
         ("/api/tasks?page=-1", 400),
-        ("/api/tasks/x", 400),
+        ("/api/tasks/x", 404),
         ("/api/nothing", 404),
         ("/nothing", 404),
         ("/tasks/99999", 404),
