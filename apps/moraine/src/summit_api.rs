@@ -121,7 +121,7 @@ pub(crate) struct SummitApi {
 }
 
 /// How Summit is asked: the same for every command that does.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(crate) struct SummitArguments {
     /// Address of Summit's dashboard.
     #[arg(
@@ -207,6 +207,11 @@ struct TaskList {
 #[derive(Deserialize)]
 struct TaskPage<A> {
     attempts: Vec<A>,
+}
+
+#[derive(Deserialize)]
+struct TaskNumber {
+    id: u64,
 }
 
 /// One try to build a task, by number.
@@ -486,6 +491,14 @@ impl SummitApi {
     /// When Summit does not answer as it should, or knows no such task.
     pub(crate) fn task_attempts(&self, task: u64) -> Result<Vec<TaskAttempt>, ApiError> {
         Ok(self.ask::<TaskPage<TaskAttempt>>(&format!("/api/tasks/{task}"))?.attempts)
+    }
+
+    /// The number of the task that is meant by a number or a name.
+    ///
+    /// # Errors
+    /// When Summit does not answer as it should, or knows no such task.
+    pub(crate) fn task_number(&self, task: &str) -> Result<u64, ApiError> {
+        Ok(self.ask::<TaskNumber>(&format!("/api/tasks/{}", path_segment(task)))?.id)
     }
 
     /// Bytes of a log from `offset` on; Summit waits up to `wait_seconds` for some.

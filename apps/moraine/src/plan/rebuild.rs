@@ -15,7 +15,7 @@ use package::Dependency;
 use super::picture::wrapped;
 use super::{FolderArguments, PlanError, read};
 use crate::history;
-use crate::summit_api::SummitApi;
+use crate::summit_api::SummitArguments;
 
 /// Rounds in which a knot is built at most, unless a project says otherwise.
 const ROUNDS_MAX: u32 = 3;
@@ -71,18 +71,14 @@ pub(crate) struct RebuildArguments {
     /// Measured builds, one JSON object on each line: {"source","seconds","peak_memory_bytes"?}.
     #[arg(long, value_name = "FILE", requires = "recipes")]
     history: Option<PathBuf>,
-    /// Address of Summit.
-    #[arg(long, value_name = "URL", env = "MORAINE_SUMMIT", default_value = "http://127.0.0.1:5000")]
-    summit: String,
     /// The project; the only one that Summit has unless given.
     #[arg(long, value_name = "NAME", conflicts_with = "recipes")]
     project: Option<String>,
     /// Have it done: Summit builds all of it with the next build release.
     #[arg(long, conflicts_with = "recipes")]
     apply: bool,
-    /// Print one JSON object.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    summit: SummitArguments,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -121,7 +117,7 @@ pub(super) fn rebuild(arguments: &RebuildArguments) -> Result<(), PlanError> {
         Some(folder) => offline(folder, arguments, &request)?,
         None => ask(arguments, &request)?,
     };
-    let text = if arguments.json {
+    let text = if arguments.summit.json {
         serde_json::to_string(&plan).map_err(PlanError::Json)? + "\n"
     } else {
         text(&plan, Palette::of(Stream::Stdout), width_columns(Stream::Stdout))
@@ -168,7 +164,7 @@ fn fleet(text: &str) -> Result<Vec<FleetMember>, SpecError> {
 }
 
 fn ask(arguments: &RebuildArguments, request: &RebuildRequest) -> Result<RebuildPlan, PlanError> {
-    let summit = SummitApi::connect(&arguments.summit, None)?;
+    let summit = arguments.summit.api()?;
     let project = match &arguments.project {
         Some(name) => name.clone(),
         None => {
@@ -382,10 +378,9 @@ mod tests {
             folder: FolderArguments { arch: Some("x86_64".into()), host: super::super::Host::Nothing },
             builders: Some("a=4:1.0:4G".into()),
             history: None,
-            summit: String::new(),
+            summit: SummitArguments::default(),
             project: None,
             apply: false,
-            json: false,
         };
         let request = RebuildRequest {
             names: arguments.names.clone(),

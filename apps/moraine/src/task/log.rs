@@ -16,7 +16,9 @@ use observe::{OutputError, Palette, Stream, Style, is_terminal, printable, write
 use summit::logs::rows::{Row, Rows};
 use summit::logs::terminal;
 
-use crate::summit_api::{ApiError, LogFound, LogPiece, LogSearch, LogSearchLine, SummitApi, TaskAttempt};
+use crate::summit_api::{
+    ApiError, LogFound, LogPiece, LogSearch, LogSearchLine, SummitApi, SummitArguments, TaskAttempt,
+};
 
 /// How long Summit waits for something new before it answers that there is nothing.
 const WAIT_SECONDS: u64 = 15;
@@ -37,9 +39,10 @@ const LINE_BYTES_MAX: usize = 64 << 10;
 /// What is to be printed.
 #[derive(Debug, Args)]
 pub(crate) struct LogArguments {
-    /// Number of the task. Without it, --search looks at all builds.
+    /// The task: its number, or its name, such as nano, nano@x86_64 or project/nano. Without it, --search looks at all
+    /// builds.
     #[arg(required_unless_present = "search")]
-    task: Option<u64>,
+    task: Option<String>,
     /// Go on while the build does.
     #[arg(short, long, conflicts_with = "search")]
     follow: bool,
@@ -58,12 +61,9 @@ pub(crate) struct LogArguments {
     /// Search builds of so long ago and later, for example 12h, 7d or 4w.
     #[arg(long, value_name = "TIME", requires = "search")]
     since: Option<String>,
-    /// Address of Summit's dashboard.
-    #[arg(long, value_name = "URL", env = "MORAINE_SUMMIT", default_value = "http://127.0.0.1:5000")]
-    summit: String,
-    /// Print one JSON object a line: pieces of the log with their offsets, or what was found.
-    #[arg(long)]
-    json: bool,
+    /// With --json: one object a line, pieces of the log with their offsets, or what was found.
+    #[command(flatten)]
+    summit: SummitArguments,
 }
 
 /// Why a log is not printed.
@@ -118,13 +118,15 @@ impl Fault for LogError {
 /// # Errors
 /// When Summit does not answer, or there is no such log.
 pub(crate) fn log(arguments: &LogArguments) -> Result<(), LogError> {
-    let api = SummitApi::connect(&arguments.summit, None)?;
+    let api = arguments.summit.api()?;
     if let Some(pattern) = &arguments.search {
         return search(&api, pattern, arguments);
     }
-    let Some(task) = arguments.task else { return Ok(()) };
+    let Some(task) = &arguments.task else { return Ok(()) };
+    // A name means the newest task of that name; the log is that of this one, even when a newer one comes meanwhile.
+    let task = api.task_number(task)?;
     let attempt = choose(&api, task, arguments)?;
-    let mut printer = Printer::new(arguments.json);
+    let mut printer = Printer::new(arguments.summit.json);
     let mut offset = 0;
     let mut back_off = BackOff::default();
     loop {
@@ -301,9 +303,10 @@ fn codes(style: terminal::Style) -> String {
 }
 
 fn search(api: &SummitApi, pattern: &str, arguments: &LogArguments) -> Result<(), LogError> {
+    let task = arguments.task.as_ref().map(|task| api.task_number(task)).transpose()?;
     let wanted = LogSearch {
         pattern,
-        task: arguments.task,
+        task,
         source: arguments.source.as_deref(),
         phase: arguments.phase.as_deref(),
         since: arguments.since.as_deref(),
@@ -311,7 +314,7 @@ fn search(api: &SummitApi, pattern: &str, arguments: &LogArguments) -> Result<()
     let palette = Palette::of(Stream::Stdout);
     let mut builds = 0;
     for answer in api.search_logs(&wanted)? {
-        if arguments.json {
+        if arguments.summit.json {
             write_stdout(&format!("{}\n", serde_json::to_string(&answer).map_err(LogError::Print)?))?;
             continue;
         }
