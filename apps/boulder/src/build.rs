@@ -37,6 +37,11 @@ pub use record::{Record, Report};
 
 use workspace::Workspace;
 
+/// Processes and threads of a build of any size: test suites start some hundred of each at a time. An ordinary machine
+/// has 32768 for all that runs on it, and a script that forks without end must leave the most of them to others.
+const PROCESSES_BASE: u64 = 2048;
+/// As many again for each job: a compiler or linker starts at most 16 threads, a make and some shells above it.
+const PROCESSES_PER_JOB: u64 = 128;
 /// What every root made of packages holds, whatever the recipe asks for.
 const BASE_PACKAGES: [&str; 17] = [
     "bash",
@@ -185,6 +190,18 @@ pub fn build(request: &Request, usage: &mut Usage, say: &mut dyn FnMut(&str)) ->
     }
     let artefacts = artefacts.into_iter().chain([record_artefact]).collect();
     Ok(Built { artefacts, record })
+}
+
+/// Removes what a failed build left in its folder: a farm has some thousand recipes that fail, and no room for them all.
+/// Another build of the same release that has begun by now is left alone.
+pub fn discard(request: &Request, say: &mut dyn FnMut(&str)) {
+    let Ok(recipe) = load(&request.recipe) else { return };
+    let removed =
+        Workspace::open(&request.cache, &recipe, &request.recipe).and_then(|workspace| workspace.remove());
+    match removed {
+        Ok(()) | Err(BuildError::Busy { .. }) => {}
+        Err(error) => say(&format!("the build folder stays: {}", fault::chain(&error).join(": "))),
+    }
 }
 
 /// Reads the recipe; its warnings are the business of `recipe check`.
@@ -392,7 +409,7 @@ impl Runner<'_> {
         spec.limits = Limits {
             wall_time: self.time_left()?,
             memory_bytes: self.request.memory_bytes_max,
-            ..Limits::default()
+            processes: Some(processes_max(self.request.jobs)),
         };
         if self.ids.is_none() {
             // Once is enough: whatever is made later is made by root inside.
@@ -408,6 +425,11 @@ impl Runner<'_> {
             left => Ok(left.flatten()),
         }
     }
+}
+
+fn processes_max(jobs: usize) -> u64 {
+    let jobs = u64::try_from(jobs).unwrap_or(u64::MAX);
+    jobs.saturating_mul(PROCESSES_PER_JOB).saturating_add(PROCESSES_BASE)
 }
 
 #[cfg(test)]

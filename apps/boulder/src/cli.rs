@@ -11,7 +11,7 @@ use fetch::{DebianSources, Mirror, PrefixLayout};
 use package::Dependency;
 use repository::RepositoryConfig;
 
-use crate::build::{BuildError, Report, Request, Usage, build};
+use crate::build::{BuildError, Report, Request, Usage, build, discard};
 use crate::recipe_cli;
 use crate::repository_argument;
 use crate::root::RootKind;
@@ -103,13 +103,22 @@ fn run_build(arguments: BuildArguments) -> Result<(), Box<dyn Fault>> {
     let report_file = arguments.report.clone();
     stop::listen().map_err(BuildError::Workspace)?;
     let mut usage = Usage::default();
-    let result = request(arguments).and_then(|request| build(&request, &mut usage, &mut say));
+    let mut failed = None;
+    let result = request(arguments).and_then(|request| {
+        let result = build(&request, &mut usage, &mut say);
+        failed = (result.is_err() && !request.keep).then_some(request);
+        result
+    });
     if let Some(path) = report_file {
         let report = match &result {
             Ok(built) => Report::of_built(&built.record),
             Err(error) => Report::of_error(error, usage),
         };
         report.write(&path).map_err(BuildError::Workspace)?;
+    }
+    // After the report: whoever ended this build may not wait for a large folder to go.
+    if let Some(request) = failed {
+        discard(&request, &mut say);
     }
     let built = result?;
     say(&format!(
