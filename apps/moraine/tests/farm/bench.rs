@@ -16,6 +16,9 @@ use crate::processes::{self, Process};
 /// How long anything may take before a test gives it up; generous, since the machine may be busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
+/// A variable that every farm is started with and that no build may see.
+pub(crate) const SECRET_NAME: &str = "MORAINE_ZOO_SECRET";
+
 /// This program.
 pub(crate) fn moraine() -> Command {
     Command::new(env!("CARGO_BIN_EXE_moraine"))
@@ -70,6 +73,11 @@ impl Bench {
     pub(crate) fn commit(&self, message: &str) {
         self.git(&["add", "--all"]);
         self.git(&["commit", "--quiet", "--message", message]);
+    }
+
+    /// A commit without recipes, so that there is a branch.
+    pub(crate) fn commit_nothing(&self, message: &str) {
+        self.git(&["commit", "--quiet", "--allow-empty", "--message", message]);
     }
 
     fn git(&self, arguments: &[&str]) {
@@ -148,6 +156,7 @@ impl<'a> Farm<'a> {
             .arg(bench.path("recipes"))
             .arg("--data")
             .arg(bench.path("farm"))
+            .env(SECRET_NAME, "not for builds")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log.into_parts().0)

@@ -16,3 +16,5 @@ mod processes;
 mod roots;
 #[cfg(test)]
 mod second_day;
+#[cfg(test)]
+mod zoo;
