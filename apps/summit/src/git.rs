@@ -9,6 +9,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use fault::{Fault, Kind};
+use fetch::bare;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{ChildStdout, Command};
 use tokio::time::timeout;
@@ -67,6 +68,14 @@ pub enum GitError {
         /// Why.
         source: io::Error,
     },
+    /// The folder of the mirror cannot be used.
+    #[error("cannot use the mirror {path:?}", path = path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// `git` took too long.
     #[error("cannot {action} of {url}: git took longer than {} seconds", limit.as_secs())]
     Timeout {
@@ -103,7 +112,10 @@ impl Fault for GitError {
     fn kind(&self) -> Kind {
         match self {
             GitError::Answer { .. } => Kind::Damaged,
-            GitError::Run { .. } | GitError::Timeout { .. } | GitError::Failed { .. } => Kind::Unavailable,
+            GitError::Run { .. }
+            | GitError::Folder { .. }
+            | GitError::Timeout { .. }
+            | GitError::Failed { .. } => Kind::Unavailable,
         }
     }
 
@@ -131,10 +143,12 @@ impl Mirror {
     /// When the repository cannot be reached or has no such branch.
     pub(crate) async fn fetch(&self) -> Result<Commit, GitError> {
         const ACTION: &str = "fetch the branch";
-        if !self.path.join("HEAD").is_file() {
+        let failed = |source| GitError::Folder { path: self.path.clone(), source };
+        if let Some(draft) = bare::prepare(&self.path).map_err(failed)? {
             let mut init = Command::new("git");
-            init.args(["init", "--quiet", "--bare", "--template="]).arg(&self.path);
+            init.args(["init", "--quiet", "--bare", "--template="]).arg(&draft);
             self.run(init, "make the mirror", LOCAL_TIME_LIMIT).await?;
+            bare::put_in_place(&draft, &self.path).map_err(failed)?;
         }
         let mut fetch = self.git();
         fetch.args([

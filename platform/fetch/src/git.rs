@@ -18,6 +18,7 @@ use fault::{Fault, Kind};
 use fs_err as fs;
 
 use crate::address::redacted;
+use crate::bare;
 use crate::command::{self, CommandError};
 use crate::digest::Digest;
 
@@ -177,10 +178,12 @@ impl GitMirrors {
             fetch_time_limit: self.fetch_time_limit,
         };
         let _lock = mirror.lock()?;
-        if !mirror.path.join("HEAD").is_file() {
+        let failed = |source| GitError::Folder { path: mirror.path.clone(), source };
+        if let Some(draft) = bare::prepare(&mirror.path).map_err(failed)? {
             let mut init = git();
-            init.args(["init", "--quiet", "--bare", "--template=", "--"]).arg(&mirror.path);
+            init.args(["init", "--quiet", "--bare", "--template=", "--"]).arg(&draft);
             mirror.local("make it", init)?;
+            bare::put_in_place(&draft, &mirror.path).map_err(failed)?;
         }
         Ok(mirror)
     }

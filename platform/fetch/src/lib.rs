@@ -12,6 +12,7 @@
 //! fetched is never unpacked or decompressed here.
 
 mod address;
+pub mod bare;
 mod cache;
 mod client;
 mod command;
