@@ -20,9 +20,10 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 const CHUNK_BYTES: usize = 64 * 1024;
 /// Longest wait without a look at the limits.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long a child that is ended may take to say its last words. Boulder kills its sandbox at once and writes a few
-/// lines; the kernel needs a moment to take the memory of a large build back.
-const LAST_WORDS: Duration = Duration::from_secs(3);
+/// How long a child that is ended may take to say its last words and to clear up. Boulder kills its sandbox at once and
+/// writes a few lines, so nothing of the build runs any more; then it removes what was built so far, which may be some
+/// hundred thousand files on a busy disk.
+const LAST_WORDS: Duration = Duration::from_secs(10);
 /// Room that the agent's own last words have beyond the limit of a log.
 const NOTE_BYTES_MAX: u64 = 4096;
 
