@@ -6,7 +6,6 @@
 
 mod said;
 
-
 use database::sqlx;
 use database::{DatabaseConnection, DatabaseError, DatabaseRow, During};
 use farm::ids::BuilderId;
