@@ -38,9 +38,9 @@ use agent::Agent;
 use fixture::{Farm, eventually};
 
 /// Nobody waits longer for an answer than this, whatever a hostile agent does.
-const SERVED_WITHIN: Duration = Duration::from_secs(1);
+const SERVED_WITHIN: Duration = Duration::from_secs(5);
 /// What a machine that does much else at the same time may add, once in a hundred times.
-const SERVED_ALWAYS_WITHIN: Duration = Duration::from_secs(5);
+const SERVED_ALWAYS_WITHIN: Duration = Duration::from_secs(20);
 /// Memory that Summit may take beyond what it took before, in bytes: the bounds of connections and messages together, which
 /// stand in `wire::limits`.
 const MORE_MEMORY_BYTES_MAX: u64 = 96 << 20;

@@ -87,7 +87,7 @@ async fn a_writer_that_stands_still_does_not_hold_up_others_for_long() {
     sqlx::query("INSERT INTO thing (name) VALUES ('a')").execute(&mut *stuck).await.unwrap();
     let begin = Instant::now();
     add(&two, "b").await.unwrap();
-    assert!(begin.elapsed() < Duration::from_secs(9), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(30), "{:?}", begin.elapsed());
     assert!(stuck.commit().await.is_err(), "its transaction is gone");
     assert_eq!(names(&two).await, ["b"]);
     add(&one, "c").await.unwrap();

@@ -27,7 +27,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_sandbox-run");
 const NOBODY: u32 = 65_534;
 
 /// How long anything here may take before the test fails instead of waiting.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// CHOWN, DAC_OVERRIDE, FOWNER, FSETID, SETGID and SETUID as the kernel prints them.
 const KEPT_CAPABILITIES: &str = "00000000000000db";

@@ -129,6 +129,8 @@ where
         }
     };
     accepting.abort();
+    // The address is free when this returns: whoever starts again at once listens at the same one.
+    drop(accepting.await);
     result.map_err(|source| WireError::Serve { address, source: source.into() })
 }
 

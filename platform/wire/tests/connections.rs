@@ -73,7 +73,7 @@ struct TestServer {
 impl TestServer {
     async fn start() -> Self {
         let identity = Identity::generate().unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind(testkit::steady_address()).await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let known = Arc::new(Mutex::new(HashSet::new()));
         let list = Arc::clone(&known);
@@ -179,6 +179,19 @@ async fn a_silent_server_ends_in_a_timeout_and_a_silent_client_delays_nobody() {
     assert!(matches!(error, WireError::Timeout { .. }), "{error:?}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_address_of_a_stopped_server_is_free_at_once() {
+    for _ in 0..30 {
+        let mut server = TestServer::start().await;
+        let identity = Identity::generate().unwrap();
+        server.admit(&identity);
+        connect(&server.address, server.key, &identity).await.unwrap();
+        server.stop.take().unwrap().send(()).unwrap();
+        server.task.await.unwrap().unwrap();
+        TcpListener::bind(&server.address).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_stopped_server_ends_although_a_stream_is_open() {
     let mut server = TestServer::start().await;
@@ -190,7 +203,7 @@ async fn a_stopped_server_ends_although_a_stream_is_open() {
     let call =
         tokio::spawn(async move { client.put(tokio_stream::wrappers::ReceiverStream::new(stream)).await });
     server.stop.take().unwrap().send(()).unwrap();
-    let limit = wire::limits::SHUTDOWN_GRACE + Duration::from_secs(5);
+    let limit = wire::limits::SHUTDOWN_GRACE + Duration::from_secs(60);
     tokio::time::timeout(limit, server.task).await.unwrap().unwrap().unwrap();
     drop(chunks);
     tokio::time::timeout(limit, call).await.unwrap().unwrap().ok();

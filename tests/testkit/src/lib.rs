@@ -6,7 +6,9 @@
 mod postgres;
 mod sources;
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 pub use postgres::Postgres;
@@ -65,6 +67,17 @@ pub fn wait_until(what: &str, limit: Duration, mut done: impl FnMut() -> bool) {
         }
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// A place on the loopback network to listen at, with any port, that no other test has and no connection goes out from.
+/// A server that is stopped and started again at the port it had finds it free there, whatever runs beside it.
+#[must_use]
+pub fn steady_address() -> SocketAddr {
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
+    let [high, low] = GIVEN.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    // 127.0 is where the ends of other connections are. Test programs that run side by side differ in their number.
+    let program = u8::try_from(std::process::id() % 251).unwrap_or_default();
+    SocketAddr::new(Ipv4Addr::new(127, 2 + program, high, low.max(1)).into(), 0)
 }
 
 /// Whether programs of these names are on the path; says which is missing where one is.

@@ -17,8 +17,8 @@ const DEBIAN_FOLDER: &str = "/usr/lib/postgresql";
 /// The user for whom the server runs when tests run as root, which it refuses to be: Debian's `nobody`.
 const NOBODY: u32 = 65534;
 
-/// A server starts in a second; a machine that is busy gets half a minute.
-const START_LIMIT: Duration = Duration::from_secs(30);
+/// A server starts in a second; a machine that is busy gets two minutes.
+const START_LIMIT: Duration = Duration::from_secs(120);
 
 /// Runs the server, and does as it is told line by line. When whoever tells it is gone, so is the server with its folder:
 /// tests end in many ways.

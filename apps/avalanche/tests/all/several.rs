@@ -104,7 +104,7 @@ async fn the_summit_that_leads_is_found_and_found_again() {
     standby.stand_by(false);
     let began = std::time::Instant::now();
     let session = standby.welcome().await;
-    assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(began.elapsed() < std::time::Duration::from_secs(30), "{:?}", began.elapsed());
     assert_eq!(session.hello.held[0].attempt_id, 1);
     fs_err::write(place.path("go-on"), "").unwrap();
     match session.next().await {

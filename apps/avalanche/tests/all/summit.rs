@@ -18,10 +18,6 @@ use wire::{Identity, PublicKey, WireError};
 
 use crate::PATIENCE;
 
-/// Where it listens: not where the near ends of connections are, or one of them may be given the very port that is to be
-/// listened on again.
-const ADDRESS: &str = "127.0.0.2:0";
-
 pub(crate) struct Summit {
     pub(crate) address: String,
     identity: Identity,
@@ -56,7 +52,7 @@ impl Summit {
             logs: Arc::default(),
             stands_by: Arc::default(),
         };
-        summit.listen(ADDRESS).await;
+        summit.listen(&testkit::steady_address().to_string()).await;
         summit
     }
 
@@ -71,7 +67,7 @@ impl Summit {
             stands_by: Arc::default(),
         };
         summit.stand_by(true);
-        summit.listen(ADDRESS).await;
+        summit.listen(&testkit::steady_address().to_string()).await;
         summit
     }
 

@@ -17,7 +17,7 @@ use wire::{Identity, PublicKey};
 use crate::vessel::FakeVessel;
 
 /// Longest wait for a message; ten times what a loaded machine needs.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 pub struct Agent {
     pub welcome: Welcome,

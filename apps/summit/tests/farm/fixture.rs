@@ -17,7 +17,7 @@ use crate::agent::Agent;
 use crate::vessel::FakeVessel;
 
 /// Longest wait for something that happens by itself.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Names of the builders that every farm knows.
 const BUILDERS: [&str; 2] = ["one", "two"];

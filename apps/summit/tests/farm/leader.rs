@@ -18,7 +18,7 @@ use crate::recipe;
 use crate::vessel::FakeVessel;
 
 /// The server gives the lock of one that is silent away after five seconds, and others ask for it every second.
-const TAKE_OVER_LIMIT: Duration = Duration::from_secs(10);
+const TAKE_OVER_LIMIT: Duration = Duration::from_secs(60);
 
 /// One Summit as a program.
 struct Program {

@@ -11,7 +11,7 @@ use crate::fixture::{Farm, eventually};
 use crate::recipe;
 
 /// Longest wait for something that happens by itself.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 fn log_url(order: &Order) -> String {
     format!("/tasks/{}/log/{}", order.task_id, order.attempt_id)

@@ -18,7 +18,7 @@ use crate::fixture::{Delivery, Program, chunks, put};
 use crate::test_packages::meta;
 
 /// Nobody waits longer for an answer than this, whatever a hostile builder does.
-const SERVED_WITHIN: Duration = Duration::from_secs(1);
+const SERVED_WITHIN: Duration = Duration::from_secs(5);
 /// Memory that Vessel may take beyond what it took before, in bytes: the bounds of connections and messages together, which
 /// stand in `wire::limits`.
 const MORE_MEMORY_BYTES_MAX: u64 = 128 << 20;

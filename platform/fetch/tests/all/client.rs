@@ -256,11 +256,11 @@ fn a_stored_gzip_stays_as_it_is() {
 
 #[test]
 fn a_closed_port_is_named_without_credentials() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let url = format!("http://user:secret@127.0.0.1:{port}/x");
+    let closed = std::net::TcpListener::bind(testkit::steady_address()).unwrap().local_addr().unwrap();
+    let url = format!("http://user:secret@{closed}/x");
     let error = patient().get(&url, &Validators::default(), LIMIT).unwrap_err();
     let text = fault::chain(&error).join("\n");
-    assert!(text.contains(&format!("http://[redacted]@127.0.0.1:{port}/x")), "{text}");
+    assert!(text.contains(&format!("http://[redacted]@{closed}/x")), "{text}");
     assert!(!text.contains("secret"), "{text}");
     assert_eq!(error.kind(), Kind::Unavailable);
 }
