@@ -181,11 +181,10 @@ async fn a_silent_server_ends_in_a_timeout_and_a_silent_client_delays_nobody() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_address_of_a_stopped_server_is_free_at_once() {
-    for _ in 0..30 {
+    for _ in 0..100 {
         let mut server = TestServer::start().await;
-        let identity = Identity::generate().unwrap();
-        server.admit(&identity);
-        connect(&server.address, server.key, &identity).await.unwrap();
+        // It takes connections, and none is open when it is stopped: then nothing holds up its end.
+        tokio::net::TcpStream::connect(&server.address).await.unwrap();
         server.stop.take().unwrap().send(()).unwrap();
         server.task.await.unwrap().unwrap();
         TcpListener::bind(&server.address).await.unwrap();
