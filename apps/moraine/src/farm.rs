@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use wire::{Identity, PublicKey};
 
 use crate::bootstrap::{self, BootstrapError};
 use crate::doctor::{self, DoctorError};
+use crate::ports;
 use crate::signals::Stop;
 use crate::summit_api::{ApiError, SummitApi};
 use crate::supervisor::{Service, Supervisor, SupervisorError};
@@ -524,9 +525,11 @@ fn ports(data: &Path, options: &FarmOptions) -> Result<Ports, FarmError> {
     let mut ports = match known {
         Some(ports) => ports,
         None => {
-            // All are held until the last is known, so that no port is given twice.
-            let held = (0..4).map(|_| free_port(options.listen)).collect::<Result<Vec<_>, _>>()?;
-            Ports { dashboard: held[0].1, repository: held[1].1, summit: held[2].1, vessel: held[3].1 }
+            let address = SocketAddr::new(options.listen, 0);
+            let [dashboard, repository, summit, vessel] = ports::free(options.listen)
+                .map_err(|source| FarmError::Port { address, source })?
+                .map(|place| place.port());
+            Ports { dashboard, repository, summit, vessel }
         }
     };
     ports.dashboard = options.dashboard_port.unwrap_or(ports.dashboard);
@@ -534,14 +537,6 @@ fn ports(data: &Path, options: &FarmOptions) -> Result<Ports, FarmError> {
     let text = serde_json::to_vec(&ports).unwrap_or_default();
     fs_err::write(&file, text).map_err(|source| FarmError::Folder { path: data.to_path_buf(), source })?;
     Ok(ports)
-}
-
-fn free_port(listen: IpAddr) -> Result<(TcpListener, u16), FarmError> {
-    let address = SocketAddr::new(listen, 0);
-    let failed = |source| FarmError::Port { address, source };
-    let listener = TcpListener::bind(address).map_err(failed)?;
-    let port = listener.local_addr().map_err(failed)?.port();
-    Ok((listener, port))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod examples;
 mod farm;
 mod history;
 mod plan;
+mod ports;
 mod queue;
 mod signals;
 mod sim;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -19,6 +19,7 @@ use super::faults::{LEASE_SECONDS, Mishap};
 use super::network::{self, Host, Link};
 use super::proxy::Proxy;
 use super::replay;
+use crate::ports;
 use crate::supervisor::{Service, Supervisor};
 
 /// Channel that is published to.
@@ -367,18 +368,12 @@ fn import(program: &Path, data: &Path, folder: &Path) -> Result<(), WorldError> 
     Err(WorldError::Import { message: String::from_utf8_lossy(&output.stderr).trim().to_owned() })
 }
 
-/// Free places to listen at. All are held until the last is known, so that no port is given twice.
+/// Free places to listen at.
 fn places() -> Result<Places, WorldError> {
-    let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-    let free = || {
-        let listener = TcpListener::bind(address)?;
-        let place = listener.local_addr()?;
-        Ok((listener, place))
-    };
-    let held = (0..4)
-        .map(|_| free().map_err(|source| WorldError::Port { address, source }))
-        .collect::<Result<Vec<_>, _>>()?;
-    Ok(Places { dashboard: held[0].1, summit: held[1].1, vessel: held[2].1, repository: held[3].1 })
+    let listen = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let failed = |source| WorldError::Port { address: SocketAddr::new(listen, 0), source };
+    let [dashboard, summit, vessel, repository] = ports::free(listen).map_err(failed)?;
+    Ok(Places { dashboard, summit, vessel, repository })
 }
 
 /// A network with a place for each program, and what can be parted in it.
