@@ -6,6 +6,7 @@
 //!
 //! Everything that becomes part of a path is an [`Identifier`] or was checked by `package`.
 
+pub mod compact;
 mod config;
 mod identifier;
 mod index;
