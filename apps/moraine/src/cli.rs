@@ -1,6 +1,7 @@
 //! The command line of `moraine`, and the way to the other programs in the same binary.
 
 use std::ffi::OsString;
+use std::iter;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -25,10 +26,15 @@ use crate::world::{self, WorldArguments};
 /// A main function that takes the whole command line, the program's own name first.
 type Program = fn(Vec<OsString>) -> ExitCode;
 
+/// What Vessel does with channels, also as a command of this program.
+const CHANNEL: &str = "channel";
+
 /// The other programs in this binary.
-const PROGRAMS: [(&str, Program); 6] = [
+const PROGRAMS: [(&str, Program); 7] = [
     ("avalanche", |arguments| avalanche::cli::main(arguments)),
     ("boulder", |arguments| boulder::cli::main(arguments)),
+    // Said so often that it has a way of its own.
+    (CHANNEL, |arguments| vessel::cli::main(iter::once("vessel".into()).chain(arguments))),
     ("moss", |arguments| moss::cli::main(arguments)),
     ("summit", |arguments| summit::cli::main(arguments)),
     ("vessel", |arguments| vessel::cli::main(arguments)),
@@ -40,7 +46,8 @@ const PROGRAMS: [(&str, Program); 6] = [
 #[command(
     name = "moraine",
     version,
-    after_help = "The other programs are in this binary too: moraine summit|vessel|avalanche|boulder|moss …"
+    after_help = "The other programs are in this binary too: moraine summit|vessel|avalanche|boulder|moss …\n\
+                  Channels, streams and tags of a repository: moraine channel …"
 )]
 struct Moraine {
     #[command(subcommand)]

@@ -1,5 +1,7 @@
 //! The command line of `vessel`.
 
+mod channel;
+
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -7,7 +9,6 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Args, Parser, Subcommand};
-use database::DatabaseError;
 use fault::{Fault, Kind};
 use observe::{LogFormat, LogLevel, Tracing, write_stdout};
 use serde::Serialize;
@@ -15,8 +16,10 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use wire::{Identity, PublicKey};
 
+use channel::ChannelCommand;
+
 use crate::folder::DataFolder;
-use crate::ledger::{History, Ledger, VOLATILE};
+use crate::operator;
 use crate::publisher::Publisher;
 use crate::serve::{Addresses, serve};
 use crate::settings::{Written, check_channel};
@@ -37,7 +40,7 @@ enum Command {
     Key(KeyArguments),
     /// Publish a folder of .stone packages as one history.
     Import(ImportArguments),
-    /// Look at channels.
+    /// Look at channels, move streams, name histories, take packages out, remove what is old.
     #[command(subcommand)]
     Channel(ChannelCommand),
 }
@@ -96,69 +99,16 @@ struct ImportArguments {
     json: bool,
 }
 
-#[derive(Debug, Subcommand)]
-enum ChannelCommand {
-    /// List channels.
-    List(ListArguments),
-    /// Show the histories and streams of a channel.
-    Show(ShowArguments),
-}
-
-#[derive(Debug, Args)]
-struct ListArguments {
-    /// The data folder.
-    #[arg(long, value_name = "DIR")]
-    data: PathBuf,
-    /// Print one JSON object.
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Debug, Args)]
-struct ShowArguments {
-    /// The channel.
-    #[arg(value_name = "NAME", default_value = "main")]
-    channel: String,
-    /// The data folder.
-    #[arg(long, value_name = "DIR")]
-    data: PathBuf,
-    /// Print one JSON object.
-    #[arg(long)]
-    json: bool,
-}
-
 /// What goes wrong before or beside the work itself.
 #[derive(Debug, thiserror::Error)]
 enum CliError {
     #[error("cannot start the threads of this program")]
     Runtime { source: std::io::Error },
-    #[error("cannot find a Vessel in {data:?}: it has no vessel.db", data = data.display())]
-    NoData { data: PathBuf },
-    #[error("cannot find channel {channel:?}")]
-    NoChannel { channel: String, known: Vec<String> },
 }
 
 impl Fault for CliError {
     fn kind(&self) -> Kind {
-        match self {
-            CliError::Runtime { .. } => Kind::Unavailable,
-            CliError::NoData { .. } | CliError::NoChannel { .. } => Kind::NotFound,
-        }
-    }
-
-    fn hints(&self) -> Vec<String> {
-        match self {
-            CliError::Runtime { .. } => Vec::new(),
-            CliError::NoData { .. } => {
-                vec![
-                    "name the folder that `vessel serve --data` has, or make one with `vessel import`".into(),
-                ]
-            }
-            CliError::NoChannel { known, .. } if known.is_empty() => {
-                vec!["nothing has been published yet".into()]
-            }
-            CliError::NoChannel { known, .. } => vec![format!("there are: {}", known.join(", "))],
-        }
+        Kind::Unavailable
     }
 }
 
@@ -172,8 +122,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Serve(arguments) => run_serve(arguments),
         Command::Key(arguments) => run_key(&arguments),
         Command::Import(arguments) => run_import(&arguments),
-        Command::Channel(ChannelCommand::List(arguments)) => run_list(&arguments),
-        Command::Channel(ChannelCommand::Show(arguments)) => run_show(&arguments),
+        Command::Channel(command) => run_channel(command),
     })
 }
 
@@ -188,6 +137,7 @@ fn run_serve(arguments: ServeArguments) -> Result<(), Box<dyn Fault>> {
         hub_key: arguments.hub_key,
         public_url: arguments.public_url,
         channels: arguments.channels,
+        ..Written::default()
     };
     let settings = command_line.or(file).complete()?;
     let json = arguments.json;
@@ -281,102 +231,12 @@ fn import_text(report: &ImportReport) -> String {
     text
 }
 
-#[derive(Debug, Serialize)]
-struct ChannelReport {
-    channel: String,
-    /// Where the stream "volatile" is.
-    history: Option<String>,
-    packages: u64,
-    streams: std::collections::BTreeMap<String, String>,
-    histories: Vec<HistoryReport>,
-}
-
-#[derive(Debug, Serialize)]
-struct HistoryReport {
-    id: String,
-    packages: u64,
-    /// Unix seconds.
-    recorded_at: i64,
-}
-
-fn run_list(arguments: &ListArguments) -> Result<(), Box<dyn Fault>> {
-    let channels = runtime()?.block_on(async {
-        let ledger = open_ledger(&arguments.data).await?;
-        let mut channels = Vec::new();
-        for channel in ledger.channels().await? {
-            channels.push(channel_report(&ledger, &channel).await?);
-        }
-        Ok::<_, Box<dyn Fault>>(channels)
-    })?;
-    if arguments.json {
-        let channels: Vec<_> = channels
-            .iter()
-            .map(|it| serde_json::json!({ "channel": it.channel, "history": it.history, "packages": it.packages, "histories": it.histories.len() }))
-            .collect();
-        return Ok(write_stdout(&json(&serde_json::json!({ "channels": channels })))?);
-    }
-    let line = |it: &ChannelReport| {
-        let history = it.history.as_deref().unwrap_or("none");
-        format!(
-            "{}  history {history}, {} packages, {} histories\n",
-            it.channel,
-            it.packages,
-            it.histories.len()
-        )
-    };
-    let text: String = channels.iter().map(line).collect();
-    Ok(write_stdout(if text.is_empty() { "nothing has been published yet\n" } else { &text })?)
-}
-
-fn run_show(arguments: &ShowArguments) -> Result<(), Box<dyn Fault>> {
-    let report = runtime()?.block_on(async {
-        let ledger = open_ledger(&arguments.data).await?;
-        let known = ledger.channels().await?;
-        if !known.contains(&arguments.channel) {
-            return Err(CliError::NoChannel { channel: arguments.channel.clone(), known }.into());
-        }
-        Ok::<_, Box<dyn Fault>>(channel_report(&ledger, &arguments.channel).await?)
-    })?;
-    if arguments.json {
-        return Ok(write_stdout(&json(&report))?);
-    }
-    let mut text = format!("channel {}\n", report.channel);
-    for (name, history) in &report.streams {
-        text.push_str(&format!("stream {name} → {history}\n"));
-    }
-    for history in &report.histories {
-        text.push_str(&format!("history {}  {} packages\n", history.id, history.packages));
-    }
+fn run_channel(command: ChannelCommand) -> Result<(), Box<dyn Fault>> {
+    Tracing::start(LogLevel::Warn, LogFormat::Text)?;
+    let (operation, way) = command.into_parts()?;
+    let outcome = runtime()?.block_on(operator::operate(&way.reach, operation))?;
+    let text = if way.json { json(&outcome) } else { outcome.text() };
     Ok(write_stdout(&text)?)
-}
-
-async fn channel_report(ledger: &Ledger, channel: &str) -> Result<ChannelReport, DatabaseError> {
-    let histories = ledger.histories(channel).await?;
-    let find = |number: u64| histories.iter().find(|history| history.number == number);
-    let numbers = ledger.streams(channel).await?;
-    let newest: Option<&History> = numbers.get(VOLATILE).and_then(|number| find(*number));
-    Ok(ChannelReport {
-        channel: channel.to_owned(),
-        history: newest.map(|history| history.id.clone()),
-        packages: newest.map_or(0, |history| history.packages),
-        streams: numbers
-            .iter()
-            .filter_map(|(name, number)| Some((name.clone(), find(*number)?.id.clone())))
-            .collect(),
-        histories: histories
-            .iter()
-            .map(|it| HistoryReport { id: it.id.clone(), packages: it.packages, recorded_at: it.recorded_at })
-            .collect(),
-    })
-}
-
-/// Only for reading, so it needs no lock and works beside a running service.
-async fn open_ledger(data: &Path) -> Result<Ledger, Box<dyn Fault>> {
-    let path = DataFolder::database_of(data);
-    if !path.is_file() {
-        return Err(CliError::NoData { data: data.to_path_buf() }.into());
-    }
-    Ok(Ledger::open(&path).await?)
 }
 
 fn runtime() -> Result<Runtime, CliError> {

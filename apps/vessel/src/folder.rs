@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! DATA/identity.key                    private key, mode 0600
+//! DATA/running.json                    where the Vessel that runs on it is reached
 //! DATA/vessel.db                       the truth about histories, streams and attempts
 //! DATA/staging/<attempt>/<sha256>      uploads; `.part` until complete
 //! DATA/records/<aa>/<sha256>           manifests and build records, not published
@@ -12,12 +13,14 @@
 //! takes it back however the process ends.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use fault::{Fault, Kind};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 
 use crate::digest::Sha256;
 use crate::durable;
@@ -34,6 +37,12 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 pub struct DataFolder {
     path: PathBuf,
     _lock: fs_err::File,
+}
+
+/// Where a running Vessel is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Running {
+    pub(crate) grpc: SocketAddr,
 }
 
 /// Why the data folder cannot be used.
@@ -112,6 +121,20 @@ impl DataFolder {
     #[must_use]
     pub fn identity(&self) -> PathBuf {
         Self::identity_of(&self.path)
+    }
+
+    /// Where the Vessel that runs on `data` says how it is reached; stays behind when it is killed.
+    pub(crate) fn running_of(data: &Path) -> PathBuf {
+        data.join("running.json")
+    }
+
+    /// Says how this Vessel is reached, or that it no longer is.
+    pub(crate) fn say_running(&self, running: Option<&Running>) -> io::Result<()> {
+        let path = Self::running_of(&self.path);
+        match running {
+            Some(running) => durable::replace_file(&path, &serde_json::to_vec(running)?),
+            None => durable::remove(&path),
+        }
     }
 
     /// The database.

@@ -8,7 +8,7 @@ use fault::{Fault, Kind};
 use package::PackageMeta;
 use repository::{
     Format, HistoryEntry, Identifier, IdentifierError, Index, IndexError, PackedEntry, RootIndex,
-    RootIndexError, StreamEntry, layout,
+    RootIndexError, StreamEntry, TagEntry, layout,
 };
 use stone::Packing;
 
@@ -24,7 +24,9 @@ const INDEX_PACKING: Packing = Packing::FAST;
 pub(crate) struct Pointer {
     /// Name → id of a history.
     pub(crate) streams: BTreeMap<String, String>,
-    /// Every history there is.
+    /// Name → id of a history, for ever.
+    pub(crate) tags: BTreeMap<String, String>,
+    /// Every history that readers may ask for by its id.
     pub(crate) histories: Vec<String>,
 }
 
@@ -133,6 +135,9 @@ pub(crate) fn root_index(pointer: &Pointer) -> Result<Vec<u8>, FormatError> {
     for (name, id) in &pointer.streams {
         let entry = StreamEntry { format: Format::V0, history: id.parse()?, tag: None };
         root.streams.insert(name.parse()?, entry);
+    }
+    for (name, id) in &pointer.tags {
+        root.tags.insert(name.parse()?, TagEntry { format: Format::V0, history: id.parse()? });
     }
     Ok(root.to_json())
 }

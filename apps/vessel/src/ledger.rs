@@ -11,12 +11,17 @@ use database::{
     Database, DatabaseConnection, DatabaseError, DatabaseRow, During, Migration, WriteTransaction,
 };
 
+mod versions;
+
+pub(crate) use versions::{Movement, PlaceKey, Pointee};
+
 use crate::digest::Sha256;
 use crate::expectation::{Artefact, ArtefactKind, Expectation};
 
 const MIGRATIONS: &[Migration] = &[
     Migration { number: 1, name: "ledger", sql: include_str!("../migrations/0001_ledger.sql") },
     Migration { number: 2, name: "output", sql: include_str!("../migrations/0002_output.sql") },
+    Migration { number: 3, name: "versions", sql: include_str!("../migrations/0003_versions.sql") },
 ];
 
 /// The stream that follows every landing.
@@ -27,9 +32,15 @@ pub(crate) const VOLATILE: &str = "volatile";
 pub(crate) struct History {
     pub(crate) number: u64,
     pub(crate) id: String,
+    /// The history that it was made from.
+    pub(crate) previous: Option<u64>,
     pub(crate) packages: u64,
     /// Unix seconds.
     pub(crate) recorded_at: i64,
+    /// Why it came about.
+    pub(crate) cause: String,
+    /// Unix seconds; none while the root index names it.
+    pub(crate) given_up_at: Option<i64>,
 }
 
 /// A package that came into a history (with its bytes) or left it (without).
@@ -41,7 +52,7 @@ pub(crate) struct Change {
 }
 
 /// Bytes under a path below the channel.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PublishedObject {
     pub(crate) sha256: Sha256,
     pub(crate) pool_path: String,
@@ -51,10 +62,14 @@ pub(crate) struct PublishedObject {
 #[derive(Debug, Clone)]
 pub(crate) struct NewHistory {
     pub(crate) channel: String,
+    /// The stream that moves to it.
+    pub(crate) stream: String,
     pub(crate) number: u64,
     pub(crate) id: String,
+    /// Where the stream is now.
     pub(crate) previous: Option<u64>,
     pub(crate) recorded_at: i64,
+    pub(crate) cause: String,
     pub(crate) packages: usize,
     pub(crate) changes: Vec<Change>,
     /// The attempts that land with it; none when an operator brought it.
@@ -109,10 +124,11 @@ impl Ledger {
         rows.iter().map(|row| row.try_get(0).during("list channels")).collect()
     }
 
-    /// All histories of a channel, newest first.
+    /// All histories of a channel whose files are there, newest first.
     pub(crate) async fn histories(&self, channel: &str) -> Result<Vec<History>, DatabaseError> {
         let query = sqlx::query(
-            "SELECT number, id, packages, recorded_at FROM history WHERE channel = ? ORDER BY number DESC",
+            "SELECT number, id, previous, packages, recorded_at, cause, given_up_at FROM history
+             WHERE channel = ? AND removed_at IS NULL ORDER BY number DESC",
         );
         let rows = query.bind(channel).fetch_all(self.database.pool()).await.during("list histories")?;
         rows.iter().map(history).collect()
@@ -123,15 +139,6 @@ impl Ledger {
         let query = sqlx::query("SELECT name, history FROM stream WHERE channel = ?");
         let rows = query.bind(channel).fetch_all(self.database.pool()).await.during("list streams")?;
         rows.iter().map(|row| Ok((row.try_get(0).during("list streams")?, number(row, "history")?))).collect()
-    }
-
-    /// Every object that a history of the channel names or named: path → digest.
-    pub(crate) async fn objects(&self, channel: &str) -> Result<BTreeMap<String, Sha256>, DatabaseError> {
-        let query = sqlx::query(
-            "SELECT DISTINCT pool_path, sha256 FROM change WHERE channel = ? AND pool_path IS NOT NULL",
-        );
-        let rows = query.bind(channel).fetch_all(self.database.pool()).await.during("list objects")?;
-        rows.iter().map(|row| Ok((text(row, "pool_path")?, digest(row)?))).collect()
     }
 
     /// Which bytes were ever published under these paths; paths that never were are left out.
@@ -157,7 +164,7 @@ impl Ledger {
         const ACTION: &str = "record a history";
         let mut write = self.database.write().await?;
         let query = sqlx::query(
-            "INSERT INTO history (channel, number, id, previous, recorded_at, packages, attempt_id) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO history (channel, number, id, previous, recorded_at, packages, attempt_id, cause) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         );
         let inserted = query
             .bind(&new.channel)
@@ -167,6 +174,7 @@ impl Ledger {
             .bind(new.recorded_at)
             .bind(i64::try_from(new.packages).unwrap_or(i64::MAX))
             .bind(new.attempts.first().map(|attempt_id| column(*attempt_id)))
+            .bind(&new.cause)
             .execute(&mut *write)
             .await;
         inserted.during(ACTION)?;
@@ -309,22 +317,8 @@ impl Ledger {
 
 /// The compare-and-swap: the stream goes to the new history only from the one that the landing was decided on.
 async fn swap_stream(write: &mut WriteTransaction, new: &NewHistory) -> Result<bool, DatabaseError> {
-    let query = match new.previous {
-        Some(previous) => {
-            sqlx::query("UPDATE stream SET history = ?1 WHERE channel = ?2 AND name = ?3 AND history = ?4")
-                .bind(column(new.number))
-                .bind(&new.channel)
-                .bind(VOLATILE)
-                .bind(column(previous))
-        }
-        None => sqlx::query(
-            "INSERT INTO stream (history, channel, name) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
-        )
-        .bind(column(new.number))
-        .bind(&new.channel)
-        .bind(VOLATILE),
-    };
-    Ok(query.execute(&mut **write).await.during("move a stream")?.rows_affected() == 1)
+    let pointee = Pointee { channel: &new.channel, kind: "stream", name: &new.stream };
+    versions::swap(write, pointee, new.previous, Some(new.number)).await
 }
 
 async fn mark_landed(
@@ -389,8 +383,11 @@ fn history(row: &DatabaseRow) -> Result<History, DatabaseError> {
     Ok(History {
         number: number(row, "number")?,
         id: text(row, "id")?,
+        previous: optional_number(row, "previous")?,
         packages: number(row, "packages")?,
         recorded_at: row.try_get("recorded_at").during("read recorded_at")?,
+        cause: text(row, "cause")?,
+        given_up_at: row.try_get("given_up_at").during("read given_up_at")?,
     })
 }
 
@@ -413,6 +410,12 @@ fn column(number: u64) -> i64 {
 fn number(row: &DatabaseRow, name: &'static str) -> Result<u64, DatabaseError> {
     let value: i64 = row.try_get(name).during("read a number")?;
     u64::try_from(value).map_err(|_| DatabaseError::Damaged { what: name.into(), why: format!("{value}") })
+}
+
+fn optional_number(row: &DatabaseRow, name: &'static str) -> Result<Option<u64>, DatabaseError> {
+    let value: Option<i64> = row.try_get(name).during("read a number")?;
+    let damaged = |value: i64| DatabaseError::Damaged { what: name.into(), why: format!("{value}") };
+    value.map(|value| u64::try_from(value).map_err(|_| damaged(value))).transpose()
 }
 
 fn text(row: &DatabaseRow, name: &'static str) -> Result<String, DatabaseError> {
@@ -439,6 +442,8 @@ mod tests {
         let object =
             PublishedObject { sha256: Sha256::of(b"nano"), pool_path: format!("pool/{number}.stone") };
         NewHistory {
+            stream: VOLATILE.to_owned(),
+            cause: "import".into(),
             channel: "main".into(),
             number,
             id: format!("{number}-aaaa"),
@@ -493,7 +498,8 @@ mod tests {
         assert_eq!(ledger.channels().await.unwrap(), ["main"]);
         let published = ledger.published("main", ["pool/1.stone", "pool/9.stone"].into_iter()).await.unwrap();
         assert_eq!(published, BTreeMap::from([("pool/1.stone".to_owned(), Sha256::of(b"nano"))]));
-        assert_eq!(ledger.objects("main").await.unwrap().len(), 2);
+        let contents = ledger.contents("main").await.unwrap();
+        assert_eq!(repository::retention::held(&contents, &[2].into()).len(), 1);
     }
 
     #[tokio::test]

@@ -19,6 +19,8 @@ mod folder;
 mod format;
 mod http;
 mod ledger;
+pub mod operation;
+mod operator;
 mod output;
 mod publisher;
 pub mod serve;

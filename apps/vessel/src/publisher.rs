@@ -15,15 +15,20 @@ mod attempts;
 mod error;
 mod groups;
 mod import;
+mod prune;
 mod recovery;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod version_tests;
+mod versions;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use repository::retention::Retention;
 use tokio::sync::{Mutex, Semaphore, watch};
 use wire::PublicKey;
 
@@ -32,13 +37,14 @@ use crate::closure;
 use crate::folder::DataFolder;
 use crate::format::{self, Pointer};
 use crate::http::ChannelFacts;
-use crate::ledger::{Change, Ledger, NewHistory, PublishedObject, Recorded};
+use crate::ledger::{Change, Ledger, NewHistory, PublishedObject, Recorded, VOLATILE};
 use crate::staging::Staging;
 use crate::tree::{Object, Step, Tree};
 
 pub(crate) use attempts::LandingStatus;
 pub use error::PublishError;
 pub use import::Imported;
+pub(crate) use versions::look;
 
 /// Attempts verified at once. Decoding a package keeps one processor busy and may need a large decompressor.
 const VERIFICATIONS_MAX: usize = 2;
@@ -56,6 +62,7 @@ pub struct Publisher {
     builders: Arc<RwLock<HashSet<PublicKey>>>,
     facts: watch::Sender<Vec<ChannelFacts>>,
     verifications: Semaphore,
+    retention: Retention,
     reached: Reached,
 }
 
@@ -74,7 +81,7 @@ struct Channel {
 struct State {
     snapshot: Arc<Snapshot>,
     current: Option<Current>,
-    /// Whether the published pointer names `current`.
+    /// Whether the published pointer says what the ledger says.
     is_pointed: bool,
     /// The highest number ever given to a history; none is given twice.
     last_number: u64,
@@ -94,6 +101,29 @@ impl Channel {
 
     fn show(&self, state: &State) {
         *self.shown.write().unwrap_or_else(PoisonError::into_inner) = state.clone();
+    }
+}
+
+/// What a history is made from: a stream, and what it holds now.
+#[derive(Debug, Clone)]
+struct Base {
+    stream: String,
+    /// The number of its history; none for a stream that comes into being.
+    previous: Option<u64>,
+    snapshot: Arc<Snapshot>,
+    /// Why another history comes about.
+    cause: String,
+}
+
+impl Base {
+    /// The stream that follows every landing.
+    fn volatile(state: &State, cause: &str) -> Self {
+        Self {
+            stream: VOLATILE.to_owned(),
+            previous: state.current.as_ref().map(|current| current.number),
+            snapshot: Arc::clone(&state.snapshot),
+            cause: cause.to_owned(),
+        }
     }
 }
 
@@ -151,10 +181,17 @@ impl Publisher {
             builders: Arc::new(RwLock::new(builders)),
             facts: watch::Sender::new(Vec::new()),
             verifications: Semaphore::new(VERIFICATIONS_MAX),
+            retention: Retention::default(),
             reached,
         };
         publisher.tell_facts();
         Ok(publisher)
+    }
+
+    /// The same, with another policy for old histories.
+    #[must_use]
+    pub fn keeping(self, retention: Retention) -> Self {
+        Self { retention, ..self }
     }
 
     /// The data folder.
@@ -212,7 +249,8 @@ impl Publisher {
             return Ok(Published { history: current.id, is_new: false, packages: state.snapshot.len() });
         }
         (self.reached)(Step::Decided);
-        let published = self.act(channel, &mut state, landing, Vec::new(), staged).await?;
+        let base = Base::volatile(&state, "import");
+        let published = self.act(channel, &mut state, base, landing, Vec::new(), staged).await?;
         drop(state);
         self.tell_facts();
         Ok(published)
@@ -223,21 +261,24 @@ impl Publisher {
         &self,
         channel: &Channel,
         state: &mut State,
+        base: Base,
         landing: Landing,
         attempts: Vec<u64>,
         staged: impl Fn(&Package) -> PathBuf,
     ) -> Result<Published, PublishError> {
         let objects = objects(&landing, staged);
         self.check_objects(&channel.name, &objects).await?;
-        let remarks = closure::remark(&closure::unmet(&state.snapshot, &landing));
+        let remarks = closure::remark(&closure::unmet(&base.snapshot, &landing));
         let number = state.last_number + 1;
         let id = history_id(number, landing.snapshot.content_digest());
         let new = NewHistory {
             channel: channel.name.clone(),
+            stream: base.stream,
             number,
             id: id.clone(),
-            previous: state.current.as_ref().map(|current| current.number),
+            previous: base.previous,
             recorded_at: unix_seconds(),
+            cause: base.cause,
             packages: landing.snapshot.len(),
             changes: changes(&landing, &objects),
             attempts,
@@ -247,9 +288,13 @@ impl Publisher {
         let snapshot = Arc::new(self.write(channel, &id, objects, landing.snapshot).await?);
         self.record(channel, state, &new).await?;
         let packages = snapshot.len();
-        let histories = state.histories + 1;
-        let current = Some(Current { number, id: id.clone() });
-        *state = State { snapshot, current, is_pointed: false, last_number: number, histories };
+        if new.stream == VOLATILE {
+            state.current = Some(Current { number, id: id.clone() });
+            state.snapshot = snapshot;
+        }
+        state.is_pointed = false;
+        state.last_number = number;
+        state.histories += 1;
         self.settle_pointer(channel, state).await?;
         tracing::info!(
             channel.name = %channel.name,
@@ -326,7 +371,7 @@ impl Publisher {
 
     /// Lets readers see the newest history, if they do not yet. After this the landing is complete.
     async fn settle_pointer(&self, channel: &Channel, state: &mut State) -> Result<(), PublishError> {
-        if state.is_pointed || state.current.is_none() {
+        if state.is_pointed {
             return Ok(());
         }
         let pointer = pointer_of(&self.ledger, &channel.name).await?;
@@ -371,13 +416,16 @@ impl Publisher {
 /// The bytes of the root index that the ledger asks for.
 async fn pointer_of(ledger: &Ledger, channel: &str) -> Result<Vec<u8>, PublishError> {
     let histories = ledger.histories(channel).await?;
-    let streams = ledger.streams(channel).await?;
-    let id = |number: &u64| {
-        histories.iter().find(|history| history.number == *number).map(|history| history.id.clone())
+    let ids: BTreeMap<u64, &String> = histories.iter().map(|history| (history.number, &history.id)).collect();
+    let named = |pointers: BTreeMap<String, u64>| {
+        let id = |number: u64| ids.get(&number).map(|id| (*id).clone());
+        pointers.into_iter().filter_map(|(name, number)| Some((name, id(number)?))).collect()
     };
-    let streams = streams.iter().filter_map(|(name, number)| Some((name.clone(), id(number)?))).collect();
-    let histories = histories.iter().map(|history| history.id.clone()).collect();
-    format::root_index(&Pointer { streams, histories }).map_err(|source| {
+    let streams = named(ledger.streams(channel).await?);
+    let tags = named(ledger.tags(channel).await?);
+    let named = histories.iter().filter(|history| history.given_up_at.is_none());
+    let histories = named.map(|history| history.id.clone()).collect();
+    format::root_index(&Pointer { streams, tags, histories }).map_err(|source| {
         crate::tree::TreeError::Format { what: format!("the root index of {channel}"), source }.into()
     })
 }

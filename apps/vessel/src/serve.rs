@@ -1,5 +1,6 @@
 //! The running service: the data folder opened, both servers started, and an orderly end.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
@@ -11,6 +12,7 @@ use wire::tonic::service::Routes;
 use wire::vessel::vessel_server::VesselServer;
 use wire::{Identity, IdentityError, PublicKey, WireError, limits};
 
+use crate::folder::{FolderError, Running};
 use crate::http::{self, Shown};
 use crate::publisher::{PublishError, Publisher};
 use crate::service::Service;
@@ -95,7 +97,8 @@ pub async fn serve(
     ready: impl FnOnce(&Addresses),
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
-    let publisher = Arc::new(Publisher::open(&settings.data, &settings.channels).await?);
+    let publisher = Publisher::open(&settings.data, &settings.channels).await?.keeping(settings.retention);
+    let publisher = Arc::new(publisher);
     let identity = Identity::load_or_create(&publisher.folder().identity())?;
     let (grpc_listener, grpc) = listen("gRPC", settings.grpc).await?;
     let (http_listener, http) = listen("HTTP", settings.http).await?;
@@ -104,14 +107,21 @@ pub async fn serve(
 
     let shown = Shown::open(&publisher.folder().public(), public_url.clone(), publisher.facts())
         .map_err(|source| ServeError::Public { source })?;
-    let service = Service::new(Arc::clone(&publisher), settings.hub_key, public_url);
+    // Whoever can read the key of this Vessel owns its folder.
+    let operators: BTreeSet<PublicKey> =
+        settings.operators.iter().copied().chain([identity.public_key()]).collect();
+    let service = Service::new(Arc::clone(&publisher), settings.hub_key, operators.clone(), public_url);
     let routes =
         Routes::new(VesselServer::new(service).max_decoding_message_size(limits::MESSAGE_SIZE_BYTES_MAX));
     let (builders, hub) = (publisher.builders(), settings.hub_key);
     let allowed = move |key: &PublicKey| {
-        *key == hub || builders.read().unwrap_or_else(PoisonError::into_inner).contains(key)
+        *key == hub
+            || operators.contains(key)
+            || builders.read().unwrap_or_else(PoisonError::into_inner).contains(key)
     };
 
+    let folder = |source| FolderError::Disk { path: settings.data.clone(), source };
+    publisher.folder().say_running(Some(&Running { grpc })).map_err(folder).map_err(PublishError::from)?;
     tracing::info!(%grpc, %http, key = %addresses.key, data = %settings.data.display(), "vessel is ready");
     ready(&addresses);
     let (stop, stopped) = watch::channel(false);
@@ -130,6 +140,9 @@ pub async fn serve(
     stop.send_replace(true);
     // It has nothing to lose: readers ask again.
     http_server.abort();
+    if let Err(error) = publisher.folder().say_running(None) {
+        tracing::debug!(%error, "cannot say that this service is gone");
+    }
     publisher.close().await;
     Ok(result?)
 }

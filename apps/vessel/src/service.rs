@@ -5,8 +5,9 @@
 //! | Expect, Withdraw, Landing | the hub |
 //! | Offset, Put, Commit | the builder that the attempt names |
 //! | Channel | anyone known |
+//! | Operate | the hub, operators, and whoever holds the key of this Vessel |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use wire::vessel::vessel_server::Vessel;
 use wire::vessel::{
     Artefact as WireArtefact, ArtefactKind as WireKind, ChannelReply, ChannelRequest, CommitReply,
     CommitRequest, ExpectReply, ExpectRequest, LandingReply, LandingRequest, LandingState, OffsetReply,
-    OffsetRequest, PutChunk, PutReply, WithdrawReply, WithdrawRequest,
+    OffsetRequest, OperateReply, OperateRequest, PutChunk, PutReply, WithdrawReply, WithdrawRequest,
 };
 use wire::{PublicKey, peer_key, to_status};
 
@@ -41,6 +42,8 @@ const DEFAULT_ARCHITECTURE: &str = "x86_64";
 pub(crate) struct Service {
     publisher: Arc<Publisher>,
     hub: PublicKey,
+    /// Beside the hub, who may say what becomes of channels.
+    operators: BTreeSet<PublicKey>,
     public_url: String,
     refusals: Refusals,
 }
@@ -90,9 +93,50 @@ impl Fault for NotTheHub {
     }
 }
 
+/// Somebody who is no operator calls what only operators may.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot do this for {caller}: only operators may")]
+struct NoOperator {
+    caller: PublicKey,
+}
+
+impl Fault for NoOperator {
+    fn kind(&self) -> Kind {
+        Kind::Denied
+    }
+
+    fn hints(&self) -> Vec<String> {
+        vec![
+            "add the key to `operators` in the settings of Vessel, or use its data folder with --data".into(),
+        ]
+    }
+}
+
+/// A text that is no operation.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read what is to be done")]
+struct NoOperation {
+    source: serde_json::Error,
+}
+
+impl Fault for NoOperation {
+    fn kind(&self) -> Kind {
+        Kind::Input
+    }
+
+    fn hints(&self) -> Vec<String> {
+        vec!["ask with a program of the same version as this Vessel".into()]
+    }
+}
+
 impl Service {
-    pub(crate) fn new(publisher: Arc<Publisher>, hub: PublicKey, public_url: String) -> Self {
-        Self { publisher, hub, public_url, refusals: Refusals::default() }
+    pub(crate) fn new(
+        publisher: Arc<Publisher>,
+        hub: PublicKey,
+        operators: BTreeSet<PublicKey>,
+        public_url: String,
+    ) -> Self {
+        Self { publisher, hub, operators, public_url, refusals: Refusals::default() }
     }
 
     fn check_hub<T>(&self, request: &Request<T>) -> Result<(), Status> {
@@ -220,6 +264,21 @@ impl Vessel for Service {
             format::index_path(&channel, &history, DEFAULT_ARCHITECTURE).map_err(|error| to_status(&error))?
         };
         Ok(Response::new(ChannelReply { history, index_path, public_base_url: self.public_url.clone() }))
+    }
+
+    async fn operate(&self, request: Request<OperateRequest>) -> Result<Response<OperateReply>, Status> {
+        let caller = peer_key(&request)?;
+        if caller != self.hub && !self.operators.contains(&caller) {
+            return Err(to_status(&NoOperator { caller }));
+        }
+        let operation = serde_json::from_str(&request.into_inner().operation)
+            .map_err(|source| to_status(&NoOperation { source }))?;
+        let publisher = Arc::clone(&self.publisher);
+        // Goes on to its end when the caller goes away.
+        let work = tokio::spawn(async move { publisher.operate(operation, &caller.to_string()).await });
+        let outcome = work.await.map_err(|error| Status::internal(error.to_string()))?.map_err(status)?;
+        let outcome = serde_json::to_string(&outcome).map_err(|error| Status::internal(error.to_string()))?;
+        Ok(Response::new(OperateReply { outcome }))
     }
 }
 

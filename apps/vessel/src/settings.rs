@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use fault::{Fault, Kind};
+use repository::retention::Retention;
 use repository::{Identifier, IdentifierError};
 use serde::Deserialize;
 use wire::PublicKey;
@@ -31,6 +32,36 @@ pub struct Written {
     /// Channels to keep.
     #[serde(default)]
     pub channels: Vec<String>,
+    /// Keys of operators, who may do over the network what `vessel channel` does.
+    #[serde(default)]
+    pub operators: Vec<PublicKey>,
+    /// How long old histories stay.
+    pub retention: Option<WrittenRetention>,
+}
+
+/// How long old histories stay, as written.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WrittenRetention {
+    /// Days for which every history stays.
+    pub keep_days: Option<u32>,
+    /// How many of the newest stay, however old they are.
+    pub keep_newest: Option<u32>,
+    /// Days between giving a history up and removing its files.
+    pub grace_days: Option<u32>,
+}
+
+impl WrittenRetention {
+    /// With defaults where nothing is said.
+    #[must_use]
+    pub fn complete(&self) -> Retention {
+        let default = Retention::default();
+        Retention {
+            keep_days: self.keep_days.unwrap_or(default.keep_days),
+            keep_newest: self.keep_newest.unwrap_or(default.keep_newest),
+            grace_days: self.grace_days.unwrap_or(default.grace_days),
+        }
+    }
 }
 
 /// Settings, complete and checked.
@@ -49,6 +80,10 @@ pub struct Settings {
     pub public_url: Option<String>,
     /// Channels to keep.
     pub channels: Vec<String>,
+    /// Keys of operators beside the hub.
+    pub operators: Vec<PublicKey>,
+    /// How long old histories stay.
+    pub retention: Retention,
 }
 
 /// Why settings cannot be used.
@@ -115,7 +150,7 @@ impl Fault for SettingsError {
                 vec![format!("say {flag}, or `{key} = …` in the file of --config")]
             }
             SettingsError::Parse { .. } => {
-                vec!["known are: data, grpc, http, hub_key, public_url, channels".into()]
+                vec!["known are: data, grpc, http, hub_key, public_url, channels, operators, [retention] with keep_days, keep_newest, grace_days".into()]
             }
             SettingsError::Channel { source, .. } => source.hints(),
             SettingsError::Url { .. } => vec!["for example https://packages.example.org".into()],
@@ -149,6 +184,8 @@ impl Written {
             hub_key: self.hub_key.or(other.hub_key),
             public_url: self.public_url.or(other.public_url),
             channels: if self.channels.is_empty() { other.channels } else { self.channels },
+            operators: if self.operators.is_empty() { other.operators } else { self.operators },
+            retention: self.retention.or(other.retention),
         }
     }
 
@@ -168,6 +205,8 @@ impl Written {
             hub_key: self.hub_key.ok_or_else(|| missing("the key of Summit", "--hub-key KEY", "hub_key"))?,
             public_url: self.public_url.map(checked_url).transpose()?,
             channels,
+            operators: self.operators,
+            retention: self.retention.unwrap_or_default().complete(),
         })
     }
 }

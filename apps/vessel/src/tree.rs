@@ -153,6 +153,13 @@ impl<T> During<T> for io::Result<T> {
     }
 }
 
+/// What was removed from a pool, or would be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Cleared {
+    pub(crate) objects: u64,
+    pub(crate) size_bytes: u64,
+}
+
 /// The published files of one channel.
 #[derive(Debug, Clone)]
 pub(crate) struct Tree {
@@ -305,28 +312,47 @@ impl Tree {
         format::pointed(&bytes).map_err(|source| TreeError::Format { what: what(), source })
     }
 
-    /// Removes what unfinished landings left: histories, objects and hidden files that are not among the known.
+    /// Removes everything that is not among the known: what unfinished landings left, and what was given up.
     pub(crate) fn sweep(
         &self,
         histories: &BTreeSet<String>,
         objects: &BTreeMap<String, Sha256>,
     ) -> Result<(), TreeError> {
-        const ACTION: &str = "remove what an unfinished landing left";
+        self.clear(histories, objects, false).map(drop)
+    }
+
+    /// The same, and says how much it was; `dry_run` only says it.
+    pub(crate) fn clear(
+        &self,
+        histories: &BTreeSet<String>,
+        objects: &BTreeMap<String, Sha256>,
+        dry_run: bool,
+    ) -> Result<Cleared, TreeError> {
+        const ACTION: &str = "remove what no history holds";
         let history = self.root.join("history");
         for name in names(&history).during(ACTION)? {
-            if !histories.contains(&name) {
-                tracing::info!(channel = %self.channel, history = %name, "removing a history that was never recorded");
+            if !histories.contains(&name) && !dry_run {
+                tracing::info!(channel = %self.channel, history = %name, "removing a history that nothing names");
                 durable::remove(&history.join(name)).during(ACTION)?;
             }
         }
-        self.sweep_objects(&self.root.join("pool"), objects).during(ACTION)
+        let mut cleared = Cleared::default();
+        self.clear_objects(&self.root.join("pool"), objects, dry_run, &mut cleared).during(ACTION)?;
+        Ok(cleared)
     }
 
-    fn sweep_objects(&self, folder: &Path, objects: &BTreeMap<String, Sha256>) -> io::Result<()> {
+    fn clear_objects(
+        &self,
+        folder: &Path,
+        objects: &BTreeMap<String, Sha256>,
+        dry_run: bool,
+        cleared: &mut Cleared,
+    ) -> io::Result<()> {
         for name in names(folder)? {
             let path = folder.join(&name);
-            if fs_err::symlink_metadata(&path)?.is_dir() {
-                self.sweep_objects(&path, objects)?;
+            let metadata = fs_err::symlink_metadata(&path)?;
+            if metadata.is_dir() {
+                self.clear_objects(&path, objects, dry_run, cleared)?;
                 continue;
             }
             let is_known = path
@@ -334,12 +360,22 @@ impl Tree {
                 .ok()
                 .and_then(Path::to_str)
                 .is_some_and(|pool_path| objects.contains_key(pool_path));
-            if !is_known {
-                tracing::info!(path = %path.display(), "removing a package that was never published");
+            if is_known {
+                continue;
+            }
+            cleared.objects += 1;
+            cleared.size_bytes += metadata.len();
+            if !dry_run {
+                tracing::info!(path = %path.display(), "removing a package that no history holds");
                 durable::remove(&path)?;
             }
         }
         Ok(())
+    }
+
+    /// Where the object with this path below the channel is.
+    pub(crate) fn object(&self, pool_path: &str) -> PathBuf {
+        self.root.join(pool_path)
     }
 
     fn history_folder(&self, id: &str) -> PathBuf {

@@ -11,6 +11,7 @@ mod config;
 mod identifier;
 mod index;
 pub mod layout;
+pub mod retention;
 mod root_index;
 mod url;
 

@@ -15,7 +15,8 @@ use wire::vessel::vessel_client::VesselClient;
 use wire::vessel::vessel_server::{Vessel, VesselServer};
 use wire::vessel::{
     ChannelReply, ChannelRequest, CommitReply, CommitRequest, ExpectReply, ExpectRequest, LandingReply,
-    LandingRequest, OffsetReply, OffsetRequest, PutChunk, PutReply, WithdrawReply, WithdrawRequest,
+    LandingRequest, OffsetReply, OffsetRequest, OperateReply, OperateRequest, PutChunk, PutReply,
+    WithdrawReply, WithdrawRequest,
 };
 use wire::{Identity, PublicKey, WireError, connect, connect_within, peer_key, serve_open};
 
@@ -27,6 +28,10 @@ struct Mirror;
 
 #[tonic::async_trait]
 impl Vessel for Mirror {
+    async fn operate(&self, _: Request<OperateRequest>) -> Result<Response<OperateReply>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
     async fn channel(&self, request: Request<ChannelRequest>) -> Result<Response<ChannelReply>, Status> {
         let key = peer_key(&request)?;
         Ok(Response::new(ChannelReply {

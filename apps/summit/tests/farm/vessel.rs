@@ -13,8 +13,8 @@ use wire::tonic::{self, Request, Response, Status, Streaming};
 use wire::vessel::vessel_server::{Vessel, VesselServer};
 use wire::vessel::{
     ChannelReply, ChannelRequest, CommitReply, CommitRequest, ExpectReply, ExpectRequest, LandingReply,
-    LandingRequest, LandingState, OffsetReply, OffsetRequest, PutChunk, PutReply, WithdrawReply,
-    WithdrawRequest,
+    LandingRequest, LandingState, OffsetReply, OffsetRequest, OperateReply, OperateRequest, PutChunk,
+    PutReply, WithdrawReply, WithdrawRequest,
 };
 use wire::{Identity, PublicKey, peer_key};
 
@@ -181,6 +181,10 @@ impl Vessel for FakeVessel {
         Err(Status::unimplemented("not here"))
     }
     async fn channel(&self, _: Request<ChannelRequest>) -> Result<Response<ChannelReply>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn operate(&self, _: Request<OperateRequest>) -> Result<Response<OperateReply>, Status> {
         Err(Status::unimplemented("not here"))
     }
 }

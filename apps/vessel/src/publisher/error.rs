@@ -3,6 +3,8 @@
 use database::DatabaseError;
 use fault::{Fault, Kind};
 
+use repository::{IdentifierError, VersionError};
+
 use crate::admission::Refusal;
 use crate::expectation::ExpectationError;
 use crate::folder::FolderError;
@@ -129,6 +131,66 @@ pub enum PublishError {
         /// What is wrong with it.
         why: String,
     },
+    /// A text that names no version.
+    #[error(transparent)]
+    VersionText(#[from] VersionError),
+    /// A text that is no name.
+    #[error(transparent)]
+    Name(#[from] IdentifierError),
+    /// No such stream, tag or history.
+    #[error("cannot find {version:?} in channel {channel}")]
+    NoVersion {
+        /// The channel.
+        channel: String,
+        /// As it was asked for.
+        version: String,
+        /// Streams and tags that there are.
+        known: Vec<String>,
+    },
+    /// A stream was never anywhere else.
+    #[error("cannot roll stream {stream} of channel {channel} back: there is nothing before {history}")]
+    NothingBefore {
+        /// The channel.
+        channel: String,
+        /// The stream.
+        stream: String,
+        /// Where it is.
+        history: String,
+    },
+    /// Tags never move.
+    #[error("cannot tag another history of channel {channel} as {tag}: it is the name of {history}")]
+    TagStands {
+        /// The channel.
+        channel: String,
+        /// The tag.
+        tag: String,
+        /// What it names.
+        history: String,
+    },
+    /// A stream that must stay.
+    #[error("cannot remove stream {stream} of channel {channel}: every landing moves it")]
+    Needed {
+        /// The channel.
+        channel: String,
+        /// The stream.
+        stream: String,
+    },
+    /// A package that is not there.
+    #[error("cannot remove package {package:?} from channel {channel}: it is not in it")]
+    NoPackage {
+        /// The channel.
+        channel: String,
+        /// As it was asked for.
+        package: String,
+    },
+    /// Nothing to remove, or too much.
+    #[error("cannot remove {count} packages: name one at least and {max} at most")]
+    HowMany {
+        /// How many were named.
+        count: usize,
+        /// The bound.
+        max: usize,
+    },
     /// Somebody else moved the stream.
     #[error("cannot publish in channel {channel}: its stream was moved by somebody else meanwhile")]
     StreamMoved {
@@ -162,6 +224,8 @@ impl PublishError {
             PublishError::Refused(error) => Some(error),
             PublishError::Expectation(error) => Some(error),
             PublishError::Staging(error) => Some(error),
+            PublishError::VersionText(error) => Some(error),
+            PublishError::Name(error) => Some(error),
             _ => None,
         }
     }
@@ -170,15 +234,23 @@ impl PublishError {
 impl Fault for PublishError {
     fn kind(&self) -> Kind {
         match self {
-            PublishError::NoChannel { .. } | PublishError::NoAttempt { .. } => Kind::NotFound,
+            PublishError::NoChannel { .. }
+            | PublishError::NoAttempt { .. }
+            | PublishError::NoVersion { .. }
+            | PublishError::NoPackage { .. }
+            | PublishError::NothingBefore { .. } => Kind::NotFound,
             PublishError::OtherBuilder { .. } | PublishError::NotAnnounced { .. } => Kind::Denied,
             PublishError::OtherExpectation { .. }
             | PublishError::Incomplete { .. }
             | PublishError::WasRefused { .. }
             | PublishError::HasLanded { .. }
+            | PublishError::TagStands { .. }
+            | PublishError::Needed { .. }
             | PublishError::StreamMoved { .. } => Kind::Conflict,
             PublishError::TooManyAttempts { .. } | PublishError::Interrupted { .. } => Kind::Unavailable,
-            PublishError::Chunk { .. } | PublishError::ImportFolder { .. } => Kind::Input,
+            PublishError::Chunk { .. } | PublishError::HowMany { .. } | PublishError::ImportFolder { .. } => {
+                Kind::Input
+            }
             PublishError::Import { source, .. } => match source.kind() {
                 std::io::ErrorKind::NotFound => Kind::NotFound,
                 std::io::ErrorKind::PermissionDenied => Kind::Denied,
@@ -190,6 +262,9 @@ impl Fault for PublishError {
 
     fn hints(&self) -> Vec<String> {
         match self {
+            PublishError::NoChannel { known, .. } if known.is_empty() => {
+                vec!["nothing has been published yet".into()]
+            }
             PublishError::NoChannel { known, .. } => {
                 vec![format!(
                     "there are: {}; `vessel serve --channel NAME` makes another one",
@@ -206,7 +281,26 @@ impl Fault for PublishError {
             PublishError::NotAnnounced { .. } => {
                 vec!["announce every artefact to Summit before uploading".into()]
             }
-            PublishError::StreamMoved { .. } => vec!["commit again".into()],
+            PublishError::StreamMoved { .. } => vec!["do it again".into()],
+            PublishError::NoVersion { channel, known, .. } => {
+                let ids = format!("`vessel channel histories {channel}` tells the ids of histories");
+                if known.is_empty() {
+                    vec![ids]
+                } else {
+                    vec![format!("there are {}; {ids}", known.join(", "))]
+                }
+            }
+            PublishError::NothingBefore { channel, .. } => {
+                vec![format!("name the version with --to; `vessel channel histories {channel}` lists them")]
+            }
+            PublishError::TagStands { channel, tag, .. } => {
+                vec![format!(
+                    "tags never move: choose another name, or `vessel channel untag {channel} {tag}` first"
+                )]
+            }
+            PublishError::NoPackage { channel, .. } => {
+                vec![format!("the root index of {channel} leads to the list of its packages")]
+            }
             PublishError::TooManyAttempts { .. } => vec!["withdraw attempts that are no longer built".into()],
             _ => self.inner().map_or_else(Vec::new, Fault::hints),
         }

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Channel, PublishError, Publisher, State};
+use super::{Base, Channel, PublishError, Publisher, State};
 use crate::admission::{Landing, Package, Scope, land};
 use crate::digest::Sha256;
 use crate::expectation::Expectation;
@@ -162,7 +162,8 @@ impl Publisher {
             let attempt_id = brought_by.get(&package.sha256).copied().unwrap_or(first);
             self.staging.complete(attempt_id, package.sha256)
         };
-        Ok(self.act(channel, state, landing, attempts.clone(), staged).await?.history)
+        let base = Base::volatile(state, "landing");
+        Ok(self.act(channel, state, base, landing, attempts.clone(), staged).await?.history)
     }
 
     /// Those of the attempts that were neither withdrawn nor landed meanwhile; each once.

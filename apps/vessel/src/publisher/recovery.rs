@@ -1,13 +1,17 @@
 //! What happens at every start: files are brought in line with the database, which is the truth.
 //!
 //! A landing that died before its transaction leaves files that nothing names: they are removed. One that died after
-//! it leaves a pointer to the version before: it is moved. A tree that is newer than the database means that the
+//! it leaves a pointer to the version before: it is moved. Files of histories that were removed, and of packages that no
+//! history holds any more, go if they are still there. A tree that is newer than the database means that the
 //! database was lost or restored from an old backup; then nothing is touched and nothing is served.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use repository::retention;
+
 use super::{Current, PublishError, State, blocking, pointer_of};
+use crate::digest::Sha256;
 use crate::ledger::{Ledger, VOLATILE};
 use crate::staging::Staging;
 use crate::tree::{Tree, TreeError};
@@ -18,41 +22,54 @@ pub(super) async fn bring_in_line(
     channel: &str,
     tree: &Tree,
 ) -> Result<State, PublishError> {
-    let histories = ledger.histories(channel).await?;
-    let ids: BTreeSet<String> = histories.iter().map(|history| history.id.clone()).collect();
-    let objects = ledger.objects(channel).await?;
+    let known = ledger.every_history(channel).await?;
+    let Needed { histories, objects } = needed(ledger, channel).await?;
     let newest = ledger.streams(channel).await?.get(VOLATILE).copied();
-    let last_number = histories.iter().map(|history| history.number).max().unwrap_or(0);
-    let current = histories
-        .iter()
-        .find(|history| Some(history.number) == newest)
-        .map(|history| Current { number: history.number, id: history.id.clone() });
-    let pointer = match current {
-        Some(_) => Some(pointer_of(ledger, channel).await?),
-        None => None,
-    };
-    let (tree, channel, id) =
-        (tree.clone(), channel.to_owned(), current.as_ref().map(|current| current.id.clone()));
-    let count = u64::try_from(ids.len()).unwrap_or(u64::MAX);
+    let last_number = known.keys().next_back().copied().unwrap_or(0);
+    let id = newest.and_then(|number| known.get(&number)).cloned();
+    let current = newest.zip(id.clone()).map(|(number, id)| Current { number, id });
+    let pointer = if known.is_empty() { None } else { Some(pointer_of(ledger, channel).await?) };
+    let (tree, channel) = (tree.clone(), channel.to_owned());
+    let count = u64::try_from(histories.len()).unwrap_or(u64::MAX);
     let snapshot = blocking(move || {
         if let Some(pointed) = tree.pointed()?
-            && !ids.contains(&pointed)
+            && !known.values().any(|id| *id == pointed)
         {
             return Err(TreeError::UnknownHistory { channel, id: pointed }.into());
         }
-        tree.sweep(&ids, &objects)?;
+        tree.sweep(&histories, &objects)?;
         let snapshot = id.map(|id| tree.read_history(&id)).transpose()?.unwrap_or_default();
         if let Some(pointer) = pointer
             && !tree.has_pointer(&pointer)?
         {
-            tracing::info!(channel.name = %channel, "moving the pointer to the newest history, which was recorded and not shown");
+            tracing::info!(channel.name = %channel, "moving the pointer to what was recorded and not shown");
             tree.move_pointer(&pointer, &|_| {})?;
         }
         Ok(snapshot)
     })
     .await?;
     let snapshot = Arc::new(snapshot);
-    Ok(State { snapshot, is_pointed: current.is_some(), current, last_number, histories: count })
+    Ok(State { snapshot, is_pointed: true, current, last_number, histories: count })
+}
+
+/// What has to be in the tree of a channel.
+pub(super) struct Needed {
+    /// Ids.
+    pub(super) histories: BTreeSet<String>,
+    /// Path below the channel → digest.
+    pub(super) objects: BTreeMap<String, Sha256>,
+}
+
+/// The histories that were not removed, and everything that one of them holds.
+pub(super) async fn needed(ledger: &Ledger, channel: &str) -> Result<Needed, PublishError> {
+    let histories = ledger.histories(channel).await?;
+    let living = histories.iter().map(|history| history.number).collect();
+    let contents = ledger.contents(channel).await?;
+    let held = retention::held(&contents, &living);
+    Ok(Needed {
+        histories: histories.into_iter().map(|history| history.id).collect(),
+        objects: held.into_iter().map(|object| (object.pool_path.clone(), object.sha256)).collect(),
+    })
 }
 
 /// Removes uploads of attempts that nobody waits for any more.

@@ -32,16 +32,16 @@ const STEPS: [Step; 9] = [
     Step::StagingRemoved,
 ];
 
-fn builder() -> PublicKey {
+pub(super) fn builder() -> PublicKey {
     PublicKey::from_bytes([1; 32])
 }
 
-async fn open(data: &Path) -> Arc<Publisher> {
+pub(super) async fn open(data: &Path) -> Arc<Publisher> {
     Arc::new(Publisher::open(data, &["main".to_owned()]).await.unwrap())
 }
 
 /// An order of `source` with packages by name and content.
-fn order(
+pub(super) fn order(
     attempt_id: u64,
     source: &str,
     release: u64,
@@ -75,7 +75,7 @@ fn order(
 }
 
 /// Announces and uploads, and does not commit.
-async fn upload(publisher: &Arc<Publisher>, (order, files): &(Expectation, Vec<Vec<u8>>)) {
+pub(super) async fn upload(publisher: &Arc<Publisher>, (order, files): &(Expectation, Vec<Vec<u8>>)) {
     publisher.expect(order.clone()).await.unwrap();
     for bytes in files {
         let announced =
@@ -85,7 +85,7 @@ async fn upload(publisher: &Arc<Publisher>, (order, files): &(Expectation, Vec<V
     }
 }
 
-async fn deliver(
+pub(super) async fn deliver(
     publisher: &Arc<Publisher>,
     what: &(Expectation, Vec<Vec<u8>>),
 ) -> Result<String, PublishError> {
@@ -94,7 +94,7 @@ async fn deliver(
 }
 
 /// What a reader finds: id and packages of the history that the pointer names, every byte of it read and compared.
-fn read_as_a_client(data: &Path) -> Option<(String, Vec<String>)> {
+pub(super) fn read_as_a_client(data: &Path) -> Option<(String, Vec<String>)> {
     let root = data.join("public/main");
     let pointer = fs_err::read(root.join("moss-root-index.json")).ok()?;
     let id = format::pointed(&pointer).unwrap().unwrap();
@@ -114,7 +114,7 @@ fn read_as_a_client(data: &Path) -> Option<(String, Vec<String>)> {
 }
 
 /// Every file below the folder, hidden ones included.
-fn files(folder: &Path) -> Vec<PathBuf> {
+pub(super) fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs_err::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

@@ -38,15 +38,22 @@ impl Running {
     }
 
     pub(crate) async fn start_for(data: &Path, hub: Identity) -> Self {
+        Self::start_with(data, hub, |_| {}).await
+    }
+
+    pub(crate) async fn start_with(data: &Path, hub: Identity, change: impl FnOnce(&mut Settings)) -> Self {
         let any = "127.0.0.1:0".parse().unwrap();
-        let settings = Settings {
+        let mut settings = Settings {
             data: data.to_path_buf(),
             grpc: any,
             http: any,
             hub_key: hub.public_key(),
             public_url: None,
             channels: vec!["main".into()],
+            operators: Vec::new(),
+            retention: Default::default(),
         };
+        change(&mut settings);
         let (stop, stopped) = oneshot::channel::<()>();
         let (tell, told) = oneshot::channel();
         let task = tokio::spawn(async move {

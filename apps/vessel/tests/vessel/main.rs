@@ -2,6 +2,8 @@
 
 // Marked as what they are, so that lints for tests hold in helpers as well.
 #[cfg(test)]
+mod channel;
+#[cfg(test)]
 mod fixture;
 #[cfg(test)]
 mod hostile;

@@ -124,6 +124,19 @@ pub struct ChannelReply {
     #[prost(string, tag = "3")]
     pub public_base_url: ::prost::alloc::string::String,
 }
+/// What is asked and what is answered are the JSON objects of the command line, so that a new command is no new message.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OperateRequest {
+    /// {"operation":"promote","channel":"main","from":"stream/volatile","to":"unstable","to_channel":"main"}
+    #[prost(string, tag = "1")]
+    pub operation: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OperateReply {
+    /// What `vessel channel … --json` prints.
+    #[prost(string, tag = "1")]
+    pub outcome: ::prost::alloc::string::String,
+}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum ArtefactKind {
@@ -445,6 +458,28 @@ pub mod vessel_client {
                 .insert(GrpcMethod::new("moraine.vessel.v1.Vessel", "Channel"));
             self.inner.unary(req, path, codec).await
         }
+        /// The hub and operators only. Does what `vessel channel …` asks for; answers when readers can see it.
+        pub async fn operate(
+            &mut self,
+            request: impl tonic::IntoRequest<super::OperateRequest>,
+        ) -> std::result::Result<tonic::Response<super::OperateReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/moraine.vessel.v1.Vessel/Operate",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("moraine.vessel.v1.Vessel", "Operate"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -496,6 +531,11 @@ pub mod vessel_server {
             &self,
             request: tonic::Request<super::ChannelRequest>,
         ) -> std::result::Result<tonic::Response<super::ChannelReply>, tonic::Status>;
+        /// The hub and operators only. Does what `vessel channel …` asks for; answers when readers can see it.
+        async fn operate(
+            &self,
+            request: tonic::Request<super::OperateRequest>,
+        ) -> std::result::Result<tonic::Response<super::OperateReply>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct VesselServer<T> {
@@ -861,6 +901,49 @@ pub mod vessel_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ChannelSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/moraine.vessel.v1.Vessel/Operate" => {
+                    #[allow(non_camel_case_types, reason = "generated")]
+                    struct OperateSvc<T: Vessel>(pub Arc<T>);
+                    impl<T: Vessel> tonic::server::UnaryService<super::OperateRequest>
+                    for OperateSvc<T> {
+                        type Response = super::OperateReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::OperateRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Vessel>::operate(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = OperateSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

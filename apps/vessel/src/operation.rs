@@ -1,0 +1,375 @@
+//! What operators ask of channels, and what they are told: the same on the command line, in `--json`, and over the wire.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Something that an operator asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "operation", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Operation {
+    /// Which channels there are.
+    List,
+    /// Where the streams and tags of a channel point.
+    Show {
+        /// The channel.
+        channel: String,
+    },
+    /// The histories of a channel, the newest first.
+    Histories {
+        /// The channel.
+        channel: String,
+        /// At most so many.
+        limit: u32,
+    },
+    /// What differs between two versions.
+    Diff {
+        /// The channel.
+        channel: String,
+        /// The older one: `stream/NAME`, `tag/NAME`, `history/ID`, or a name alone.
+        from: String,
+        /// The newer one.
+        to: String,
+    },
+    /// Lets a stream follow to a version, in the same channel or in another one.
+    Promote {
+        /// The channel of the version.
+        channel: String,
+        /// The version.
+        from: String,
+        /// The stream that moves; made when there is none.
+        to: String,
+        /// The channel of the stream.
+        to_channel: String,
+    },
+    /// Moves a stream back.
+    Rollback {
+        /// The channel.
+        channel: String,
+        /// The stream.
+        stream: String,
+        /// To this version; where it was before when none is named.
+        to: Option<String>,
+    },
+    /// Gives a version a name for ever.
+    Tag {
+        /// The channel.
+        channel: String,
+        /// The name.
+        name: String,
+        /// The version.
+        version: String,
+    },
+    /// Removes such a name.
+    Untag {
+        /// The channel.
+        channel: String,
+        /// The name.
+        name: String,
+    },
+    /// Removes a stream.
+    RemoveStream {
+        /// The channel.
+        channel: String,
+        /// The stream.
+        stream: String,
+    },
+    /// Takes packages out of the newest history.
+    RemovePackage {
+        /// The channel.
+        channel: String,
+        /// Names of packages.
+        names: Vec<String>,
+        /// Only for this architecture.
+        architecture: Option<String>,
+    },
+    /// Gives old histories up, and removes the files of those that were given up long enough ago.
+    Prune {
+        /// Only in this channel.
+        channel: Option<String>,
+        /// Only say what would be done.
+        dry_run: bool,
+    },
+}
+
+/// What became of an [`Operation`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "operation", rename_all = "kebab-case")]
+pub enum Outcome {
+    /// The channels.
+    List {
+        /// By name.
+        channels: Vec<ChannelSummary>,
+    },
+    /// A channel.
+    Show(ChannelReport),
+    /// Its histories.
+    Histories {
+        /// The channel.
+        channel: String,
+        /// The newest first.
+        histories: Vec<HistoryReport>,
+    },
+    /// What differs.
+    Diff(DiffReport),
+    /// A stream moved, or was there already.
+    Promote(Moved),
+    /// A stream moved back.
+    Rollback(Moved),
+    /// A version has a name.
+    Tag(Moved),
+    /// It no longer has.
+    Untag(Moved),
+    /// A stream is gone.
+    RemoveStream(Moved),
+    /// Packages left.
+    RemovePackage {
+        /// The channel.
+        channel: String,
+        /// The history without them.
+        history: String,
+        /// `name (architecture)`.
+        removed: Vec<String>,
+        /// What to look at.
+        remarks: String,
+    },
+    /// What was given up and removed.
+    Prune {
+        /// Whether it was only looked at.
+        dry_run: bool,
+        /// For each channel.
+        channels: Vec<Pruned>,
+    },
+}
+
+/// A channel in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelSummary {
+    /// Its name.
+    pub channel: String,
+    /// Where the stream "volatile" is.
+    pub history: Option<String>,
+    /// Packages in it.
+    pub packages: u64,
+    /// How many histories there are.
+    pub histories: usize,
+}
+
+/// A channel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelReport {
+    /// Its name.
+    pub channel: String,
+    /// Where the stream "volatile" is.
+    pub history: Option<String>,
+    /// Packages in it.
+    pub packages: u64,
+    /// Name → history.
+    pub streams: BTreeMap<String, String>,
+    /// Name → history.
+    pub tags: BTreeMap<String, String>,
+    /// The newest first.
+    pub histories: Vec<HistoryReport>,
+}
+
+/// A history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryReport {
+    /// Its id.
+    pub id: String,
+    /// The history that it was made from.
+    pub previous: Option<String>,
+    /// Packages in it.
+    pub packages: u64,
+    /// Unix seconds.
+    pub recorded_at: i64,
+    /// Why it came about.
+    pub cause: String,
+    /// Unix seconds; none while the root index names it.
+    pub given_up_at: Option<i64>,
+}
+
+/// What differs between two versions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiffReport {
+    /// The channel.
+    pub channel: String,
+    /// The history of the first version.
+    pub from: String,
+    /// The history of the second.
+    pub to: String,
+    /// Packages that only the second has.
+    pub added: Vec<PackageVersion>,
+    /// Packages that only the first has.
+    pub removed: Vec<PackageVersion>,
+    /// Packages that both have, with other bytes.
+    pub changed: Vec<PackageChange>,
+}
+
+/// A package as a history has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackageVersion {
+    /// Its name.
+    pub name: String,
+    /// Its architecture.
+    pub architecture: String,
+    /// Version, release and build release: `8.4-34-1`.
+    pub version: String,
+}
+
+/// A package that is another one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackageChange {
+    /// Its name.
+    pub name: String,
+    /// Its architecture.
+    pub architecture: String,
+    /// Version, release and build release before.
+    pub from: String,
+    /// And after.
+    pub to: String,
+}
+
+/// Where a stream or a tag went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moved {
+    /// The channel.
+    pub channel: String,
+    /// Name of the stream or the tag.
+    pub name: String,
+    /// The history before; none when it came into being.
+    pub from: Option<String>,
+    /// The history now; none when it is gone.
+    pub to: Option<String>,
+    /// Whether readers see something else than before.
+    pub changed: bool,
+}
+
+/// What was given up and removed in a channel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pruned {
+    /// The channel.
+    pub channel: String,
+    /// Histories that the root index no longer names.
+    pub given_up: Vec<String>,
+    /// Histories that it names again.
+    pub taken_back: Vec<String>,
+    /// Histories whose files are gone.
+    pub removed: Vec<String>,
+    /// Histories that were given up and wait, and from when on they may go, in Unix seconds.
+    pub waiting: BTreeMap<String, i64>,
+    /// Files of packages that are gone.
+    pub packages: u64,
+    /// Their bytes.
+    pub size_bytes: u64,
+}
+
+impl Outcome {
+    /// For a person.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self {
+            Outcome::List { channels } if channels.is_empty() => "nothing has been published yet\n".into(),
+            Outcome::List { channels } => channels.iter().map(summary_line).collect(),
+            Outcome::Show(report) => report.text(),
+            Outcome::Histories { histories, .. } => histories.iter().map(HistoryReport::line).collect(),
+            Outcome::Diff(report) => report.text(),
+            Outcome::Promote(moved) | Outcome::Rollback(moved) => moved.text("stream"),
+            Outcome::RemoveStream(moved) => moved.text("stream"),
+            Outcome::Tag(moved) | Outcome::Untag(moved) => moved.text("tag"),
+            Outcome::RemovePackage { channel, history, removed, remarks } => {
+                let remarks = if remarks.is_empty() { String::new() } else { format!("{remarks}\n") };
+                format!("channel {channel}: history {history} is without {}\n{remarks}", removed.join(", "))
+            }
+            Outcome::Prune { dry_run, channels } => {
+                channels.iter().map(|pruned| pruned.text(*dry_run)).collect()
+            }
+        }
+    }
+}
+
+fn summary_line(it: &ChannelSummary) -> String {
+    let history = it.history.as_deref().unwrap_or("none");
+    format!("{}  history {history}, {} packages, {} histories\n", it.channel, it.packages, it.histories)
+}
+
+impl ChannelReport {
+    fn text(&self) -> String {
+        let mut text = format!("channel {}\n", self.channel);
+        for (what, names) in [("stream", &self.streams), ("tag", &self.tags)] {
+            for (name, history) in names {
+                text.push_str(&format!("{what} {name} → {history}\n"));
+            }
+        }
+        self.histories.iter().for_each(|history| text.push_str(&history.line()));
+        text
+    }
+}
+
+impl HistoryReport {
+    fn line(&self) -> String {
+        let cause = if self.cause.is_empty() { String::new() } else { format!("  {}", self.cause) };
+        let given_up = if self.given_up_at.is_some() { "  given up" } else { "" };
+        format!("history {}  {} packages{cause}{given_up}\n", self.id, self.packages)
+    }
+}
+
+impl DiffReport {
+    fn text(&self) -> String {
+        let mut text = format!("channel {}: {} → {}\n", self.channel, self.from, self.to);
+        for (sign, packages) in [("+", &self.added), ("-", &self.removed)] {
+            for it in packages {
+                text.push_str(&format!("{sign} {} {} ({})\n", it.name, it.version, it.architecture));
+            }
+        }
+        for it in &self.changed {
+            text.push_str(&format!("~ {} {} → {} ({})\n", it.name, it.from, it.to, it.architecture));
+        }
+        if self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty() {
+            text.push_str("the same packages\n");
+        }
+        text
+    }
+}
+
+impl Moved {
+    fn text(&self, what: &str) -> String {
+        let Moved { channel, name, from, to, changed } = self;
+        let from = from.as_deref().unwrap_or("nothing");
+        match to {
+            Some(to) if *changed => format!("channel {channel}: {what} {name} {from} → {to}\n"),
+            Some(to) => format!("nothing changed: {what} {name} of channel {channel} is {to} already\n"),
+            None => format!("channel {channel}: {what} {name} is gone; it was {from}\n"),
+        }
+    }
+}
+
+impl Pruned {
+    fn text(&self, dry_run: bool) -> String {
+        let words = if dry_run {
+            ("would be given up", "would be taken back", "would be removed")
+        } else {
+            ("given up", "taken back", "removed")
+        };
+        let mut text = format!("channel {}\n", self.channel);
+        for (word, ids) in [(words.0, &self.given_up), (words.1, &self.taken_back), (words.2, &self.removed)]
+        {
+            if !ids.is_empty() {
+                text.push_str(&format!("histories {word}: {}\n", ids.join(", ")));
+            }
+        }
+        if self.packages > 0 {
+            text.push_str(&format!("{} packages {}, {} bytes\n", self.packages, words.2, self.size_bytes));
+        }
+        if !self.waiting.is_empty() {
+            text.push_str(&format!(
+                "{} given up before wait for the end of the grace time\n",
+                self.waiting.len()
+            ));
+        }
+        if text.lines().count() == 1 {
+            text.push_str("nothing to do\n");
+        }
+        text
+    }
+}
