@@ -7,6 +7,7 @@
 
 use std::io::{self, PipeReader, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -33,6 +34,8 @@ pub(crate) struct Spool {
     file: fs::File,
     limit_bytes: u64,
     size_bytes: u64,
+    /// Whether what comes next begins a line.
+    at_line_start: bool,
 }
 
 /// The log has no room for all of it.
@@ -42,18 +45,23 @@ pub(crate) struct Full;
 impl Spool {
     /// Goes on with the log at `path`, which may be new.
     pub(crate) fn append_to(path: &Path, limit_bytes: u64) -> io::Result<Spool> {
-        let file = fs::OpenOptions::new().create(true).append(true).open(path)?;
+        let file = fs::OpenOptions::new().create(true).append(true).read(true).open(path)?;
         let size_bytes = file.metadata()?.len();
-        Ok(Spool { file, limit_bytes, size_bytes })
+        let mut last = [b'\n'];
+        if let Some(offset) = size_bytes.checked_sub(1) {
+            file.file().read_exact_at(&mut last, offset)?;
+        }
+        Ok(Spool { file, limit_bytes, size_bytes, at_line_start: last == [b'\n'] })
     }
 
     pub(crate) fn size_bytes(&self) -> u64 {
         self.size_bytes
     }
 
-    /// Adds a line of the agent's own.
+    /// Adds a line of the agent's own. A build that was killed in the middle of a line does not share it.
     pub(crate) fn note(&mut self, text: &str) {
-        let line = format!("[avalanche] {text}\n");
+        let break_first = if self.at_line_start { "" } else { "\n" };
+        let line = format!("{break_first}[avalanche] {text}\n");
         let limit = self.limit_bytes.saturating_add(NOTE_BYTES_MAX);
         if let Err(error) = self.append(line.as_bytes(), limit) {
             tracing::warn!(%error, "cannot write to a build log");
@@ -73,6 +81,7 @@ impl Spool {
         let room = usize::try_from(limit_bytes.saturating_sub(self.size_bytes)).unwrap_or(usize::MAX);
         let fits = bytes.get(..room.min(bytes.len())).unwrap_or_default();
         self.file.write_all(fits)?;
+        self.at_line_start = fits.last().map_or(self.at_line_start, |last| *last == b'\n');
         self.size_bytes = self.size_bytes.saturating_add(u64::try_from(fits.len()).unwrap_or(u64::MAX));
         Ok(if fits.len() < bytes.len() { Err(Full) } else { Ok(()) })
     }
@@ -325,6 +334,20 @@ mod tests {
         assert_eq!(run.spool.size_bytes(), u64::try_from(run.log().len()).unwrap());
         let again = Spool::append_to(&run.folder.path().join("log"), 1_000_000).unwrap();
         assert_eq!(again.size_bytes(), run.spool.size_bytes());
+    }
+
+    #[test]
+    fn a_note_never_shares_a_line_with_what_was_killed_in_the_middle_of_it() {
+        let mut run = Run::new();
+        run.sh("printf 'whole\\nhalf'; kill -9 $$");
+        run.spool.note("killed");
+        run.spool.note("really");
+        assert_eq!(run.log(), "whole\nhalf\n[avalanche] killed\n[avalanche] really\n");
+        // Nor when another keeper goes on with the log.
+        run.sh("printf half");
+        let mut again = Spool::append_to(&run.folder.path().join("log"), 1_000_000).unwrap();
+        again.note("again");
+        assert!(run.log().ends_with("\nhalf\n[avalanche] again\n"), "{}", run.log());
     }
 
     #[test]

@@ -61,10 +61,13 @@ pub(super) fn without_notes(log: &[u8]) -> &[u8] {
     rest
 }
 
-/// How many bytes of what was said are not where they should be. Of an attempt that was killed any beginning is right.
+/// How many bytes of what was said are not where they should be. Of an attempt that was killed any beginning is right, and
+/// where that is in the middle of a line, the agent ended the line before it had its say.
 pub(super) fn lost_bytes(source: &str, attempt: u64, kept: &[u8], ended_by_itself: bool) -> u64 {
     let said = log(source, attempt);
-    let kept = without_notes(kept);
+    let whole = without_notes(kept);
+    let is_broken_off = !ended_by_itself && whole.len() < kept.len() && !said.as_bytes().starts_with(whole);
+    let kept = whole.strip_suffix(b"\n").filter(|_| is_broken_off).unwrap_or(whole);
     let same = kept.iter().zip(said.as_bytes()).take_while(|(left, right)| left == right).count();
     let wrong = kept.len() - same;
     let missing = if ended_by_itself { said.len() - same } else { 0 };
@@ -87,6 +90,9 @@ mod tests {
         check(&said, true, 0);
         check("", false, 0);
         check(&said[..said.len() - 5], false, 0);
+        check(&format!("{}\n[avalanche] failed: killed\n", &said[..said.len() - 5]), false, 0);
+        check(&format!("{}\n[avalanche] failed: killed\n", &said[..said.len() - 5]), true, 5);
+        check(&format!("{}[avalanche] failed: killed\n", &said[..said.len() - 5]), false, 27);
         check(&said[..said.len() - 5], true, 5);
         check("", true, u64::try_from(said.len()).unwrap());
         // A gap shifts all that follows.
