@@ -1,13 +1,24 @@
 //! What a channel has for one architecture.
+//!
+//! A channel has thousands of packages, and a build that lands changes a handful. So there are two tables: one that stays as
+//! it is, shared by everybody who holds an earlier or a later state, and a small one of what came since. Once that is not
+//! small any more, both become one again.
 
-use std::collections::BTreeSet;
+mod table;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
-use std::ops::Range;
+use std::sync::Arc;
 
 use foldhash::fast::FixedState;
-use hashbrown::{Equivalent, HashMap};
 use package::{Dependency, DependencyKind};
-use smallvec::SmallVec;
+
+use crate::number_set::NumberSet;
+use table::Table;
+
+/// Packages in the small table up to which it is one. Following a change costs as much as this has, and making one table of
+/// both as much as all: at some three packages a build and ten thousand in all, both cost about the same in the long run.
+const NEWER_MAX: usize = if cfg!(test) { 6 } else { 256 };
 
 /// One published package.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -44,125 +55,157 @@ pub struct PublishedSource {
 /// Packages of a channel, found by name, by source and by what they offer.
 #[derive(Debug, Clone, Default)]
 pub struct Published {
+    base: Arc<Table>,
+    /// Places in `base` of packages that were replaced, or are gone.
+    hidden: NumberSet,
+    /// What came since.
+    newer: Arc<Table>,
     /// By name.
-    packages: Vec<PublishedPackage>,
-    /// By name.
-    sources: Vec<SourceRow>,
-    /// Places of the packages of each source, in order of their names.
-    of_source: Vec<u32>,
-    /// Places of the sources of the packages.
-    source_of: Vec<u32>,
-    /// Places of the packages that offer something, in order.
-    providers: HashMap<Dependency, SmallVec<[u32; 2]>, FixedState>,
+    sources: Vec<Arc<SourceRow>>,
     fingerprint: u64,
 }
 
 /// What is published of one source.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct SourceRow {
     name: String,
     newest: PublishedSource,
-    /// Where in `of_source` its packages are.
-    packages: Range<u32>,
     fingerprint: u64,
 }
 
-/// A dependency of which nobody has to own the text.
-#[derive(Debug, Hash)]
-struct Offer<'a> {
-    kind: DependencyKind,
-    name: &'a str,
-}
-
-impl Equivalent<Dependency> for Offer<'_> {
-    fn equivalent(&self, other: &Dependency) -> bool {
-        self.kind == other.kind && self.name == other.name
+impl SourceRow {
+    /// None when there are no packages.
+    fn of<'a>(packages: impl Iterator<Item = &'a Arc<PublishedPackage>>) -> Option<SourceRow> {
+        let mut row: Option<SourceRow> = None;
+        for package in packages {
+            let build = || PublishedSource {
+                version: package.version.clone(),
+                release: package.release,
+                build_release: package.build_release,
+            };
+            let row = row.get_or_insert_with(|| SourceRow {
+                name: package.source.clone(),
+                newest: build(),
+                fingerprint: 0,
+            });
+            if (row.newest.release, row.newest.build_release) < (package.release, package.build_release) {
+                row.newest = build();
+            }
+            // A sum, so that the order does not matter.
+            row.fingerprint = row.fingerprint.wrapping_add(FixedState::default().hash_one(package.as_ref()));
+        }
+        row
     }
-}
-
-/// A position as a number: packages that would not fit would not fit into memory either.
-fn place(position: usize) -> u32 {
-    u32::try_from(position).unwrap_or(u32::MAX)
 }
 
 impl Published {
     /// Indexes the packages of one architecture. Of several with one name the newest counts.
     #[must_use]
     pub fn new(packages: impl IntoIterator<Item = PublishedPackage>) -> Self {
-        let mut packages: Vec<PublishedPackage> = packages.into_iter().collect();
+        Self::of(packages.into_iter().map(Arc::new).collect())
+    }
+
+    fn of(mut packages: Vec<Arc<PublishedPackage>>) -> Self {
         let age = |package: &PublishedPackage| (package.release, package.build_release);
         // The newest first; of equals the first that was given.
         packages.sort_by(|left, right| left.name.cmp(&right.name).then_with(|| age(right).cmp(&age(left))));
         packages.dedup_by(|later, first| later.name == first.name);
-        packages.shrink_to_fit();
-        let mut of_source: Vec<u32> = (0..place(packages.len())).collect();
-        of_source.sort_by_key(|&index| packages.get(index as usize).map(|package| &package.source));
-        let mut this = Self { source_of: vec![0; packages.len()], packages, of_source, ..Self::default() };
-        this.index_sources();
-        for (index, package) in (0..).zip(&this.packages) {
-            let name = Dependency::name(&package.name);
-            for offer in package.provides.iter().chain([&name]) {
-                let places = match this.providers.get_mut(offer) {
-                    Some(places) => places,
-                    None => this.providers.entry(offer.clone()).or_default(),
-                };
-                if places.last() != Some(&index) {
-                    places.push(index);
-                }
-            }
-        }
-        this
+        let base = Table::new(packages);
+        let sources: Vec<Arc<SourceRow>> =
+            base.by_source().filter_map(|of_source| SourceRow::of(of_source).map(Arc::new)).collect();
+        let fingerprint = sum(&sources);
+        Self { base: Arc::new(base), sources, fingerprint, ..Self::default() }
     }
 
-    fn index_sources(&mut self) {
-        for (at, &index) in (0..).zip(&self.of_source) {
-            let Some(package) = self.packages.get(index as usize) else { continue };
-            let build = PublishedSource {
-                version: package.version.clone(),
-                release: package.release,
-                build_release: package.build_release,
-            };
-            if self.sources.last().is_none_or(|row| row.name != package.source) {
-                let (name, newest) = (package.source.clone(), build.clone());
-                self.sources.push(SourceRow { name, newest, packages: at..at, fingerprint: 0 });
-            }
-            let number = place(self.sources.len() - 1);
-            let Some(row) = self.sources.last_mut() else { continue };
-            if (row.newest.release, row.newest.build_release) < (build.release, build.build_release) {
-                row.newest = build;
-            }
-            // A sum, so that the order does not matter.
-            let fingerprint = FixedState::default().hash_one(package);
-            row.fingerprint = row.fingerprint.wrapping_add(fingerprint);
-            row.packages.end = at + 1;
-            self.fingerprint = self.fingerprint.wrapping_add(fingerprint);
-            if let Some(source) = self.source_of.get_mut(index as usize) {
-                *source = number;
-            }
+    /// This with packages that came, or came anew, and without those of these names. Costs what changes.
+    #[must_use]
+    pub fn with_changes(
+        &self,
+        arriving: impl IntoIterator<Item = PublishedPackage>,
+        leaving: impl IntoIterator<Item = String>,
+    ) -> Self {
+        let mut changes: BTreeMap<String, Option<Arc<PublishedPackage>>> =
+            leaving.into_iter().map(|name| (name, None)).collect();
+        changes.extend(arriving.into_iter().map(|package| (package.name.clone(), Some(Arc::new(package)))));
+        let mut touched: BTreeSet<String> =
+            changes.values().flatten().map(|package| package.source.clone()).collect();
+        touched.extend(changes.keys().filter_map(|name| Some(self.package(name)?.source.clone())));
+        let mut hidden = self.hidden.clone();
+        hidden.extend(changes.keys().filter_map(|name| self.base.place_of(name)));
+        let mut newer: Vec<Arc<PublishedPackage>> = self
+            .newer
+            .packages()
+            .iter()
+            .filter(|package| !changes.contains_key(&package.name))
+            .cloned()
+            .collect();
+        newer.extend(changes.into_values().flatten());
+        newer.sort_by(|left, right| left.name.cmp(&right.name));
+        let mut after = Self {
+            base: Arc::clone(&self.base),
+            hidden,
+            newer: Arc::new(Table::new(newer)),
+            sources: Vec::new(),
+            fingerprint: 0,
+        };
+        if after.newer.packages().len() > NEWER_MAX {
+            return Self::of(after.visible().cloned().collect());
         }
-        self.sources.shrink_to_fit();
+        after.sources = after.rows_after(&self.sources, touched);
+        after.fingerprint = sum(&after.sources);
+        after
+    }
+
+    /// The rows of all sources, where those of `touched` may be others than `before`.
+    fn rows_after(&self, before: &[Arc<SourceRow>], touched: BTreeSet<String>) -> Vec<Arc<SourceRow>> {
+        let mut rows = Vec::with_capacity(before.len() + touched.len());
+        let mut known = before.iter().peekable();
+        for source in touched {
+            while let Some(row) = known.next_if(|row| row.name < source) {
+                rows.push(Arc::clone(row));
+            }
+            known.next_if(|row| row.name == source);
+            rows.extend(SourceRow::of(self.of_source(&source)).map(Arc::new));
+        }
+        rows.extend(known.cloned());
+        rows
+    }
+
+    /// Every package that is there, in no order that means anything.
+    fn visible(&self) -> impl Iterator<Item = &Arc<PublishedPackage>> {
+        let is_there = |(place, _): &(u32, &Arc<PublishedPackage>)| !self.hidden.contains(*place);
+        (0..)
+            .zip(self.base.packages())
+            .filter(is_there)
+            .map(|(_, package)| package)
+            .chain(self.newer.packages())
     }
 
     fn row(&self, source: &str) -> Option<&SourceRow> {
         let index = self.sources.binary_search_by(|row| row.name.as_str().cmp(source)).ok()?;
-        self.sources.get(index)
+        self.sources.get(index).map(AsRef::as_ref)
     }
 
-    fn packages_of_row(&self, row: Option<&SourceRow>) -> impl Iterator<Item = &PublishedPackage> {
-        let range = row.map_or(0..0, |row| row.packages.start as usize..row.packages.end as usize);
-        let places = self.of_source.get(range).unwrap_or_default();
-        places.iter().filter_map(|&index| self.packages.get(index as usize))
+    fn of_source(&self, source: &str) -> impl Iterator<Item = &Arc<PublishedPackage>> {
+        let known = self.base.of_source(source).filter(|(place, _)| !self.hidden.contains(*place));
+        known.chain(self.newer.of_source(source)).map(|(_, package)| package)
     }
 
-    fn offering(&self, kind: DependencyKind, name: &str) -> &[u32] {
-        self.providers.get(&Offer { kind, name }).map_or(&[], SmallVec::as_slice)
+    fn offering(&self, kind: DependencyKind, name: &str) -> impl Iterator<Item = &PublishedPackage> {
+        let known = self.base.offering(kind, name).filter(|(place, _)| !self.hidden.contains(*place));
+        known.chain(self.newer.offering(kind, name)).map(|(_, package)| package.as_ref())
     }
 
     /// The package of this name.
     #[must_use]
     pub fn package(&self, name: &str) -> Option<&PublishedPackage> {
-        let index = self.packages.binary_search_by(|package| package.name.as_str().cmp(name)).ok()?;
-        self.packages.get(index)
+        let newer = self.newer.place_of(name).map(|place| (&self.newer, place));
+        let known = || {
+            let place = self.base.place_of(name).filter(|place| !self.hidden.contains(*place))?;
+            Some((&self.base, place))
+        };
+        let (table, place) = newer.or_else(known)?;
+        table.package(place).map(AsRef::as_ref)
     }
 
     /// The newest build of this source.
@@ -173,19 +216,20 @@ impl Published {
 
     /// Names of the packages that offer `dependency`, in order.
     pub fn providers(&self, dependency: &Dependency) -> impl Iterator<Item = &str> {
-        let places = self.offering(dependency.kind, &dependency.name).iter();
-        places.filter_map(|&index| self.packages.get(index as usize)).map(|package| package.name.as_str())
+        let offering = self.offering(dependency.kind, &dependency.name);
+        let mut names: Vec<&str> = offering.map(|package| package.name.as_str()).collect();
+        names.sort_unstable();
+        names.into_iter()
     }
 
     /// Whether any package offers this.
     pub(crate) fn has(&self, kind: DependencyKind, name: &str) -> bool {
-        !self.offering(kind, name).is_empty()
+        self.offering(kind, name).next().is_some()
     }
 
-    /// Places in [`Published::rows`] of the sources whose packages offer this; one may come twice.
-    pub(crate) fn rows_offering(&self, kind: DependencyKind, name: &str) -> impl Iterator<Item = usize> {
-        let places = self.offering(kind, name).iter();
-        places.filter_map(|&index| self.source_of.get(index as usize)).map(|&row| row as usize)
+    /// Sources whose packages offer this; one may come twice.
+    pub(crate) fn sources_offering(&self, kind: DependencyKind, name: &str) -> impl Iterator<Item = &str> {
+        self.offering(kind, name).map(|package| package.source.as_str())
     }
 
     /// Everything that the packages of this source offer, each once, in order.
@@ -193,8 +237,7 @@ impl Published {
         let mut offers: Vec<&Dependency> = Vec::new();
         for package in self.packages_of_source(source) {
             offers.extend(&package.provides);
-            let name = Offer { kind: DependencyKind::Name, name: &package.name };
-            offers.extend(self.providers.get_key_value(&name).map(|(name, _)| name));
+            offers.extend(self.newer.name_of(package).or_else(|| self.base.name_of(package)));
         }
         offers.sort_unstable();
         offers.dedup();
@@ -203,7 +246,9 @@ impl Published {
 
     /// The packages of this source, by name.
     pub fn packages_of_source(&self, source: &str) -> impl Iterator<Item = &PublishedPackage> {
-        self.packages_of_row(self.row(source))
+        let mut packages: Vec<&PublishedPackage> = self.of_source(source).map(AsRef::as_ref).collect();
+        packages.sort_by(|left, right| left.name.cmp(&right.name));
+        packages.into_iter()
     }
 
     /// Names of all sources, in order.
@@ -226,14 +271,18 @@ impl Published {
     /// How many packages there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.packages.len()
+        self.base.packages().len().saturating_sub(self.hidden.iter().count()) + self.newer.packages().len()
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.packages.is_empty()
+        self.sources.is_empty()
     }
+}
+
+fn sum(sources: &[Arc<SourceRow>]) -> u64 {
+    sources.iter().fold(0, |sum, row| sum.wrapping_add(row.fingerprint))
 }
 
 #[cfg(test)]
@@ -269,8 +318,8 @@ pub(crate) mod tests {
         assert!(providers("pkgconfig(old)").is_empty(), "an older package of the same name is gone");
         let offers: Vec<String> = published.offers_of_source("zlib").map(Dependency::short).collect();
         assert_eq!(offers, ["zlib", "zlib-devel", "pkgconfig(zlib)", "soname(libz.so.1(x86_64))"]);
-        let rows: Vec<usize> = published.rows_offering(DependencyKind::Name, "zlib-devel").collect();
-        assert_eq!(rows, [0]);
+        let sources: Vec<&str> = published.sources_offering(DependencyKind::Name, "zlib-devel").collect();
+        assert_eq!(sources, ["zlib"]);
         assert!(!published.has(DependencyKind::Name, "xz"));
         let of_zlib: Vec<&str> =
             published.packages_of_source("zlib").map(|package| package.name.as_str()).collect();
@@ -294,5 +343,65 @@ pub(crate) mod tests {
         assert_eq!(before.iter().map(|(source, _)| source.as_str()).collect::<Vec<_>>(), ["xz", "zlib"]);
         assert_eq!(before[0], after[0]);
         assert_ne!(before[1], after[1]);
+    }
+
+    /// Everything that can be asked.
+    fn all(published: &Published) -> Vec<String> {
+        let offers = [
+            (DependencyKind::Name, "a"),
+            (DependencyKind::Name, "b"),
+            (DependencyKind::PkgConfig, "even"),
+            (DependencyKind::PkgConfig, "odd"),
+        ];
+        let mut said = vec![format!("{} {}", published.len(), published.is_empty())];
+        said.extend(published.rows().map(|(source, fingerprint)| format!("{source} {fingerprint}")));
+        for (kind, name) in offers {
+            let dependency = Dependency { kind, name: name.to_owned() };
+            let providers: Vec<&str> = published.providers(&dependency).collect();
+            let mut sources: Vec<&str> = published.sources_offering(kind, name).collect();
+            sources.sort_unstable();
+            said.push(format!("{dependency:?} {providers:?} {sources:?} {}", published.has(kind, name)));
+        }
+        for source in published.sources() {
+            let packages: Vec<&PublishedPackage> = published.packages_of_source(source).collect();
+            let offers: Vec<&Dependency> = published.offers_of_source(source).collect();
+            said.push(format!("{source} {:?} {packages:?} {offers:?}", published.source(source)));
+            said.extend(packages.iter().map(|package| format!("{:?}", published.package(&package.name))));
+        }
+        said.push(format!("{:?} {}", published.package("no"), published.fingerprint()));
+        said
+    }
+
+    proptest::proptest! {
+        /// However a state came about, it is the same. Packages change their sources, too.
+        #[test]
+        fn following_changes_comes_to_the_same_as_beginning_anew(
+            steps in proptest::collection::vec(
+                proptest::collection::vec((0..12_usize, 0..4_u64, 0..3_usize), 0..5), 1..30)
+        ) {
+            let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
+            let mut expected: BTreeMap<&str, PublishedPackage> = BTreeMap::new();
+            let mut published = Published::default();
+            for step in steps {
+                let (mut arriving, mut leaving) = (BTreeMap::new(), Vec::new());
+                for (name, release, source) in step {
+                    let name = names[name];
+                    if release == 0 {
+                        arriving.remove(name);
+                        expected.remove(name);
+                        leaving.push(name.to_owned());
+                        continue;
+                    }
+                    let offers = if release % 2 == 0 { ["pkgconfig(even)"] } else { ["pkgconfig(odd)"] };
+                    let package = package(name, ["x", "y", "z"][source], release, &offers);
+                    expected.insert(name, package.clone());
+                    arriving.insert(name, package);
+                }
+                leaving.retain(|name| !arriving.contains_key(name.as_str()));
+                published = published.with_changes(arriving.into_values(), leaving);
+                let anew = Published::new(expected.values().cloned());
+                proptest::prop_assert_eq!(all(&published), all(&anew));
+            }
+        }
     }
 }

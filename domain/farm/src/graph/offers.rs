@@ -79,11 +79,11 @@ impl Graph {
     /// is new.
     fn by_publication(&mut self, thing: u32, own: &Published, is_new: bool, offers: &mut Vec<Offer>) {
         let Some(known) = self.things.get(thing) else { return };
-        for row in own.rows_offering(known.kind, self.names.text(known.name)) {
-            let Some(row) = self.rows.get(row) else { continue };
-            match self.names.recipe(row.source) {
+        for source in own.sources_offering(known.kind, self.names.text(known.name)) {
+            let Some(source) = self.names.find(source) else { continue };
+            match self.names.recipe(source) {
                 Some(slot) => offers.push(Offer::new(slot, thing)),
-                None if is_new => self.strays.entry(row.source).or_default().push(thing),
+                None if is_new => self.strays.entry(source).or_default().push(thing),
                 None => {}
             }
         }
