@@ -34,6 +34,7 @@ pub mod secrets;
 mod sessions;
 pub mod store;
 mod term;
+mod vessel_link;
 pub mod watcher;
 pub mod waves;
 pub mod web;

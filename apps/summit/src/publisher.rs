@@ -18,10 +18,10 @@ use wire::vessel::vessel_client::VesselClient;
 use wire::vessel::{ExpectRequest, LandingReply, LandingRequest, LandingState, WithdrawRequest};
 use wire::{RemoteError, WireError};
 
-use crate::config::VesselConfig;
 use crate::dispatcher::ignore_refusal;
 use crate::hub::Hub;
 use crate::store::{StoreError, TaskRow};
+use crate::vessel_link::VesselLink;
 
 /// How often Vessel is asked while something is on its way.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -58,7 +58,8 @@ impl Fault for PublishError {
 
 /// Publishes for ever.
 pub(crate) async fn run(hub: Arc<Hub>) {
-    let mut publisher = Publisher { hub: Arc::clone(&hub), client: None, expected: HashSet::new() };
+    let mut publisher =
+        Publisher { hub: Arc::clone(&hub), link: VesselLink::default(), expected: HashSet::new() };
     let mut trouble = String::new();
     loop {
         hub.metrics.passed("publisher");
@@ -83,8 +84,7 @@ pub(crate) async fn run(hub: Arc<Hub>) {
 
 struct Publisher {
     hub: Arc<Hub>,
-    /// With what the configuration said of Vessel when it was made.
-    client: Option<(VesselConfig, VesselClient<Channel>)>,
+    link: VesselLink,
     /// Attempts that Vessel was told of by this process.
     expected: HashSet<AttemptId>,
 }
@@ -253,17 +253,7 @@ impl Publisher {
     }
 
     async fn client(&mut self) -> Result<VesselClient<Channel>, PublishError> {
-        let vessel = self.hub.config().vessel.clone();
-        if let Some((known, client)) = &self.client
-            && *known == vessel
-        {
-            return Ok(client.clone());
-        }
-        let channel = wire::connect(&vessel.address, vessel.public_key, &self.hub.identity).await?;
-        let client =
-            VesselClient::new(channel).max_decoding_message_size(wire::limits::MESSAGE_SIZE_BYTES_MAX);
-        self.client = Some((vessel, client.clone()));
-        Ok(client)
+        Ok(self.link.client(&self.hub).await?)
     }
 
     fn understand<T>(
@@ -277,12 +267,12 @@ impl Publisher {
                 let source = wire::from_status(&status);
                 if source.kind() == Kind::Unavailable {
                     // A fresh connection finds a Vessel that moved or was restarted.
-                    self.client = None;
+                    self.link.forget();
                 }
                 Err(PublishError::Vessel { action, source })
             }
             Err(_elapsed) => {
-                self.client = None;
+                self.link.forget();
                 Err(PublishError::Timeout { action })
             }
         }

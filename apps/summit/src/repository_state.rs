@@ -1,12 +1,17 @@
 //! What a channel has, read from the published tree as any client reads it.
+//!
+//! Our own channel changes with every landing, and its index has thousands of packages. So Vessel is asked what changed, and
+//! the index is read only at the beginning, and when Vessel cannot say.
 
+use std::io::Cursor;
 use std::sync::Arc;
 
 use farm::published::{Published, PublishedPackage};
 use fault::{Fault, Kind};
 use fetch::{Client, Found, OfferError};
 use package::PackageMeta;
-use repository::{Identifier, IdentifierError, RepositorySource, VersionError};
+use repository::{Identifier, IdentifierError, Index, RepositorySource, VersionError};
+use wire::vessel::ChangesReply;
 
 use crate::config::RepositoryConfig;
 
@@ -102,6 +107,28 @@ pub(crate) fn read_place(
     Ok(state)
 }
 
+/// What a channel has after the changes that Vessel tells of; none when it has to be read to know.
+pub(crate) fn follow(known: &RepositoryState, changes: ChangesReply) -> Option<RepositoryState> {
+    if changes.whole || known.history.is_none() {
+        return None;
+    }
+    let history = Some(changes.history.parse::<Identifier>().ok()?);
+    let arrived = match changes.arrived.as_slice() {
+        [] => Vec::new(),
+        bytes => Index::read(Cursor::new(bytes), &Index::limits()).ok()?.into_packages(),
+    };
+    if arrived.is_empty() && changes.gone.is_empty() {
+        return Some(RepositoryState { history, published: Arc::clone(&known.published) });
+    }
+    let after = known.published.with_changes(arrived.into_iter().map(published), changes.gone);
+    // The same thing stays where it is, as when it is read.
+    let published = match known.published.fingerprint() == after.fingerprint() {
+        true => Arc::clone(&known.published),
+        false => Arc::new(after),
+    };
+    Some(RepositoryState { history, published })
+}
+
 fn versioned(
     base_url: &str,
     channel: &str,
@@ -150,5 +177,60 @@ pub(crate) fn published(package: PackageMeta) -> PublishedPackage {
         provides: package.provides,
         depends: package.depends,
         download_size_bytes: package.download_size_bytes.unwrap_or(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meta(name: &str, release: u64) -> PackageMeta {
+        PackageMeta {
+            name: name.into(),
+            version: "1".into(),
+            release,
+            build_release: 1,
+            architecture: "x86_64".into(),
+            summary: "s".into(),
+            description: "d".into(),
+            source_id: name.into(),
+            homepage: "https://example.org".into(),
+            licenses: vec!["MIT".into()],
+            depends: [].into(),
+            provides: [].into(),
+            conflicts: [].into(),
+            build_depends: [].into(),
+            uri: Some(format!("../../../pool/{name}.stone")),
+            hash: Some("0".repeat(64)),
+            download_size_bytes: Some(3),
+        }
+    }
+
+    #[test]
+    fn what_changed_is_followed_and_what_cannot_be_is_read() {
+        let read = |packages: Vec<PackageMeta>| RepositoryState {
+            history: Some("1-a".parse().unwrap()),
+            published: Arc::new(Published::new(packages.into_iter().map(published))),
+        };
+        let known = read(vec![meta("nano", 1), meta("vim", 1), meta("ed", 1)]);
+        let index = Index::new([meta("nano", 2), meta("emacs", 1)]).unwrap();
+        let arrived = index.write(Cursor::new(Vec::new()), stone::Packing::FAST).unwrap().into_inner();
+        let told = |arrived: &[u8], gone: &[&str], whole| ChangesReply {
+            history: "2-b".into(),
+            whole,
+            arrived: arrived.to_vec(),
+            gone: gone.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        let after = follow(&known, told(&arrived, &["ed"], false)).unwrap();
+        let whole = read(vec![meta("nano", 2), meta("vim", 1), meta("emacs", 1)]);
+        assert_eq!(after.published.fingerprint(), whole.published.fingerprint());
+        assert_eq!(after.history.as_ref().map(ToString::to_string).as_deref(), Some("2-b"));
+        let same = follow(&known, told(&[], &[], false)).unwrap();
+        assert!(Arc::ptr_eq(&same.published, &known.published), "that nothing changed is told at once");
+        let same = follow(&known, told(&[], &["never-there"], false)).unwrap();
+        assert!(Arc::ptr_eq(&same.published, &known.published));
+        assert!(follow(&known, told(&arrived, &[], true)).is_none());
+        assert!(follow(&known, told(b"no index", &[], false)).is_none());
+        assert!(follow(&RepositoryState::default(), told(&arrived, &[], false)).is_none());
     }
 }

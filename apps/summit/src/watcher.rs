@@ -18,13 +18,15 @@ use farm::catalogue::{Catalogue, Unreadable};
 use farm::ids::TaskId;
 use fetch::Client;
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
+use wire::vessel::ChangesRequest;
 
 use crate::config::Project;
 use crate::discover::{Discoverer, Understood};
 use crate::git::{Commit, Mirror};
 use crate::hub::{Hub, LookRequest};
 use crate::repository_state::{self, RepositoryState, RepositoryStateError};
+use crate::vessel_link::VesselLink;
 use crate::world::{Arena, World};
 
 use drawing::Drawing;
@@ -35,6 +37,9 @@ pub use report::{LookError, LookReport, ProjectLook};
 /// left behind, is often gone then.
 const AGAIN: Duration = Duration::from_secs(5);
 
+/// How long Vessel may take to say what changed; it keeps it in memory. The index is read instead then.
+const CHANGES_TIME_LIMIT: Duration = Duration::from_secs(5);
+
 /// Looks at one project for ever.
 pub(crate) struct Watcher {
     hub: Arc<Hub>,
@@ -43,6 +48,7 @@ pub(crate) struct Watcher {
     /// One for each architecture.
     readers: Vec<Reader>,
     client: Client,
+    link: VesselLink,
     /// Recipes that are not used because an earlier project has their source, as they were written down last.
     left_out: Vec<Unreadable>,
 }
@@ -78,7 +84,8 @@ impl Watcher {
                 drawing: Drawing::default(),
             })
             .collect();
-        Self { hub, project, mirror, readers, client: Client::default(), left_out: Vec::new() }
+        let (client, link) = (Client::default(), VesselLink::default());
+        Self { hub, project, mirror, readers, client, link, left_out: Vec::new() }
     }
 
     /// Looks every so often, when somebody asks, and when the repository has something new.
@@ -295,13 +302,50 @@ impl Watcher {
         Ok((catalogue, left_out))
     }
 
-    /// The channel, and the repositories besides it. These are read anew only with the recipes.
+    /// What the channel has, by what Vessel says has changed; none when that does not do.
+    async fn follow_channel(
+        &mut self,
+        architecture: &str,
+        known: &RepositoryState,
+    ) -> Option<RepositoryState> {
+        let request = ChangesRequest {
+            channel: self.project.channel.clone(),
+            architecture: architecture.to_owned(),
+            since: known.history.as_ref()?.to_string(),
+        };
+        let asked = async {
+            let mut client =
+                self.link.client(&self.hub).await.map_err(|error| fault::chain(&error).join(": "))?;
+            client.changes(request).await.map_err(|status| status.message().to_owned())
+        };
+        let trouble = match timeout(CHANGES_TIME_LIMIT, asked).await {
+            Ok(Ok(reply)) => return repository_state::follow(known, reply.into_inner()),
+            Ok(Err(trouble)) => trouble,
+            Err(_elapsed) => "no answer".to_owned(),
+        };
+        self.link.forget();
+        tracing::info!(
+            project.name = self.project.name,
+            trouble,
+            "Vessel does not say what changed; reading the index"
+        );
+        None
+    }
+
+    /// The channel, and the repositories besides it. These are read anew only with the recipes, and the channel as any client
+    /// reads it, so that it is noticed when none can.
     async fn read_repositories(
-        &self,
+        &mut self,
         architecture: &str,
         before: &World,
         fetch: bool,
     ) -> Result<(RepositoryState, Vec<RepositoryState>), LookError> {
+        if !fetch
+            && before.others.len() == self.project.repositories.len()
+            && let Some(own) = self.follow_channel(architecture, &before.repository).await
+        {
+            return Ok((own, before.others.clone()));
+        }
         let client = self.client.clone();
         let (project, config) = (Arc::clone(&self.project), self.hub.config());
         let (known, known_others) = (before.repository.clone(), before.others.clone());

@@ -3,11 +3,11 @@
 //! Pure. For now a landing that leaves a need unmet is told, not held back: the first packages of a new distribution
 //! need what comes after them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use package::{Dependency, PackageMeta};
+use package::{Dependency, DependencyKind, PackageMeta};
 
-use crate::admission::{Landing, Snapshot};
+use crate::admission::{Landing, Package, Snapshot};
 
 /// Needs named in one remark. A person reads the first few and looks at the rest in the index.
 const NAMED_MAX: usize = 8;
@@ -26,31 +26,42 @@ pub struct Unmet {
 /// Needs that were unmet before and have nothing to do with this landing are not among them.
 #[must_use]
 pub fn unmet(before: &Snapshot, landing: &Landing) -> Vec<Unmet> {
-    let arriving: BTreeSet<_> = landing.arriving.iter().collect();
+    let arriving = || landing.arriving.iter().filter_map(|key| landing.snapshot.get(key));
     // What somebody offered that is replaced or leaves; whether it is still offered is seen below.
-    let lost: BTreeSet<Dependency> = landing
-        .arriving
-        .iter()
-        .chain(&landing.obsolete)
-        .filter_map(|key| before.get(key))
-        .flat_map(|package| offers(&package.meta))
-        .collect();
-    let mut needs: BTreeMap<Dependency, BTreeSet<String>> = BTreeMap::new();
-    for package in landing.snapshot.packages() {
-        let arrives = arriving.contains(&package.key());
+    let changed = landing.arriving.iter().chain(&landing.obsolete);
+    let mut lost: HashSet<Thing<'_>> =
+        changed.filter_map(|key| before.get(key)).flat_map(|package| offers(&package.meta)).collect();
+    for offer in arriving().flat_map(|package| offers(&package.meta)) {
+        lost.remove(&offer);
+    }
+    let mut needs: HashMap<Thing<'_>, BTreeSet<String>> = HashMap::new();
+    let name = |package: &Package| format!("{} ({})", package.meta.name, package.meta.architecture);
+    for package in arriving() {
         for need in &package.meta.depends {
-            if arrives || lost.contains(need) {
-                let name = format!("{} ({})", package.meta.name, package.meta.architecture);
-                needs.entry(need.clone()).or_default().insert(name);
+            needs.entry(thing(need)).or_default().insert(name(package));
+        }
+    }
+    if !lost.is_empty() {
+        for package in landing.snapshot.packages() {
+            for need in package.meta.depends.iter().map(thing).filter(|need| lost.contains(need)) {
+                needs.entry(need).or_default().insert(name(package));
             }
         }
     }
     for package in landing.snapshot.packages() {
+        if needs.is_empty() {
+            break;
+        }
         for offer in offers(&package.meta) {
             needs.remove(&offer);
         }
     }
-    needs.into_iter().map(|(need, by)| Unmet { need, by }).collect()
+    let unmet = needs
+        .into_iter()
+        .map(|((kind, name), by)| Unmet { need: Dependency { kind, name: name.to_owned() }, by });
+    let mut unmet: Vec<Unmet> = unmet.collect();
+    unmet.sort_by(|left, right| left.need.cmp(&right.need));
+    unmet
 }
 
 /// One line for an operator; empty when nothing is unmet.
@@ -76,15 +87,22 @@ pub fn remark(unmet: &[Unmet]) -> String {
     format!("nothing in the channel provides {}", parts.join("; "))
 }
 
+/// Something that is offered and needed, of which nobody has to own the text: a channel has tens of thousands.
+type Thing<'a> = (DependencyKind, &'a str);
+
+fn thing(dependency: &Dependency) -> Thing<'_> {
+    (dependency.kind, &dependency.name)
+}
+
 /// Everything that a package offers; its own name is always among it.
-fn offers(meta: &PackageMeta) -> impl Iterator<Item = Dependency> + '_ {
-    meta.provides.iter().cloned().chain([Dependency::name(meta.name.clone())])
+fn offers(meta: &PackageMeta) -> impl Iterator<Item = Thing<'_>> {
+    meta.provides.iter().map(thing).chain([(DependencyKind::Name, meta.name.as_str())])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admission::{Package, Scope, land};
+    use crate::admission::{Scope, land};
     use crate::digest::Sha256;
     use crate::test_packages::meta_with;
 

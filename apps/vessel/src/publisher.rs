@@ -12,6 +12,7 @@
 //! meanwhile land together in the next one ([`groups`]).
 
 mod attempts;
+mod changes;
 mod error;
 mod groups;
 mod import;
@@ -42,6 +43,7 @@ use crate::staging::Staging;
 use crate::tree::{Object, Step, Tree};
 
 pub(crate) use attempts::LandingStatus;
+pub(crate) use changes::Changes;
 pub use error::PublishError;
 pub use import::Imported;
 pub(crate) use versions::look;
@@ -74,6 +76,8 @@ struct Channel {
     shown: RwLock<State>,
     /// Attempts that are verified and wait for their turn.
     waiting: groups::Waiting,
+    /// What the newest histories changed.
+    recent: changes::Recent,
 }
 
 /// What is known of a channel without asking the disk.
@@ -167,8 +171,8 @@ impl Publisher {
             let state = recovery::bring_in_line(&ledger, name, &tree).await?;
             let (name, shown, waiting) =
                 (name.clone(), RwLock::new(state.clone()), groups::Waiting::default());
-            let state = Mutex::new(state);
-            channels.insert(name.clone(), Channel { name, tree, state, shown, waiting });
+            let (state, recent) = (Mutex::new(state), changes::Recent::default());
+            channels.insert(name.clone(), Channel { name, tree, state, shown, waiting, recent });
         }
         let staging = Staging::new(folder.staging());
         recovery::sweep_staging(&ledger, &staging).await?;
@@ -287,6 +291,13 @@ impl Publisher {
         let size_bytes: u64 = objects.iter().map(|object| object.size_bytes).sum();
         let snapshot = Arc::new(self.write(channel, &id, objects, landing.snapshot).await?);
         self.record(channel, state, &new).await?;
+        if let Some(before) = &state.current {
+            let key = |change: &Change| PackageKey {
+                name: change.name.clone(),
+                architecture: change.architecture.clone(),
+            };
+            channel.recent.note(&before.id, &id, new.changes.iter().map(key).collect());
+        }
         let packages = snapshot.len();
         if new.stream == VOLATILE {
             state.current = Some(Current { number, id: id.clone() });

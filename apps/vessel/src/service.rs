@@ -2,7 +2,7 @@
 //!
 //! | call | who |
 //! |---|---|
-//! | Expect, Withdraw, Landing | the hub |
+//! | Expect, Withdraw, Landing, Changes | the hub |
 //! | Offset, Put, Commit | the builder that the attempt names |
 //! | Channel | anyone known |
 //! | Operate | the hub, operators, and whoever holds the key of this Vessel |
@@ -15,16 +15,17 @@ use fault::{Fault, Kind};
 use wire::tonic::{Request, Response, Status, Streaming, async_trait};
 use wire::vessel::vessel_server::Vessel;
 use wire::vessel::{
-    Artefact as WireArtefact, ArtefactKind as WireKind, ChannelReply, ChannelRequest, CommitReply,
-    CommitRequest, ExpectReply, ExpectRequest, LandingReply, LandingRequest, LandingState, OffsetReply,
-    OffsetRequest, OperateReply, OperateRequest, PutChunk, PutReply, WithdrawReply, WithdrawRequest,
+    Artefact as WireArtefact, ArtefactKind as WireKind, ChangesReply, ChangesRequest, ChannelReply,
+    ChannelRequest, CommitReply, CommitRequest, ExpectReply, ExpectRequest, LandingReply, LandingRequest,
+    LandingState, OffsetReply, OffsetRequest, OperateReply, OperateRequest, PutChunk, PutReply,
+    WithdrawReply, WithdrawRequest,
 };
 use wire::{PublicKey, peer_key, to_status};
 
 use crate::expectation::{Artefact, ArtefactKind, Expectation, ExpectationError};
 use crate::format;
 use crate::ledger::AttemptState;
-use crate::publisher::{LandingStatus, PublishError, Publisher};
+use crate::publisher::{Changes, LandingStatus, PublishError, Publisher};
 use crate::staging::Announced;
 
 /// Bytes of one chunk. Four times what our builders send, so that they may grow; a quarter of the largest message.
@@ -279,6 +280,18 @@ impl Vessel for Service {
         let outcome = work.await.map_err(|error| Status::internal(error.to_string()))?.map_err(status)?;
         let outcome = serde_json::to_string(&outcome).map_err(|error| Status::internal(error.to_string()))?;
         Ok(Response::new(OperateReply { outcome }))
+    }
+
+    async fn changes(&self, request: Request<ChangesRequest>) -> Result<Response<ChangesReply>, Status> {
+        self.check_hub(&request)?;
+        let ChangesRequest { channel, architecture, since } = request.into_inner();
+        let changes = self.publisher.changes(&channel, &architecture, &since).map_err(status)?;
+        Ok(Response::new(match changes {
+            Changes::Unknown { history } => ChangesReply { history, whole: true, ..ChangesReply::default() },
+            Changes::Since { history, arrived, gone } => {
+                ChangesReply { history, whole: false, arrived, gone }
+            }
+        }))
     }
 }
 

@@ -14,9 +14,9 @@ use tonic::{Request, Response, Status, Streaming};
 use wire::vessel::vessel_client::VesselClient;
 use wire::vessel::vessel_server::{Vessel, VesselServer};
 use wire::vessel::{
-    ChannelReply, ChannelRequest, CommitReply, CommitRequest, ExpectReply, ExpectRequest, LandingReply,
-    LandingRequest, OffsetReply, OffsetRequest, OperateReply, OperateRequest, PutChunk, PutReply,
-    WithdrawReply, WithdrawRequest,
+    ChangesReply, ChangesRequest, ChannelReply, ChannelRequest, CommitReply, CommitRequest, ExpectReply,
+    ExpectRequest, LandingReply, LandingRequest, OffsetReply, OffsetRequest, OperateReply, OperateRequest,
+    PutChunk, PutReply, WithdrawReply, WithdrawRequest,
 };
 use wire::{Identity, PublicKey, WireError, connect, connect_within, peer_key, serve_open};
 
@@ -63,6 +63,9 @@ impl Vessel for Mirror {
         Err(Status::unimplemented("not here"))
     }
     async fn commit(&self, _: Request<CommitRequest>) -> Result<Response<CommitReply>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+    async fn changes(&self, _: Request<ChangesRequest>) -> Result<Response<ChangesReply>, Status> {
         Err(Status::unimplemented("not here"))
     }
 }

@@ -12,9 +12,9 @@ use wire::tonic::service::Routes;
 use wire::tonic::{self, Request, Response, Status, Streaming};
 use wire::vessel::vessel_server::{Vessel, VesselServer};
 use wire::vessel::{
-    ChannelReply, ChannelRequest, CommitReply, CommitRequest, ExpectReply, ExpectRequest, LandingReply,
-    LandingRequest, LandingState, OffsetReply, OffsetRequest, OperateReply, OperateRequest, PutChunk,
-    PutReply, WithdrawReply, WithdrawRequest,
+    ChangesReply, ChangesRequest, ChannelReply, ChannelRequest, CommitReply, CommitRequest, ExpectReply,
+    ExpectRequest, LandingReply, LandingRequest, LandingState, OffsetReply, OffsetRequest, OperateReply,
+    OperateRequest, PutChunk, PutReply, WithdrawReply, WithdrawRequest,
 };
 use wire::{Identity, PublicKey, peer_key};
 
@@ -29,6 +29,10 @@ struct State {
     yields: Option<Yields>,
     published: Vec<PackageMeta>,
     histories: u64,
+    /// The source that each history brought, the oldest first.
+    brought: Vec<(String, String)>,
+    /// How often somebody was told what changed.
+    told_changes: u64,
     refuse_next: Option<String>,
 }
 
@@ -166,6 +170,7 @@ impl Vessel for FakeVessel {
         state.published.retain(|package| package.name != expected.source);
         state.published.push(meta(&expected));
         write_tree(&self.public, &history, &state.published);
+        state.brought.push((history.clone(), expected.source.clone()));
         let output = match state.yields {
             Some(yields) => yields(&expected.source, expected.build_release),
             None => String::new(),
@@ -186,5 +191,20 @@ impl Vessel for FakeVessel {
 
     async fn operate(&self, _: Request<OperateRequest>) -> Result<Response<OperateReply>, Status> {
         Err(Status::unimplemented("not here"))
+    }
+    async fn changes(&self, request: Request<ChangesRequest>) -> Result<Response<ChangesReply>, Status> {
+        self.only_hub(&request)?;
+        let since = request.into_inner().since;
+        let mut state = self.state.lock().unwrap();
+        let history = state.brought.last().map(|(history, _)| history.clone()).unwrap_or_default();
+        let Some(known) = state.brought.iter().position(|(history, _)| *history == since) else {
+            return Ok(Response::new(ChangesReply { history, whole: true, ..ChangesReply::default() }));
+        };
+        let sources: Vec<&String> = state.brought[known + 1..].iter().map(|(_, source)| source).collect();
+        let packages = state.published.iter().filter(|package| sources.contains(&&package.name));
+        let index = Index::new(packages.cloned()).unwrap();
+        let arrived = index.write(Cursor::new(Vec::new()), stone::Packing::FAST).unwrap().into_inner();
+        state.told_changes += 1;
+        Ok(Response::new(ChangesReply { history, whole: false, arrived, gone: Vec::new() }))
     }
 }

@@ -167,6 +167,40 @@ async fn a_landing_publishes_and_its_repetition_changes_nothing() {
 }
 
 #[tokio::test]
+async fn whoever_follows_a_channel_is_told_what_changed_and_nothing_else() {
+    let data = tempfile::tempdir().unwrap();
+    let publisher = open(data.path()).await;
+    let told = |since: &str| match publisher.changes("main", "x86_64", since).unwrap() {
+        Changes::Unknown { history } => Err(history),
+        Changes::Since { history, arrived, gone } => {
+            let packages = match arrived.is_empty() {
+                true => Vec::new(),
+                false => format::read_index(std::io::Cursor::new(arrived)).unwrap(),
+            };
+            let names =
+                packages.iter().map(|package| format!("{}@{}", package.meta.name, package.meta.release));
+            Ok((history, names.collect::<Vec<_>>(), gone))
+        }
+    };
+    assert_eq!(told(""), Err(String::new()), "nothing is there");
+    let first = deliver(&publisher, &order(1, "s", 1, &[("a", "1"), ("old", "1")])).await.unwrap();
+    assert_eq!(told(""), Err(first.clone()), "nobody can follow from nothing");
+    assert_eq!(told(&first), Ok((first.clone(), vec![], vec![])));
+    let second = deliver(&publisher, &order(2, "t", 1, &[("b", "1")])).await.unwrap();
+    let third = deliver(&publisher, &order(3, "s", 2, &[("a", "2")])).await.unwrap();
+    assert_eq!(told(&second), Ok((third.clone(), vec!["a@2".into()], vec!["old".into()])));
+    assert_eq!(told(&first), Ok((third.clone(), vec!["a@2".into(), "b@1".into()], vec!["old".into()])));
+    assert_eq!(told("2-of-another"), Err(third.clone()));
+    let elsewhere = publisher.changes("main", "aarch64", &first).unwrap();
+    assert_eq!(elsewhere, Changes::Since { history: third.clone(), arrived: vec![], gone: vec![] });
+    publisher.close().await;
+    drop(publisher);
+    let publisher = open(data.path()).await;
+    let after = publisher.changes("main", "x86_64", &first).unwrap();
+    assert_eq!(after, Changes::Unknown { history: third }, "a restart forgets, and says so");
+}
+
+#[tokio::test]
 async fn two_commits_at_once_make_one_history() {
     let data = tempfile::tempdir().unwrap();
     let publisher = open(data.path()).await;

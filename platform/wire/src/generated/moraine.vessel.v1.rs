@@ -137,6 +137,31 @@ pub struct OperateReply {
     #[prost(string, tag = "1")]
     pub outcome: ::prost::alloc::string::String,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChangesRequest {
+    #[prost(string, tag = "1")]
+    pub channel: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub architecture: ::prost::alloc::string::String,
+    /// The history that is known.
+    #[prost(string, tag = "3")]
+    pub since: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChangesReply {
+    /// Newest history that readers see; empty when nothing has been published yet.
+    #[prost(string, tag = "1")]
+    pub history: ::prost::alloc::string::String,
+    /// Whether the index of `history` has to be read: `since` is too far back, or was never the newest.
+    #[prost(bool, tag = "2")]
+    pub whole: bool,
+    /// A stone.index that lists the packages that came, or came anew. Empty when none did.
+    #[prost(bytes = "vec", tag = "3")]
+    pub arrived: ::prost::alloc::vec::Vec<u8>,
+    /// Names of packages that are not there any more.
+    #[prost(string, repeated, tag = "4")]
+    pub gone: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum ArtefactKind {
@@ -480,6 +505,29 @@ pub mod vessel_client {
                 .insert(GrpcMethod::new("moraine.vessel.v1.Vessel", "Operate"));
             self.inner.unary(req, path, codec).await
         }
+        /// Hub only. What became another in a channel since one of its histories, for whoever would otherwise read the whole
+        /// index after every landing.
+        pub async fn changes(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ChangesRequest>,
+        ) -> std::result::Result<tonic::Response<super::ChangesReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/moraine.vessel.v1.Vessel/Changes",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("moraine.vessel.v1.Vessel", "Changes"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -536,6 +584,12 @@ pub mod vessel_server {
             &self,
             request: tonic::Request<super::OperateRequest>,
         ) -> std::result::Result<tonic::Response<super::OperateReply>, tonic::Status>;
+        /// Hub only. What became another in a channel since one of its histories, for whoever would otherwise read the whole
+        /// index after every landing.
+        async fn changes(
+            &self,
+            request: tonic::Request<super::ChangesRequest>,
+        ) -> std::result::Result<tonic::Response<super::ChangesReply>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct VesselServer<T> {
@@ -944,6 +998,49 @@ pub mod vessel_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = OperateSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/moraine.vessel.v1.Vessel/Changes" => {
+                    #[allow(non_camel_case_types, reason = "generated")]
+                    struct ChangesSvc<T: Vessel>(pub Arc<T>);
+                    impl<T: Vessel> tonic::server::UnaryService<super::ChangesRequest>
+                    for ChangesSvc<T> {
+                        type Response = super::ChangesReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ChangesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Vessel>::changes(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ChangesSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
