@@ -9,8 +9,9 @@ use wire::tonic::service::Routes;
 use wire::tonic::{self, Request, Response, Status, Streaming};
 use wire::vessel::vessel_server::{Vessel as Service, VesselServer};
 use wire::vessel::{
-    ChannelReply, ChannelRequest, CommitReply, CommitRequest, ExpectReply, ExpectRequest, LandingReply,
-    LandingRequest, OffsetReply, OffsetRequest, PutChunk, PutReply, WithdrawReply, WithdrawRequest,
+    ChangesReply, ChangesRequest, ChannelReply, ChannelRequest, CommitReply, CommitRequest, ExpectReply,
+    ExpectRequest, LandingReply, LandingRequest, OffsetReply, OffsetRequest, OperateReply, OperateRequest,
+    PutChunk, PutReply, WithdrawReply, WithdrawRequest,
 };
 use wire::{Identity, PublicKey};
 
@@ -130,6 +131,14 @@ impl Service for Storing {
     async fn expect(&self, _: Request<ExpectRequest>) -> Result<Response<ExpectReply>, Status> {
         Err(Status::unimplemented("not here"))
     }
+    async fn operate(&self, _: Request<OperateRequest>) -> Result<Response<OperateReply>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn changes(&self, _: Request<ChangesRequest>) -> Result<Response<ChangesReply>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
     async fn withdraw(&self, _: Request<WithdrawRequest>) -> Result<Response<WithdrawReply>, Status> {
         Err(Status::unimplemented("not here"))
     }
