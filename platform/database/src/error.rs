@@ -135,6 +135,11 @@ impl Fault for DatabaseError {
             DatabaseError::Open { address: Address::File(path), .. } => {
                 format!("check that {} is a database: sqlite3 {0} 'PRAGMA integrity_check'", path.display())
             }
+            DatabaseError::Open { address: Address::Server(_), source } if is_distrusted(source) => {
+                "its certificate is not what `sslmode` asks for: name the authority that signed it with \
+                 `&sslrootcert=FILE`, and the server as its certificate does"
+                    .into()
+            }
             DatabaseError::Open { address: Address::Server(server), source } => match kind_of(source) {
                 Kind::NotFound => format!("make the database: createdb, with the name at the end of {server}"),
                 _ => format!("check that the server answers and lets this user in: psql {server}"),
@@ -160,12 +165,20 @@ impl<T> During<T> for Result<T, sqlx::Error> {
     }
 }
 
+/// Whether the server showed a certificate that is not the right one. The TLS library says so in an error of input.
+fn is_distrusted(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Tls(_) => true,
+        sqlx::Error::Io(error) => error.kind() == io::ErrorKind::InvalidData,
+        _ => false,
+    }
+}
+
 fn kind_of(error: &sqlx::Error) -> Kind {
     match error {
         sqlx::Error::RowNotFound => Kind::NotFound,
-        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_) | sqlx::Error::Tls(_) => {
-            Kind::Unavailable
-        }
+        error if is_distrusted(error) => Kind::Denied,
+        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_) => Kind::Unavailable,
         sqlx::Error::Database(error) if error.is_unique_violation() => Kind::Conflict,
         sqlx::Error::Database(error) => {
             let code = error.code().unwrap_or_default();

@@ -127,3 +127,35 @@ async fn what_is_wrong_with_an_address_is_named() {
     let protected = format!("{good}&sslmode=require");
     Database::open_at(&address(&protected), THINGS).await.unwrap_err();
 }
+
+#[tokio::test]
+async fn a_server_is_held_to_its_certificate() {
+    let Some((postgres, tls)) = Postgres::start_with_tls() else { return };
+    let database = postgres.database();
+    let trusting = |authority: &Path| {
+        tls.over_tcp(&database, &format!("sslmode=verify-full&sslrootcert={}", authority.display()))
+    };
+    let open = async |text: &str| Database::open_at(&address(text), THINGS).await;
+    let opened = open(&trusting(&tls.trusted)).await.unwrap();
+    add(&opened, "over TLS").await.unwrap();
+    let row = sqlx::query(
+        "SELECT CASE WHEN ssl THEN 1 ELSE 0 END AS ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()",
+    );
+    assert_eq!(row.fetch_one(opened.pool()).await.unwrap().get::<i32, _>("ssl"), 1);
+    opened.close().await;
+
+    let error = open(&trusting(&tls.other)).await.unwrap_err();
+    let told = format!("{} {:?}", fault::chain(&error).join(": "), error.hints());
+    assert_eq!(error.kind(), Kind::Denied, "{told}");
+    assert!(told.contains("certificate") && told.contains("sslrootcert"), "{told}");
+}
+
+#[tokio::test]
+async fn a_server_without_tls_is_refused_where_it_is_asked_for() {
+    let Some(postgres) = Postgres::shared() else { return };
+    // Over a socket of the machine there is none.
+    let error =
+        Database::open_at(&address(&format!("{}&sslmode=require", postgres.database())), THINGS).await;
+    let told = fault::chain(&error.unwrap_err()).join(": ");
+    assert!(told.contains("TLS") || told.contains("SSL"), "{told}");
+}

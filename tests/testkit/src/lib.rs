@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-pub use postgres::Postgres;
+pub use postgres::{Postgres, Tls};
 pub use sources::Tarball;
 
 /// The root of the workspace.

@@ -1,6 +1,8 @@
-//! A server of PostgreSQL for tests, in a folder of its own, reached by a socket in that folder.
+//! A server of PostgreSQL for tests, in a folder of its own, reached by a socket in that folder; on demand also over TCP
+//! with TLS.
 
 use std::io::Write;
+use std::net::IpAddr;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -23,19 +25,43 @@ const START_LIMIT: Duration = Duration::from_secs(120);
 /// Runs the server, and does as it is told line by line. When whoever tells it is gone, so is the server with its folder:
 /// tests end in many ways.
 const KEEPER: &str = r#"
-bin=$1 folder=$2
-start() { "$bin/postgres" -D "$folder/data" -k "$folder" -c listen_addresses= -c max_connections=500 >>"$folder/log" 2>&1 & server=$!; }
-start
+bin=$1 folder=$2; shift 2
+start() { "$bin/postgres" -D "$folder/data" -k "$folder" -c max_connections=500 "$@" >>"$folder/log" 2>&1 & server=$!; }
+start "$@"
 while read -r word; do
     case $word in
     stop) kill -QUIT "$server"; wait "$server"; touch "$folder/stopped" ;;
-    start) rm -f "$folder/stopped"; start ;;
+    start) rm -f "$folder/stopped"; start "$@" ;;
     esac
 done
 kill -QUIT "$server" 2>/dev/null
 wait
 rm -rf "$folder"
 "#;
+
+/// How a server is reached over TLS.
+#[derive(Debug)]
+pub struct Tls {
+    /// Where it listens, at PostgreSQL's own port, and what its certificate says.
+    pub address: IpAddr,
+    /// The authority that signed its certificate.
+    pub trusted: PathBuf,
+    /// Another one, which did not.
+    pub other: PathBuf,
+}
+
+impl Tls {
+    /// The address of `database`, which [`Postgres::database`] made, over TCP.
+    ///
+    /// # Panics
+    /// When that is no such address.
+    #[must_use]
+    #[expect(clippy::unwrap_used, reason = "a test's own way to fail")]
+    pub fn over_tcp(&self, database: &str, parameters: &str) -> String {
+        let name = database.strip_prefix("postgres:///").unwrap().split('?').next().unwrap();
+        format!("postgres://moraine@{}/{name}?{parameters}", self.address)
+    }
+}
 
 /// A server of PostgreSQL that goes with this value, or with this process.
 #[derive(Debug)]
@@ -53,8 +79,43 @@ impl Postgres {
     /// # Panics
     /// When it does not start: a test cannot go on.
     #[must_use]
-    #[expect(clippy::unwrap_used, clippy::panic, reason = "a test's own way to fail")]
     pub fn start() -> Option<Postgres> {
+        Postgres::start_with(|_| vec!["-c".into(), "listen_addresses=".into()])
+    }
+
+    /// Starts a server that also listens on the loopback network and speaks TLS there. `None`, after saying so, where there
+    /// is no PostgreSQL or no `openssl`.
+    ///
+    /// # Panics
+    /// When it does not start: a test cannot go on.
+    #[must_use]
+    pub fn start_with_tls() -> Option<(Postgres, Tls)> {
+        if !crate::has_programs(&["openssl"]) {
+            return None;
+        }
+        let address = crate::steady_address().ip();
+        let postgres = Postgres::start_with(|folder| {
+            make_certificates(folder, address);
+            let setting = |name: &str, value: &str| ["-c".into(), format!("{name}={value}")];
+            let file = |name: &str| folder.join(name).display().to_string();
+            [
+                setting("listen_addresses", &address.to_string()),
+                setting("ssl", "on"),
+                setting("ssl_cert_file", &file("server.crt")),
+                setting("ssl_key_file", &file("server.key")),
+            ]
+            .concat()
+        })?;
+        let tls = Tls {
+            address,
+            trusted: postgres.folder.join("ca.crt"),
+            other: postgres.folder.join("other.crt"),
+        };
+        Some((postgres, tls))
+    }
+
+    #[expect(clippy::unwrap_used, clippy::panic, reason = "a test's own way to fail")]
+    fn start_with(settings: impl FnOnce(&Path) -> Vec<String>) -> Option<Postgres> {
         let Some(programs) = programs() else {
             skip("PostgreSQL");
             return None;
@@ -74,6 +135,7 @@ impl Postgres {
             .args(["-c", KEEPER, "keeper"])
             .arg(&programs)
             .arg(&folder)
+            .args(settings(&folder))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -148,6 +210,26 @@ impl Drop for Postgres {
         }
         drop(self.keeper.wait());
     }
+}
+
+/// Two authorities, and a certificate of the first for the server at `address`.
+#[expect(clippy::unwrap_used, clippy::panic, reason = "a test's own way to fail")]
+fn make_certificates(folder: &Path, address: IpAddr) {
+    let openssl = |words: &str| {
+        let mut openssl = command(Path::new("openssl"));
+        let output = openssl.args(words.split_whitespace()).current_dir(folder).output().unwrap();
+        if !output.status.success() {
+            panic!("openssl {words}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+    };
+    const NEW: &str = "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2";
+    for name in ["ca", "other"] {
+        openssl(&format!("{NEW} -x509 -subj /CN=test-{name} -keyout {name}.key -out {name}.crt"));
+    }
+    openssl(&format!(
+        "{NEW} -x509 -CA ca.crt -CAkey ca.key -subj /CN=server -keyout server.key -out server.crt \
+         -addext basicConstraints=critical,CA:FALSE -addext subjectAltName=IP:{address}"
+    ));
 }
 
 /// The folder with the programs of the newest version.
