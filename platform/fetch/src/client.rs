@@ -178,6 +178,25 @@ impl Client {
         answer(&transfer, request.send(body))
     }
 
+    /// Sends `body` to `url` and says which status was answered. What the server says beside that is not waited for.
+    /// Redirects are not followed, and nothing is sent twice.
+    ///
+    /// # Errors
+    /// When there is no answer, or `url` is no address of a server.
+    pub fn tell(&self, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<u16, HttpError> {
+        let known = Validators::default();
+        let (transfer, address) = self.question(url, &known, 0)?;
+        let mut request =
+            self.agent.post(address).config().max_redirects(0).max_redirects_will_error(false).build();
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        match request.send(body) {
+            Ok(response) => Ok(response.status().as_u16()),
+            Err(source) => Err(transfer.connection(source)),
+        }
+    }
+
     /// Asks for what is at `url`, where whatever the server answers is an answer, also a refusal: for the interfaces of
     /// programs, which say more than a status does. Redirects are not followed.
     ///

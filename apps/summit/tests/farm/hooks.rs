@@ -12,6 +12,26 @@ use crate::recipe;
 
 const SECRET: &str = "a shared secret";
 
+/// Answers of a receiver that keeps the connection: it never says anything, or says yes and that ten bytes follow.
+const SILENT: &str = "silent";
+const SAYS_YES_AND_NO_MORE: &str = "200 Fine";
+
+/// The configuration of a hook that is told everything.
+fn hook_config(name: &str, receiver: &Receiver, folder: &std::path::Path) -> String {
+    format!(
+        "[[webhook]]\nname = \"{name}\"\nurl = \"http://{}/\"\nevents = [\"*\"]\nsecret_file = \"{}\"\n",
+        receiver.address,
+        secret(folder).display()
+    )
+}
+
+/// The number of an event, and what was told of it.
+fn number_and_body(text: &str) -> (u64, String) {
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    let id = header(head, "webhook-id");
+    (id.strip_prefix("moraine_").unwrap().parse().unwrap(), body.to_owned())
+}
+
 /// A receiver that answers as it is told, and keeps what it was sent.
 struct Receiver {
     address: String,
@@ -26,15 +46,23 @@ impl Receiver {
         let mut answers = answers.to_vec();
         let receiver = Self { address, heard: Arc::clone(&heard) };
         tokio::spawn(async move {
+            let mut held = Vec::new();
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
-                let text = read(&mut stream).await;
+                let Some(text) = read(&mut stream).await else { continue };
                 let answer = {
                     heard.lock().unwrap().push(text);
                     if answers.is_empty() { "204 No Content" } else { answers.remove(0) }
                 };
-                let text = format!("HTTP/1.1 {answer}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
-                drop(stream.write_all(text.as_bytes()).await);
+                let length = if answer == SAYS_YES_AND_NO_MORE { 10 } else { 0 };
+                let text =
+                    format!("HTTP/1.1 {answer}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+                if answer != SILENT {
+                    drop(stream.write_all(text.as_bytes()).await);
+                }
+                if [SILENT, SAYS_YES_AND_NO_MORE].contains(&answer) {
+                    held.push(stream);
+                }
             }
         });
         receiver
@@ -45,20 +73,23 @@ impl Receiver {
     }
 }
 
-async fn read(stream: &mut tokio::net::TcpStream) -> String {
+/// A request; nothing where whoever asks is gone in the middle of it.
+async fn read(stream: &mut tokio::net::TcpStream) -> Option<String> {
     let mut bytes = Vec::new();
     loop {
         let mut piece = [0; 4096];
-        let count = stream.read(&mut piece).await.unwrap();
+        let count = stream.read(&mut piece).await.ok()?;
         bytes.extend_from_slice(&piece[..count]);
         let text = String::from_utf8_lossy(&bytes).into_owned();
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
             let length = header(head, "content-length").parse().unwrap_or(0);
             if body.len() >= length {
-                return text;
+                return Some(text);
             }
         }
-        assert!(count > 0, "{text}");
+        if count == 0 {
+            return None;
+        }
     }
 }
 
@@ -157,6 +188,94 @@ async fn a_webhook_is_signed_ordered_and_told_again_until_the_receiver_says_yes(
     assert!(ids.is_sorted(), "in their order: {ids:?}");
     let body: Value = serde_json::from_str(cancelled.last().unwrap().1).unwrap();
     assert_eq!((&body["data"]["source"], &body["data"]["task"]), (&"nano".into(), &id), "{body}");
+}
+
+/// What a hook is known to have done.
+async fn row(farm: &Farm, name: &str) -> Value {
+    let hooks = farm.get("/api/webhooks").await["webhooks"].as_array().unwrap().clone();
+    hooks.into_iter().find(|hook| hook["name"] == name).unwrap_or(Value::Null)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_that_hangs_holds_up_nobody_and_a_yes_without_an_end_is_a_yes() {
+    let (silent, slow, quick) = tokio::join!(
+        Receiver::start(&[SILENT]),
+        Receiver::start(&[SAYS_YES_AND_NO_MORE; 20]),
+        Receiver::start(&[])
+    );
+    let more = |folder: &std::path::Path| {
+        let hooks = [("silent", &silent), ("slow", &slow), ("quick", &quick)];
+        hooks.map(|(name, receiver)| hook_config(name, receiver, folder)).concat()
+    };
+    let Some(farm) = Farm::start_with(&[("n/nano", &recipe("nano", 1, &[]))], more).await else { return };
+    eventually("all hooks have begun", async || !row(&farm, "silent").await.is_null()).await;
+    eventually("there is a task", async || farm.get("/api/tasks").await["total"] == 1).await;
+    let id = farm.get("/api/tasks").await["tasks"][0]["id"].clone();
+    assert_eq!(farm.post(&format!("/api/tasks/{id}/cancel")).await.0, 200);
+    let is_told = |receiver: &Receiver| receiver.heard().iter().any(|text| text.contains("task.cancelled"));
+    eventually("the others are told all of it", async || is_told(&slow) && is_told(&quick)).await;
+    for receiver in [&slow, &quick] {
+        let numbers: Vec<u64> = receiver.heard().iter().map(|text| number_and_body(text).0).collect();
+        assert!(numbers.is_sorted_by(|one, next| one < next), "each once, in their order: {numbers:?}");
+    }
+    assert_eq!(row(&farm, "slow").await["tries"], 0);
+    eventually("the one that hangs is given up for now", async || {
+        row(&farm, "silent").await["last_answer"].as_str().is_some_and(|answer| answer.contains("silent"))
+    })
+    .await;
+    eventually("and is told later", async || is_told(&silent)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_summit_that_is_killed_while_it_tells_tells_the_same_again_and_then_the_rest() {
+    let receiver = Receiver::start(&[SILENT]).await;
+    let Some(mut farm) = Farm::prepare(&[("n/nano", &recipe("nano", 1, &[]))]).await else { return };
+    farm.more = hook_config("chat", &receiver, farm.folder());
+    farm.start_again().await;
+    eventually("the hook has begun", async || !row(&farm, "chat").await.is_null()).await;
+    eventually("there is a task", async || farm.get("/api/tasks").await["total"] == 1).await;
+    let id = farm.get("/api/tasks").await["tasks"][0]["id"].clone();
+    assert_eq!(farm.post(&format!("/api/tasks/{id}/cancel")).await.0, 200);
+    eventually("the first is told", async || !receiver.heard().is_empty()).await;
+    farm.kill();
+    farm.start_again().await;
+    eventually("everything is told", async || {
+        receiver.heard().iter().any(|text| text.contains("task.cancelled")) && receiver.heard().len() > 1
+    })
+    .await;
+    let told: Vec<(u64, String)> = receiver.heard().iter().map(|text| number_and_body(text)).collect();
+    assert_eq!(told[0], told[1], "the one in hand comes again, with its number");
+    let numbers: Vec<u64> = told[1..].iter().map(|(number, _)| *number).collect();
+    assert!(numbers.is_sorted_by(|one, next| one < next), "and the others once: {numbers:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forge_does_not_wait_for_a_look_that_takes_long() {
+    // A server of recipes that takes connections and says nothing.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let keeping = tokio::spawn(async move {
+        let mut held = Vec::new();
+        loop {
+            held.push(listener.accept().await.unwrap());
+        }
+    });
+    let more = |folder: &std::path::Path| {
+        format!(
+            "[[project]]\nname = \"slow\"\nrecipes = \"http://{address}/recipes.git\"\n\
+             wake_up_secret_file = \"{}\"\n",
+            secret(folder).display()
+        )
+    };
+    let Some(farm) = Farm::start_with(&[("n/nano", &recipe("nano", 1, &[]))], more).await else { return };
+    let push =
+        ["X-Gitlab-Event: Push Hook", "X-Gitlab-Token: a shared secret", "Content-Type: application/json"];
+    let body = r#"{"ref":"refs/heads/main"}"#;
+    let (head, said) = split(farm.whole("POST", "/hooks/forge/slow", &push, body).await);
+    assert!(head.starts_with("HTTP/1.1 202"), "{head} {said}");
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((&said["look"], &said["at"]), (&Value::Null, &"/api/projects".into()), "{said}");
+    keeping.abort();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
