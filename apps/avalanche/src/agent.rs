@@ -62,6 +62,9 @@ pub(crate) async fn run(
 ) -> Result<(), AgentError> {
     let store = Store::open(&settings.data)?;
     store.end_drain()?;
+    let boulder = settings.boulder.clone();
+    // Builds that run have their folders locked; nobody waits for this.
+    drop(tokio::task::spawn_blocking(move || boulder.clean()));
     let (connected, mut connection) = mpsc::channel(EVENTS_MAX);
     let (events, mut happened) = mpsc::channel(EVENTS_MAX);
     let shelves: Vec<Shelf> =

@@ -41,6 +41,15 @@ pub(crate) struct Boulder {
     pub(crate) mirrors: Vec<String>,
     /// Further arguments of the operator.
     pub(crate) more_arguments: Vec<String>,
+    /// Builds that share the disk; missing in a plan that an older agent kept.
+    #[serde(default)]
+    pub(crate) slots: u64,
+    /// Room on the disk that no build may take; missing likewise.
+    #[serde(default)]
+    pub(crate) disk_reserve_bytes: u64,
+    /// Whether the program is the one that came with this agent.
+    #[serde(default)]
+    pub(crate) is_own: bool,
 }
 
 /// Whether the program at `current` is all of Moraine's: by its name, or because it was told which of them to be.
@@ -92,12 +101,54 @@ impl Boulder {
             // Boulder counts in MiB; a limit below one is one.
             command.arg("--memory-limit").arg((order.limits.memory_bytes >> 20).max(1).to_string());
         }
+        let disk_bytes = match order.limits.disk_bytes {
+            0 => self.share_of_disk(),
+            limit => Some(limit),
+        };
+        if let Some(disk_bytes) = disk_bytes {
+            command.arg("--disk-limit").arg((disk_bytes >> 20).max(1).to_string());
+        }
+        if self.disk_reserve_bytes >> 20 > 0 {
+            command.arg("--disk-reserve").arg((self.disk_reserve_bytes >> 20).to_string());
+        }
         command
             .args(&self.more_arguments)
             .current_dir(folder.source())
             .env("SOURCE_DATE_EPOCH", order.commit_time_seconds.to_string())
             .env(sandbox::DIE_WITH_PARENT, "1");
         command
+    }
+}
+
+impl Boulder {
+    /// What one build may take where nobody says more: all of them together leave something of what is free when they begin.
+    fn share_of_disk(&self) -> Option<u64> {
+        // The folder is made by the first build.
+        let place = self.cache.ancestors().find(|folder| folder.is_dir())?;
+        let space = rustix::fs::statvfs(place).ok()?;
+        let free = space.f_bavail.saturating_mul(space.f_frsize).saturating_sub(self.disk_reserve_bytes);
+        Some(free / self.slots.max(1))
+    }
+
+    /// Has what killed builds left removed from the cache. Another Boulder than our own is not asked.
+    pub(crate) fn clean(&self) {
+        if !self.is_own {
+            return;
+        }
+        let Some((program, words)) = self.program.split_first() else { return };
+        let mut command = Command::new(program);
+        let output = command.args(words).args(["clean", "--json", "--cache-dir"]).arg(&self.cache).output();
+        match output {
+            Ok(output) if output.status.success() => {
+                let said = String::from_utf8_lossy(&output.stdout);
+                tracing::info!(cleaned = said.trim(), "what killed builds left is removed");
+            }
+            Ok(output) => {
+                let said = String::from_utf8_lossy(&output.stderr);
+                tracing::warn!(said = said.trim(), "cannot remove what killed builds left");
+            }
+            Err(error) => tracing::warn!(%error, "cannot remove what killed builds left"),
+        }
     }
 }
 
@@ -113,6 +164,7 @@ mod tests {
         let store = Store::open(data.path()).unwrap();
         let mut order = order(5);
         order.limits.memory_bytes = 3 << 20;
+        order.limits.disk_bytes = 4 << 20;
         let boulder = Boulder {
             program: vec!["/x/moraine".into(), "boulder".into()],
             root: RootKind::Host,
@@ -120,6 +172,9 @@ mod tests {
             cache: PathBuf::from("/cache"),
             mirrors: vec!["debian".to_owned()],
             more_arguments: vec!["--keep".to_owned()],
+            slots: 2,
+            disk_reserve_bytes: 5 << 20,
+            is_own: false,
         };
         let command = boulder.command(&order, &store.shelf(None).attempt(order.attempt_id));
         let words: Vec<String> = command.get_args().map(|word| word.to_string_lossy().into_owned()).collect();
@@ -130,9 +185,14 @@ mod tests {
                 "boulder build {attempt}/source/n/nano --output {attempt}/output --report {attempt}/report.json \
                  --root host --repository id=volatile,base-uri=http://127.0.0.1:1,channel=main,\
                  version=stream/volatile,priority=10 --build-release 1 --jobs 2 --cache-dir /cache \
-                 --architecture x86_64 --mirror debian --memory-limit 3 --keep"
+                 --architecture x86_64 --mirror debian --memory-limit 3 --disk-limit 4 --disk-reserve 5 --keep"
             )
         );
+        let share = |slots| {
+            Boulder { slots, cache: data.path().join("made/later"), ..boulder.clone() }.share_of_disk()
+        };
+        let (one, four) = (share(1).unwrap(), share(4).unwrap());
+        assert!(four > 0 && four < one / 3, "{four} of {one}");
     }
 
     #[test]

@@ -75,6 +75,9 @@ pub(crate) struct Limits {
     pub(crate) output_bytes: u64,
     /// 0 for no limit but the machine's.
     pub(crate) memory_bytes: u64,
+    /// 0 for a fair share of what is free; missing in an order that an older agent kept.
+    #[serde(default)]
+    pub(crate) disk_bytes: u64,
 }
 
 impl Order {
@@ -114,6 +117,7 @@ impl Order {
                 log_bytes: or_large(limits.log_bytes, LOG_BYTES_DEFAULT),
                 output_bytes: or_large(limits.output_bytes, OUTPUT_BYTES_DEFAULT),
                 memory_bytes: limits.memory_bytes,
+                disk_bytes: limits.disk_bytes,
             },
             source_name: order.source_name,
             commit_time_seconds: order.commit_time_seconds,

@@ -131,6 +131,7 @@ fn wire_class(class: FailureClass) -> summit::FailureClass {
         FailureClass::LogLimit => summit::FailureClass::LogLimit,
         FailureClass::SizeLimit => summit::FailureClass::SizeLimit,
         FailureClass::OutOfMemory => summit::FailureClass::OutOfMemory,
+        FailureClass::DiskLimit => summit::FailureClass::DiskLimit,
         FailureClass::HostFault => summit::FailureClass::HostFault,
         FailureClass::StoreFault => summit::FailureClass::StoreFault,
         FailureClass::Lost => summit::FailureClass::Lost,

@@ -15,6 +15,8 @@ use crate::machine::cores;
 const SLOTS_MAX: usize = 256;
 /// Free space below which no order is taken: a build root and the output of a middling package.
 const FREE_BYTES_MIN_DEFAULT: u64 = 2 * 1024 * 1024 * 1024;
+/// Of that space, the part that builds which run already must leave: logs, uploads and the machine itself need some.
+const RESERVE_PART: u64 = 4;
 
 /// What may be said, all of it optional. The same names in the file and, with dashes, on the command line.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, clap::Args)]
@@ -228,6 +230,8 @@ impl Said {
         let jobs = self.jobs.unwrap_or_else(|| (cores() / slots).max(1));
         // A recipe that may use more than 4096 processors at once would run out of everything else.
         let jobs = in_range("jobs", jobs, 4096)?;
+        let is_own = self.boulder.is_none();
+        let free_bytes_min = self.free_bytes_min.unwrap_or(FREE_BYTES_MIN_DEFAULT);
         let program: Vec<OsString> = match self.boulder {
             Some(program) => vec![program.into()],
             None => default_program(current),
@@ -244,6 +248,9 @@ impl Said {
             cache,
             mirrors: self.mirrors,
             more_arguments: self.boulder_arguments,
+            slots: u64::try_from(slots).unwrap_or(u64::MAX),
+            disk_reserve_bytes: free_bytes_min / RESERVE_PART,
+            is_own,
         };
         Ok(Settings {
             data,
@@ -251,7 +258,7 @@ impl Said {
             name: self.name.unwrap_or_else(host_name),
             slots,
             boulder,
-            free_bytes_min: self.free_bytes_min.unwrap_or(FREE_BYTES_MIN_DEFAULT),
+            free_bytes_min,
         })
     }
 }

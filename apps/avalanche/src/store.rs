@@ -373,6 +373,9 @@ mod tests {
             cache: PathBuf::from("/cache"),
             mirrors: Vec::new(),
             more_arguments: Vec::new(),
+            slots: 1,
+            disk_reserve_bytes: 0,
+            is_own: false,
         };
         Plan { boulder, git: PathBuf::from("/git") }
     }

@@ -27,13 +27,16 @@ use crate::analyse::elf;
 use crate::collect::{InstalledKind, collect};
 use crate::emit::Artefact;
 use crate::pages;
+use crate::room::{RoomWatch, Short};
 use crate::root::{HostFacts, RootKind, Tree, definitions, inside, toolchain, tree};
 use crate::sources::{Sources, lay_out};
 use crate::split::{self, BINUTILS, LLVM, Wishes};
 use crate::stop;
 
+pub use crate::room::RoomLimits;
 pub use failure::{BuildError, FailureClass};
 pub use record::{Record, Report};
+pub use workspace::{FolderState, LeftFolder, folder_states};
 
 use workspace::Workspace;
 
@@ -93,6 +96,8 @@ pub struct Request {
     pub time_limit: Option<Duration>,
     /// Most memory that the build may take, where the machine can hold it to that.
     pub memory_bytes_max: Option<u64>,
+    /// What the build may take of the disk.
+    pub room: RoomLimits,
     /// Leave the build folder as it is at the end, to look into it.
     pub keep: bool,
 }
@@ -130,7 +135,10 @@ pub fn build(request: &Request, usage: &mut Usage, say: &mut dyn FnMut(&str)) ->
         .map(|target| recipe::plan(&recipe, &context(request, &host, &recipe, target, toolchain)))
         .collect::<Result<Vec<BuildPlan>, _>>()
         .map_err(BuildError::Evaluate)?;
-    let workspace = Workspace::open(&request.cache, &recipe, &request.recipe)?;
+    let workspace = Workspace::wait_for(&request.cache, &recipe, &request.recipe, say)?;
+    if request.keep {
+        workspace.keep()?;
+    }
 
     say(&format!(
         "building {} {}-{} in a {} root",
@@ -389,10 +397,22 @@ impl Runner<'_> {
         }
         self.ids = Some(child.id_map().clone());
         stop::entered(child.killer());
+        let room = RoomWatch::begin(self.workspace.written(), self.request.room, child.killer());
         let outcome = child.wait();
         stop::left();
+        let short = room.map_err(BuildError::Workspace)?.end();
         let outcome = outcome.map_err(BuildError::Sandbox)?;
         self.usage.peak_memory_bytes = self.usage.peak_memory_bytes.max(child.peak_memory_bytes());
+        let phase = || name.to_owned();
+        match short {
+            Some(Short::Folder { size_bytes, limit_bytes }) => {
+                return Err(BuildError::DiskLimit { phase: phase(), size_bytes, limit_bytes });
+            }
+            Some(Short::Disk { free_bytes, needed_bytes }) => {
+                return Err(BuildError::DiskFull { phase: phase(), free_bytes, needed_bytes });
+            }
+            None => {}
+        }
         BuildError::of_outcome(name, outcome, child.memory_ran_out())
     }
 

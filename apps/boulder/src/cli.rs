@@ -11,7 +11,8 @@ use fetch::{DebianSources, Mirror, PrefixLayout};
 use package::Dependency;
 use repository::RepositoryConfig;
 
-use crate::build::{BuildError, Report, Request, Usage, build, discard};
+use crate::build::{BuildError, Report, Request, RoomLimits, Usage, build, discard};
+use crate::clean::clean;
 use crate::recipe_cli;
 use crate::repository_argument;
 use crate::root::RootKind;
@@ -34,6 +35,18 @@ struct Boulder {
 enum Command {
     /// Build a recipe into packages and manifests.
     Build(Box<BuildArguments>),
+    /// Remove what killed builds left in the cache. Builds that run are left alone.
+    Clean {
+        /// The cache of the builds. The last one given counts.
+        #[arg(long, overrides_with = "cache_dir")]
+        cache_dir: Option<PathBuf>,
+        /// Also what `build --keep` left to look into.
+        #[arg(long)]
+        kept: bool,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
     /// Look at recipes.
     #[command(subcommand)]
     Recipe(recipe_cli::RecipeCommand),
@@ -79,6 +92,12 @@ struct BuildArguments {
     /// Most memory for the build, in MiB.
     #[arg(long, value_name = "MIB")]
     memory_limit: Option<u64>,
+    /// Most room that the build may take on the disk, in MiB.
+    #[arg(long, value_name = "MIB")]
+    disk_limit: Option<u64>,
+    /// Room on that disk that the build must leave to others, in MiB.
+    #[arg(long, value_name = "MIB", default_value_t = 0)]
+    disk_reserve: u64,
     /// Leave the build folder as it is at the end.
     #[arg(long)]
     keep: bool,
@@ -95,8 +114,32 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     observe::run(|| match boulder.command {
         Command::Build(arguments) => run_build(*arguments),
+        Command::Clean { cache_dir, kept, json } => run_clean(cache_dir, kept, json),
         Command::Recipe(command) => recipe_cli::run(command),
     })
+}
+
+fn run_clean(cache: Option<PathBuf>, kept: bool, json: bool) -> Result<(), Box<dyn Fault>> {
+    let cleaned = clean(&cache.unwrap_or_else(default_cache), kept)?;
+    if json {
+        let text = serde_json::json!(cleaned);
+        return Ok(observe::write_stdout(&format!("{text}\n"))?);
+    }
+    let lines = [
+        ("removed", &cleaned.removed),
+        ("left, in use", &cleaned.in_use),
+        ("left, kept on purpose (--kept removes it)", &cleaned.kept),
+    ];
+    let mut text: String = lines
+        .iter()
+        .flat_map(|(what, names)| {
+            names.iter().map(move |name| format!("{what}: {}\n", observe::printable(name)))
+        })
+        .collect();
+    if text.is_empty() {
+        text = "nothing to clean\n".to_owned();
+    }
+    Ok(observe::write_stdout(&text)?)
 }
 
 fn run_build(arguments: BuildArguments) -> Result<(), Box<dyn Fault>> {
@@ -156,9 +199,17 @@ fn request(arguments: BuildArguments) -> Result<Request, BuildError> {
         cache,
         source_date_epoch: source_date_epoch(std::env::var(SOURCE_DATE_EPOCH).ok().as_deref()),
         time_limit: arguments.time_limit.map(Duration::from_secs),
-        memory_bytes_max: arguments.memory_limit.map(|mebibytes| mebibytes.saturating_mul(1 << 20)),
+        memory_bytes_max: arguments.memory_limit.map(bytes_of),
+        room: RoomLimits {
+            folder_bytes_max: arguments.disk_limit.map(bytes_of),
+            free_bytes_min: bytes_of(arguments.disk_reserve),
+        },
         keep: arguments.keep,
     })
+}
+
+fn bytes_of(mebibytes: u64) -> u64 {
+    mebibytes.saturating_mul(1 << 20)
 }
 
 fn default_cache() -> PathBuf {

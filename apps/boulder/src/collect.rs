@@ -2,7 +2,8 @@
 //!
 //! Names are compared byte by byte and a directory comes after what is in it, so the same tree gives the same list on
 //! every machine. Links are never followed: what a build put below its install root cannot point the walk elsewhere.
-//! A directory is listed only when it is empty or its mode is not 0755: parents come to be with their children.
+//! A name with a line break would be two in every list, and a device or pipe of a package is none of its business: both are
+//! refused. A directory is listed only when it is empty or its mode is not 0755: parents come to be with their children.
 
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -47,14 +48,6 @@ pub enum InstalledKind {
     Symlink(String),
     /// A directory that is empty or has a mode of its own.
     Directory,
-    /// A character device.
-    CharacterDevice,
-    /// A block device.
-    BlockDevice,
-    /// A named pipe.
-    Fifo,
-    /// A socket.
-    Socket,
 }
 
 /// Why an install root cannot be read.
@@ -74,6 +67,20 @@ pub enum CollectError {
     LinkNotUtf8 {
         /// The link.
         path: String,
+    },
+    /// A name that nobody can read back from a list.
+    #[error("cannot package {path:?}: the name has a line break or another control character")]
+    ControlCharacter {
+        /// The name.
+        path: String,
+    },
+    /// Neither file, link nor folder.
+    #[error("cannot package {path}: it is a {what}, and a package holds files, links and folders")]
+    Special {
+        /// Where it would go.
+        path: String,
+        /// "named pipe" …
+        what: &'static str,
     },
     /// More than any package has.
     #[error(
@@ -96,9 +103,14 @@ impl Fault for CollectError {
     fn hints(&self) -> Vec<String> {
         match self {
             CollectError::Read(_) => Vec::new(),
-            CollectError::NotUtf8 { .. } | CollectError::LinkNotUtf8 { .. } => {
+            CollectError::NotUtf8 { .. }
+            | CollectError::LinkNotUtf8 { .. }
+            | CollectError::ControlCharacter { .. } => {
                 vec!["rename or remove the file in the install phase".into()]
             }
+            CollectError::Special { .. } => vec![
+                "remove it in the install phase; what must be there when the system runs is made by systemd-tmpfiles".into(),
+            ],
             CollectError::TooMany { .. } => vec!["look for a runaway copy in the install phase".into()],
         }
     }
@@ -129,6 +141,9 @@ fn walk(
         let source = directory.join(&name);
         let Some(text) = name.to_str() else { return Err(CollectError::NotUtf8 { path: source }) };
         let path = format!("{prefix}/{text}");
+        if text.chars().any(char::is_control) {
+            return Err(CollectError::ControlCharacter { path });
+        }
         if files.len() >= FILES_MAX || depth >= DEPTH_MAX {
             return Err(CollectError::TooMany { path });
         }
@@ -155,20 +170,21 @@ fn walk(
 
 fn kind_of(source: &Path, path: &str, metadata: &std::fs::Metadata) -> Result<InstalledKind, CollectError> {
     let file_type = metadata.file_type();
+    let special = [
+        (file_type.is_char_device(), "character device"),
+        (file_type.is_block_device(), "block device"),
+        (file_type.is_fifo(), "named pipe"),
+        (file_type.is_socket(), "socket"),
+    ];
+    if let Some((_, what)) = special.into_iter().find(|(is_it, _)| *is_it) {
+        return Err(CollectError::Special { path: path.into(), what });
+    }
     Ok(if file_type.is_symlink() {
         let link = fs_err::read_link(source).map_err(CollectError::Read)?;
         let text = link.to_str().ok_or_else(|| CollectError::LinkNotUtf8 { path: path.into() })?;
         InstalledKind::Symlink(text.to_owned())
     } else if file_type.is_dir() {
         InstalledKind::Directory
-    } else if file_type.is_char_device() {
-        InstalledKind::CharacterDevice
-    } else if file_type.is_block_device() {
-        InstalledKind::BlockDevice
-    } else if file_type.is_fifo() {
-        InstalledKind::Fifo
-    } else if file_type.is_socket() {
-        InstalledKind::Socket
     } else {
         InstalledKind::Regular { size_bytes: metadata.len(), inode: (metadata.dev(), metadata.ino()) }
     })
@@ -218,6 +234,27 @@ mod tests {
         let files = collect(root.path()).unwrap();
         assert_eq!(files.len(), 1);
         assert_eq!(files[0].kind, InstalledKind::Symlink("/usr".into()));
+    }
+
+    #[test]
+    fn names_of_two_lines_and_special_files_are_refused_by_name() {
+        let root = tempfile::tempdir().unwrap();
+        let check = |name: &str, expect: &str| {
+            let error = collect(root.path()).unwrap_err();
+            assert!(error.to_string().contains(expect), "{error}");
+            fs_err::remove_file(root.path().join(name)).unwrap();
+        };
+        fs_err::write(root.path().join("two\nlines"), "").unwrap();
+        check("two\nlines", "\"/two\\nlines\": the name has a line break");
+        fs_err::write(root.path().join("esc\u{1b}[31m"), "").unwrap();
+        check("esc\u{1b}[31m", "control character");
+        let mode = rustix::fs::Mode::from_raw_mode(0o644);
+        rustix::fs::mknodat(rustix::fs::CWD, root.path().join("pipe"), rustix::fs::FileType::Fifo, mode, 0)
+            .unwrap();
+        check("pipe", "/pipe: it is a named pipe");
+        let _socket = std::os::unix::net::UnixListener::bind(root.path().join("s")).unwrap();
+        check("s", "/s: it is a socket");
+        assert!(collect(root.path()).unwrap().is_empty());
     }
 
     #[test]

@@ -156,10 +156,6 @@ fn describe(files: &[&InstalledFile], owners: Owners<'_>) -> Result<(Vec<Entry>,
             }
             InstalledKind::Symlink(text) => EntryFile::Symlink(text.clone()),
             InstalledKind::Directory => EntryFile::Directory,
-            InstalledKind::CharacterDevice => EntryFile::CharacterDevice,
-            InstalledKind::BlockDevice => EntryFile::BlockDevice,
-            InstalledKind::Fifo => EntryFile::Fifo,
-            InstalledKind::Socket => EntryFile::Socket,
         };
         let (uid, gid) = owners(file.uid, file.gid).ok_or_else(|| EmitError::Owner {
             path: file.path.clone(),

@@ -6,6 +6,7 @@
 
 pub mod analyse;
 pub mod build;
+pub mod clean;
 pub mod cli;
 pub mod collect;
 pub mod emit;
@@ -13,6 +14,7 @@ pub mod packages;
 pub mod pages;
 pub mod recipe_cli;
 mod repository_argument;
+mod room;
 pub mod root;
 pub mod sources;
 pub mod split;

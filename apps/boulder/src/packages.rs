@@ -9,7 +9,7 @@ use regex::Regex;
 
 use crate::analyse::{Surroundings, Verdict, analyse};
 use crate::build::BuildError;
-use crate::collect::{InstalledFile, collect};
+use crate::collect::{InstalledFile, InstalledKind, collect};
 use crate::emit::{Artefact, Owners, describe_artefact, write_package};
 
 /// What to package, and where to.
@@ -50,6 +50,13 @@ pub fn write(job: &Job<'_>, say: &mut dyn FnMut(&str)) -> Result<Vec<Artefact>, 
     let mut pending: BTreeMap<&str, Pending<'_>> = BTreeMap::new();
     let exists = |path: &str| [job.install_root, job.root].iter().any(|root| lies_in(root, path));
     let surroundings = Surroundings { exists: &exists, drop_libtool_archives: job.recipe.options.lastrip };
+    for file in files.iter().filter(|file| runs_as_its_owner(file)) {
+        say(&format!(
+            "warning: runs as its owner, whoever starts it: {} (mode {:o})",
+            file.path,
+            file.mode & 0o7777
+        ));
+    }
     for file in &files {
         match analyse(file, &surroundings) {
             Verdict::Drop(reason) => say(&format!("left out: {}: {reason}", file.path)),
@@ -95,6 +102,11 @@ pub fn write(job: &Job<'_>, say: &mut dyn FnMut(&str)) -> Result<Vec<Artefact>, 
     }
     artefacts.extend(write_manifests(job, metas, &paths)?);
     Ok(artefacts)
+}
+
+/// A program that is set-user-id or set-group-id: legitimate, and for a person to know.
+fn runs_as_its_owner(file: &InstalledFile) -> bool {
+    matches!(file.kind, InstalledKind::Regular { .. }) && file.mode & 0o6000 != 0
 }
 
 /// Whether `/usr/…` is there below `root`, without following links out of it.

@@ -221,6 +221,7 @@ fn order(hub: &Hub, world: &World, task: &TaskRow, claim: &Claim) -> Order {
             log_bytes: limits.log_bytes,
             output_bytes: limits.output_bytes,
             memory_bytes: limits.memory_bytes,
+            disk_bytes: limits.disk_bytes,
         }),
         source_name: task.source.clone(),
         commit_time_seconds: task.commit_time_seconds,

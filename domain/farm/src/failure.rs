@@ -34,6 +34,8 @@ pub enum FailureClass {
     SizeLimit,
     /// It needed more memory than it may have.
     OutOfMemory,
+    /// It took more room on the disk of its builder than it may.
+    DiskLimit,
     /// The building machine is not in order.
     HostFault,
     /// The repository did not take what was built.
@@ -92,7 +94,7 @@ impl Policy {
 
 impl FailureClass {
     /// Every class.
-    pub const ALL: [FailureClass; 12] = [
+    pub const ALL: [FailureClass; 13] = [
         FailureClass::Build,
         FailureClass::Dependency,
         FailureClass::TimeLimit,
@@ -100,6 +102,7 @@ impl FailureClass {
         FailureClass::LogLimit,
         FailureClass::SizeLimit,
         FailureClass::OutOfMemory,
+        FailureClass::DiskLimit,
         FailureClass::HostFault,
         FailureClass::StoreFault,
         FailureClass::Lost,
@@ -120,6 +123,7 @@ impl FailureClass {
             FailureClass::LogLimit => (Recipe, 1, Anywhere, false),
             FailureClass::SizeLimit => (Recipe, 1, Anywhere, false),
             FailureClass::OutOfMemory => (Recipe, 1, Anywhere, true),
+            FailureClass::DiskLimit => (Recipe, 1, Anywhere, true),
             FailureClass::HostFault => (Machine, FAULTS_MAX, Elsewhere, true),
             // The same files may be taken the next time; who builds them does not matter.
             FailureClass::StoreFault => (Farm, FAULTS_MAX, Anywhere, true),
@@ -159,6 +163,7 @@ impl FailureClass {
             FailureClass::LogLimit => "log-limit",
             FailureClass::SizeLimit => "size-limit",
             FailureClass::OutOfMemory => "out-of-memory",
+            FailureClass::DiskLimit => "disk-limit",
             FailureClass::HostFault => "host-fault",
             FailureClass::StoreFault => "store-fault",
             FailureClass::Lost => "lost",

@@ -624,6 +624,7 @@ fn failed(
         FailureClass::Silence => limit("`silence_seconds`"),
         FailureClass::LogLimit => limit("`log_bytes` (and starts Summit again)"),
         FailureClass::SizeLimit => limit("`output_bytes`"),
+        FailureClass::DiskLimit => limit("`disk_bytes`"),
         FailureClass::OutOfMemory => format!(
             "Look at the end of the log ({page}). If the build is in order, the farm's operator raises `memory_bytes` under `[limits]` of \
              Summit's configuration; where that is 0 it was the machine that had no more, and `memory` in a `[[project.requirement]]` \
@@ -659,6 +660,7 @@ fn class_text(class: FailureClass) -> &'static str {
         FailureClass::LogLimit => "it said more than a build may",
         FailureClass::SizeLimit => "it wrote more than a build may",
         FailureClass::OutOfMemory => "it needed more memory than it may have",
+        FailureClass::DiskLimit => "it took more room on the disk than a build may",
         FailureClass::HostFault => "builders had faults several times; the last one",
         FailureClass::StoreFault => "the repository refused several times what was built; the last time",
         FailureClass::Lost => "builders were lost several times while they built it; the last time",

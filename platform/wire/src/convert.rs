@@ -37,6 +37,7 @@ impl From<FailureClass> for summit::FailureClass {
             FailureClass::LogLimit => Self::LogLimit,
             FailureClass::SizeLimit => Self::SizeLimit,
             FailureClass::OutOfMemory => Self::OutOfMemory,
+            FailureClass::DiskLimit => Self::DiskLimit,
             FailureClass::HostFault => Self::HostFault,
             FailureClass::StoreFault => Self::StoreFault,
             FailureClass::Lost => Self::Lost,
@@ -118,7 +119,7 @@ mod tests {
         for class in FailureClass::ALL {
             assert_eq!(failure_class(summit::FailureClass::from(class).into()), Ok(class));
         }
-        for number in [0, 13, -1] {
+        for number in [0, 14, -1] {
             assert_eq!(failure_class(number).unwrap_err().number, number);
         }
     }

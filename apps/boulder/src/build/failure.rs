@@ -21,6 +21,10 @@ pub enum FailureClass {
     TimeLimit,
     /// It took more memory than it may.
     OutOfMemory,
+    /// It took more room on the disk than it may.
+    DiskLimit,
+    /// Something else was in the way; the recipe was not even tried.
+    Lost,
     /// It was ended from outside.
     Cancelled,
     /// This machine cannot build such a thing.
@@ -98,6 +102,28 @@ pub enum BuildError {
         /// The phase.
         phase: String,
     },
+    /// It took more room on the disk than it may.
+    #[error("phase {phase} filled the build folder: it takes {size_bytes} bytes, the limit is {limit_bytes}")]
+    DiskLimit {
+        /// The phase.
+        phase: String,
+        /// What the folder takes.
+        size_bytes: u64,
+        /// What it may take.
+        limit_bytes: u64,
+    },
+    /// The disk has no room left.
+    #[error(
+        "phase {phase} was ended: {free_bytes} bytes are left on the disk of the build folder, {needed_bytes} must be"
+    )]
+    DiskFull {
+        /// The phase.
+        phase: String,
+        /// What is left.
+        free_bytes: u64,
+        /// What must be.
+        needed_bytes: u64,
+    },
     /// It was ended from outside.
     #[error("phase {phase} was cancelled")]
     Cancelled {
@@ -160,11 +186,13 @@ impl BuildError {
             BuildError::Sources(error) if !error.is_outage() => FailureClass::Dependency,
             BuildError::TimeLimit { .. } => FailureClass::TimeLimit,
             BuildError::OutOfMemory { .. } => FailureClass::OutOfMemory,
+            BuildError::DiskLimit { .. } => FailureClass::DiskLimit,
+            BuildError::Busy { .. } => FailureClass::Lost,
             BuildError::Cancelled { .. } => FailureClass::Cancelled,
             BuildError::Sandbox(_)
             | BuildError::Remove(_)
             | BuildError::Workspace(_)
-            | BuildError::Busy { .. } => FailureClass::HostFault,
+            | BuildError::DiskFull { .. } => FailureClass::HostFault,
             other if other.kind() == Kind::Unavailable => FailureClass::HostFault,
             _ => FailureClass::Build,
         }
@@ -178,6 +206,8 @@ impl BuildError {
             | BuildError::Signaled { phase, .. }
             | BuildError::TimeLimit { phase }
             | BuildError::OutOfMemory { phase }
+            | BuildError::DiskLimit { phase, .. }
+            | BuildError::DiskFull { phase, .. }
             | BuildError::Cancelled { phase } => phase,
             BuildError::Sources(_) => "sources",
             BuildError::Root(_) | BuildError::Unmet { .. } => "root",
@@ -196,6 +226,7 @@ impl Fault for BuildError {
             BuildError::Recipe(error) => error.kind(),
             BuildError::Evaluate(error) | BuildError::Rules(error) => error.kind(),
             BuildError::Busy { .. } => Kind::Conflict,
+            BuildError::DiskFull { .. } => Kind::Unavailable,
             BuildError::Remove(error) | BuildError::Sandbox(error) => error.kind(),
             BuildError::Root(error) => error.kind(),
             BuildError::Sources(error) => error.kind(),
@@ -206,6 +237,7 @@ impl Fault for BuildError {
             | BuildError::Signaled { .. }
             | BuildError::TimeLimit { .. }
             | BuildError::OutOfMemory { .. }
+            | BuildError::DiskLimit { .. }
             | BuildError::Cancelled { .. }
             | BuildError::NothingRan
             | BuildError::Package { .. }
@@ -236,6 +268,10 @@ impl Fault for BuildError {
             BuildError::TimeLimit { .. } => "allow more with --time-limit, in seconds",
             BuildError::OutOfMemory { .. } => {
                 "allow more with --memory-limit, in MiB, or build with fewer --jobs"
+            }
+            BuildError::DiskLimit { .. } => "allow more with --disk-limit, in MiB",
+            BuildError::DiskFull { .. } => {
+                "make room: boulder clean; or choose another place with --cache-dir"
             }
             BuildError::Cancelled { .. } => return Vec::new(),
             BuildError::NothingRan => "give the recipe upstreams or an install script",
@@ -273,6 +309,11 @@ mod tests {
         let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
         assert_eq!(BuildError::Workspace(full()).class(), FailureClass::HostFault);
         assert_eq!(BuildError::Emit(EmitError::Read(full())).class(), FailureClass::HostFault);
+        let short = BuildError::DiskFull { phase: "build".into(), free_bytes: 1, needed_bytes: 2 };
+        assert_eq!(short.class(), FailureClass::HostFault);
+        let greedy = BuildError::DiskLimit { phase: "build".into(), size_bytes: 2, limit_bytes: 1 };
+        assert_eq!((greedy.class(), greedy.phase()), (FailureClass::DiskLimit, "build"));
+        assert_eq!(BuildError::Busy { id: "x-1-1".into() }.class(), FailureClass::Lost);
         let unmet = BuildError::Unmet { recipe: "x".into(), dependencies: vec![Dependency::name("y")] };
         assert_eq!(unmet.class(), FailureClass::Dependency);
         assert!(unmet.to_string().contains("nobody provides y"));

@@ -12,7 +12,7 @@ use crate::bench::{Bench, Farm, SECRET_NAME, moraine, succeed};
 
 /// What a build may use in this farm: as little as lets the slowest machine build the good ones.
 const LIMITS: &str = "\n[limits]\ntime_seconds = 25\nsilence_seconds = 12\nlog_bytes = 1000000\n\
-                      output_bytes = 10000000\nmemory_bytes = 2147483648\n";
+                      output_bytes = 10000000\nmemory_bytes = 2147483648\ndisk_bytes = 62914560\n";
 /// Those that live until a limit of time ends them; the others are looked at in every test run.
 const SLOW: [&str; 5] = ["fork-bomb", "time-limit", "silence", "stubborn", "out-of-memory"];
 /// Characters of a message that a report shows.

@@ -326,6 +326,9 @@ pub struct Limits {
     /// 0 for no limit but the machine's.
     #[prost(uint64, tag = "5")]
     pub memory_bytes: u64,
+    /// Room on the disk of the builder while it builds; 0 for a fair share of what is free there.
+    #[prost(uint64, tag = "6")]
+    pub disk_bytes: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Order {
@@ -446,6 +449,7 @@ pub enum FailureClass {
     Lost = 10,
     Cancelled = 11,
     Unsupported = 12,
+    DiskLimit = 13,
 }
 impl FailureClass {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -467,6 +471,7 @@ impl FailureClass {
             Self::Lost => "FAILURE_CLASS_LOST",
             Self::Cancelled => "FAILURE_CLASS_CANCELLED",
             Self::Unsupported => "FAILURE_CLASS_UNSUPPORTED",
+            Self::DiskLimit => "FAILURE_CLASS_DISK_LIMIT",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -485,6 +490,7 @@ impl FailureClass {
             "FAILURE_CLASS_LOST" => Some(Self::Lost),
             "FAILURE_CLASS_CANCELLED" => Some(Self::Cancelled),
             "FAILURE_CLASS_UNSUPPORTED" => Some(Self::Unsupported),
+            "FAILURE_CLASS_DISK_LIMIT" => Some(Self::DiskLimit),
             _ => None,
         }
     }
