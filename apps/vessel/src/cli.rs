@@ -56,9 +56,10 @@ struct ServeArguments {
     /// Address for clients; port 0 takes any free one.
     #[arg(long, value_name = "ADDR")]
     http: Option<SocketAddr>,
-    /// Public key of the Summit that orders; `summit key` prints it. It may begin with a dash.
-    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
-    hub_key: Option<PublicKey>,
+    /// Public key of the Summit that orders; `summit key` prints it. It may begin with a dash. Can be given several times, for
+    /// Summits on one database that have a key each.
+    #[arg(long = "hub-key", value_name = "KEY", allow_hyphen_values = true)]
+    hub_keys: Vec<PublicKey>,
     /// Address under which clients reach the published tree, when it is not that of --http.
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
@@ -134,7 +135,8 @@ fn run_serve(arguments: ServeArguments) -> Result<(), Box<dyn Fault>> {
         data: arguments.data,
         grpc: arguments.grpc,
         http: arguments.http,
-        hub_key: arguments.hub_key,
+        hub_key: None,
+        hub_keys: arguments.hub_keys,
         public_url: arguments.public_url,
         channels: arguments.channels,
         ..Written::default()

@@ -110,12 +110,13 @@ pub async fn serve(
     // Whoever can read the key of this Vessel owns its folder.
     let operators: BTreeSet<PublicKey> =
         settings.operators.iter().copied().chain([identity.public_key()]).collect();
-    let service = Service::new(Arc::clone(&publisher), settings.hub_key, operators.clone(), public_url);
+    let service =
+        Service::new(Arc::clone(&publisher), settings.hub_keys.clone(), operators.clone(), public_url);
     let routes =
         Routes::new(VesselServer::new(service).max_decoding_message_size(limits::MESSAGE_SIZE_BYTES_MAX));
-    let (builders, hub) = (publisher.builders(), settings.hub_key);
+    let (builders, hubs) = (publisher.builders(), settings.hub_keys);
     let allowed = move |key: &PublicKey| {
-        *key == hub
+        hubs.contains(key)
             || operators.contains(key)
             || builders.read().unwrap_or_else(PoisonError::into_inner).contains(key)
     };

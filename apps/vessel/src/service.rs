@@ -42,7 +42,7 @@ const DEFAULT_ARCHITECTURE: &str = "x86_64";
 #[derive(Debug)]
 pub(crate) struct Service {
     publisher: Arc<Publisher>,
-    hub: PublicKey,
+    hubs: Vec<PublicKey>,
     /// Beside the hub, who may say what becomes of channels.
     operators: BTreeSet<PublicKey>,
     public_url: String,
@@ -133,16 +133,16 @@ impl Fault for NoOperation {
 impl Service {
     pub(crate) fn new(
         publisher: Arc<Publisher>,
-        hub: PublicKey,
+        hubs: Vec<PublicKey>,
         operators: BTreeSet<PublicKey>,
         public_url: String,
     ) -> Self {
-        Self { publisher, hub, operators, public_url, refusals: Refusals::default() }
+        Self { publisher, hubs, operators, public_url, refusals: Refusals::default() }
     }
 
     fn check_hub<T>(&self, request: &Request<T>) -> Result<(), Status> {
         let caller = peer_key(request)?;
-        if caller == self.hub { Ok(()) } else { Err(to_status(&NotTheHub { caller })) }
+        if self.hubs.contains(&caller) { Ok(()) } else { Err(to_status(&NotTheHub { caller })) }
     }
 
     /// Takes chunks until the sender ends or something is wrong.
@@ -269,7 +269,7 @@ impl Vessel for Service {
 
     async fn operate(&self, request: Request<OperateRequest>) -> Result<Response<OperateReply>, Status> {
         let caller = peer_key(&request)?;
-        if caller != self.hub && !self.operators.contains(&caller) {
+        if !self.hubs.contains(&caller) && !self.operators.contains(&caller) {
             return Err(to_status(&NoOperator { caller }));
         }
         let operation = serde_json::from_str(&request.into_inner().operation)

@@ -27,6 +27,9 @@ pub struct Written {
     pub http: Option<SocketAddr>,
     /// The key of Summit.
     pub hub_key: Option<PublicKey>,
+    /// The keys of several Summits that share a database, each with a key of its own.
+    #[serde(default)]
+    pub hub_keys: Vec<PublicKey>,
     /// The address under which clients reach the published tree.
     pub public_url: Option<String>,
     /// Channels to keep.
@@ -73,8 +76,8 @@ pub struct Settings {
     pub grpc: SocketAddr,
     /// Where the published tree is served.
     pub http: SocketAddr,
-    /// The key of Summit.
-    pub hub_key: PublicKey,
+    /// The keys of the Summits that may order. One that is not among them at the next start orders nothing any more.
+    pub hub_keys: Vec<PublicKey>,
     /// The address under which clients reach the published tree, without a slash at its end; by default the address
     /// of the HTTP server.
     pub public_url: Option<String>,
@@ -150,7 +153,7 @@ impl Fault for SettingsError {
                 vec![format!("say {flag}, or `{key} = …` in the file of --config")]
             }
             SettingsError::Parse { .. } => {
-                vec!["known are: data, grpc, http, hub_key, public_url, channels, operators, [retention] with keep_days, keep_newest, grace_days".into()]
+                vec!["known are: data, grpc, http, hub_key, hub_keys, public_url, channels, operators, [retention] with keep_days, keep_newest, grace_days".into()]
             }
             SettingsError::Channel { source, .. } => source.hints(),
             SettingsError::Url { .. } => vec!["for example https://packages.example.org".into()],
@@ -181,7 +184,13 @@ impl Written {
             data: self.data.or(other.data),
             grpc: self.grpc.or(other.grpc),
             http: self.http.or(other.http),
-            hub_key: self.hub_key.or(other.hub_key),
+            // Together they say who may order: what the command line says replaces all that the file does.
+            hub_key: if self.hub_keys.is_empty() { self.hub_key.or(other.hub_key) } else { self.hub_key },
+            hub_keys: if self.hub_key.is_none() && self.hub_keys.is_empty() {
+                other.hub_keys
+            } else {
+                self.hub_keys
+            },
             public_url: self.public_url.or(other.public_url),
             channels: if self.channels.is_empty() { other.channels } else { self.channels },
             operators: if self.operators.is_empty() { other.operators } else { self.operators },
@@ -198,11 +207,18 @@ impl Written {
         let channels =
             if self.channels.is_empty() { vec![DEFAULT_CHANNEL.to_owned()] } else { self.channels };
         channels.iter().try_for_each(|name| check_channel(name))?;
+        let data = self.data.ok_or_else(|| missing("the data folder", "--data DIR", "data"))?;
+        let grpc = self.grpc.ok_or_else(|| missing("an address for builders", "--grpc ADDR", "grpc"))?;
+        let http = self.http.ok_or_else(|| missing("an address for clients", "--http ADDR", "http"))?;
+        let hub_keys: Vec<PublicKey> = self.hub_key.into_iter().chain(self.hub_keys).collect();
+        if hub_keys.is_empty() {
+            return Err(missing("the key of Summit", "--hub-key KEY", "hub_key"));
+        }
         Ok(Settings {
-            data: self.data.ok_or_else(|| missing("the data folder", "--data DIR", "data"))?,
-            grpc: self.grpc.ok_or_else(|| missing("an address for builders", "--grpc ADDR", "grpc"))?,
-            http: self.http.ok_or_else(|| missing("an address for clients", "--http ADDR", "http"))?,
-            hub_key: self.hub_key.ok_or_else(|| missing("the key of Summit", "--hub-key KEY", "hub_key"))?,
+            data,
+            grpc,
+            http,
+            hub_keys,
             public_url: self.public_url.map(checked_url).transpose()?,
             channels,
             operators: self.operators,
@@ -256,7 +272,7 @@ mod tests {
         let settings = file(&text).unwrap().complete().unwrap();
         assert_eq!(settings.public_url.as_deref(), Some("https://example.org"));
         assert_eq!(settings.channels, ["main", "try-1"]);
-        assert_eq!(settings.hub_key.to_string(), KEY);
+        assert_eq!(settings.hub_keys.iter().map(ToString::to_string).collect::<Vec<_>>(), [KEY]);
     }
 
     #[test]
@@ -268,6 +284,21 @@ mod tests {
         let command_line = Written { data: Some("/b".into()), ..Written::default() };
         let settings = command_line.or(written).complete().unwrap();
         assert_eq!((settings.data, settings.channels), (PathBuf::from("/b"), vec!["main".to_owned()]));
+    }
+
+    #[test]
+    fn several_summits_may_order_and_the_command_line_says_it_all() {
+        const OTHER: &str = "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI";
+        let text = format!(
+            "data = \"/a\"\ngrpc = \"127.0.0.1:1\"\nhttp = \"127.0.0.1:2\"\nhub_keys = [\"{KEY}\", \"{OTHER}\"]"
+        );
+        let keys = |written: Written| {
+            let keys = written.complete().unwrap().hub_keys;
+            keys.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(keys(file(&text).unwrap()), [KEY, OTHER]);
+        let said = Written { hub_keys: vec![OTHER.parse().unwrap()], ..Written::default() };
+        assert_eq!(keys(said.or(file(&text).unwrap())), [OTHER]);
     }
 
     #[test]

@@ -47,7 +47,7 @@ impl Running {
             data: data.to_path_buf(),
             grpc: any,
             http: any,
-            hub_key: hub.public_key(),
+            hub_keys: vec![hub.public_key()],
             public_url: None,
             channels: vec!["main".into()],
             operators: Vec::new(),
