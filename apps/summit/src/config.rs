@@ -52,6 +52,9 @@ pub struct Config {
     /// Where agents reach this Summit, as host:port, for others on the same database; without it, where it listens.
     #[serde(default)]
     pub announce_grpc: Option<String>,
+    /// Where logs are kept; without it, in the data folder. Several Summits on one database share one.
+    #[serde(default)]
+    pub log_folder: Option<PathBuf>,
     /// Time between two looks at the recipes.
     #[serde(default = "default_poll_seconds")]
     pub poll_seconds: u32,
@@ -129,6 +132,8 @@ pub struct LimitsConfig {
     pub output_bytes: u64,
     /// Memory; 0 for no limit but the machine's.
     pub memory_bytes: u64,
+    /// Room on the disk of the builder; 0 for a fair share of what is free there.
+    pub disk_bytes: u64,
 }
 
 /// Who may look and change, beside those who show a token.
@@ -164,6 +169,7 @@ impl Default for LimitsConfig {
             log_bytes: 256 << 20,
             output_bytes: 16 << 30,
             memory_bytes: 0,
+            disk_bytes: 0,
         }
     }
 }
@@ -276,6 +282,9 @@ impl Config {
         if let Some(what) = self.database_problem() {
             return Some(what);
         }
+        if self.log_folder.as_ref().is_some_and(|folder| !folder.is_absolute()) {
+            return Some("log_folder must be an absolute path".into());
+        }
         let mut names = HashSet::new();
         for project in &self.projects {
             if let Some(what) = project.problem() {
@@ -342,6 +351,7 @@ impl Config {
         keep("database", self.database != running.database || self.database_file != running.database_file);
         keep("announce_http", self.announce_http != running.announce_http);
         keep("announce_grpc", self.announce_grpc != running.announce_grpc);
+        keep("log_folder", self.log_folder != running.log_folder);
         // Agents were told how often to be heard of.
         keep("lease_seconds", self.lease_seconds != running.lease_seconds);
         keep("limits.log_bytes", self.limits.log_bytes != running.limits.log_bytes);
@@ -351,6 +361,7 @@ impl Config {
         self.database_file.clone_from(&running.database_file);
         self.announce_http.clone_from(&running.announce_http);
         self.announce_grpc.clone_from(&running.announce_grpc);
+        self.log_folder.clone_from(&running.log_folder);
         self.lease_seconds = running.lease_seconds;
         self.limits.log_bytes = running.limits.log_bytes;
         (self, waiting)

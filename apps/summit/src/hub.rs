@@ -69,6 +69,8 @@ pub(crate) struct Hub {
     pub(crate) metrics: Metrics,
     /// The folder with everything that Summit keeps.
     pub(crate) data: PathBuf,
+    /// Why older logs are not to be had.
+    pub(crate) older_logs: OnceLock<String>,
     /// Wakes the dispatcher: something may have become ready, or a place free.
     pub(crate) dispatch: Notify,
     /// Wakes the publisher: something was built, or is to be withdrawn.
@@ -103,16 +105,17 @@ impl Hub {
     pub(crate) fn new(
         config: Config,
         identity: Identity,
-        logs_folder: &Path,
+        data: &Path,
         store: Store,
         clock: Clock,
     ) -> Arc<Self> {
         let hub = Self {
-            logs: Logs::new(logs_folder, config.limits.log_bytes),
+            logs: Logs::new(&crate::log_folder::of(&config, data), config.limits.log_bytes),
             grace_until: clock.now().after(config.lease()),
             sessions: Sessions::default(),
             metrics: Metrics::default(),
-            data: logs_folder.parent().unwrap_or(logs_folder).to_path_buf(),
+            data: data.to_path_buf(),
+            older_logs: OnceLock::new(),
             news: broadcast::channel(NEWS_MAX).0,
             dispatch: Notify::new(),
             publish: Notify::new(),

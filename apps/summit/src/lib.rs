@@ -17,9 +17,11 @@ pub mod clock;
 pub mod config;
 mod discover;
 mod dispatcher;
+mod folder;
 mod forge;
 mod git;
 mod hub;
+mod log_folder;
 pub mod logs;
 mod metrics;
 mod pace;
@@ -123,6 +125,14 @@ pub enum SummitError {
         /// Why.
         source: std::io::Error,
     },
+    /// Another Summit runs on the data folder.
+    #[error("cannot use {data:?}: another Summit runs on it{}", process.map(|number| format!(", process {number}")).unwrap_or_default(), data = data.display())]
+    Occupied {
+        /// The folder.
+        data: PathBuf,
+        /// The number of its process, when that is known.
+        process: Option<u32>,
+    },
     /// The system gives no more threads.
     #[error("cannot start threads")]
     Threads {
@@ -143,6 +153,7 @@ impl Fault for SummitError {
             SummitError::Wire(error) => error.kind(),
             SummitError::ConfigFile(error) => error.kind(),
             SummitError::Config { .. } => Kind::Input,
+            SummitError::Occupied { .. } => Kind::Conflict,
             SummitError::Listen { .. }
             | SummitError::Http { .. }
             | SummitError::Folder { .. }
@@ -163,6 +174,11 @@ impl Fault for SummitError {
                     "something listens on {address} already: stop it, or choose another port (0 for any)"
                 )]
             }
+            SummitError::Occupied { .. } => vec![
+                "stop the other one, or give this one a folder of its own with --data; what several Summits share is a \
+                 database on a server"
+                    .into(),
+            ],
             _ => Vec::new(),
         }
     }
@@ -228,6 +244,7 @@ async fn start_with(
     if let Some(what) = config.problem() {
         return Err(SummitError::Config { what });
     }
+    let folder = folder::OwnFolder::take(data).await?;
     let public_key = identity(data)?.public_key();
     let address = config.database_address(data)?;
     remember_database(data, &config)?;
@@ -242,16 +259,26 @@ async fn start_with(
             let store = Store::open(&summit.address).await?;
             let term = Term::begin(summit, store).await?;
             office.send_replace(Some(Arc::clone(&term.hub)));
-            parts.spawn(roles::alone(term, stopped));
+            parts.spawn(keeping(folder, roles::alone(term, stopped)));
         }
         Address::Server(server) => {
             // Whatever is wrong with the address is told now, and not by a standby for ever.
             let session = Session::open(&server).await?;
-            parts.spawn(roles::among_others(summit, server, session, office, stopped));
+            parts.spawn(keeping(folder, roles::among_others(summit, server, session, office, stopped)));
         }
     }
     tracing::info!(%http_address, %grpc_address, %public_key, "Summit runs");
     Ok(Running { http_address, grpc_address, public_key, stop, parts, hub })
+}
+
+/// Has the folder until the work is over.
+async fn keeping(
+    folder: folder::OwnFolder,
+    work: impl Future<Output = Result<(), SummitError>>,
+) -> Result<(), SummitError> {
+    let result = work.await;
+    drop(folder);
+    result
 }
 
 /// Tools find the database by the data folder, wherever it is.

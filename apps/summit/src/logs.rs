@@ -123,6 +123,12 @@ impl Logs {
         Self { inner: Arc::new(inner) }
     }
 
+    /// Where they all are.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.inner.folder
+    }
+
     /// Where the log of an attempt is while it grows.
     #[must_use]
     pub fn path(&self, task: TaskId, attempt: AttemptId) -> PathBuf {
@@ -323,6 +329,12 @@ impl Logs {
             let mut writer = log.lock();
             *writer = None;
             let sizes = match log.plain.exists() {
+                // Nobody's log twice: what was compressed and read back is never replaced by less.
+                true if archiver::has_all(&log.archived, &log.plain) => {
+                    let size_bytes = fs_err::metadata(&log.plain)?.len();
+                    fs_err::remove_file(&log.plain)?;
+                    Some((size_bytes, 0))
+                }
                 true => Some(archiver::compress(&log.plain, &log.archived, &mut |_| Ok(()))?),
                 false => None,
             };

@@ -12,6 +12,7 @@ mod changes;
 mod enrolments;
 pub(crate) mod leader;
 mod learned;
+mod log_folder;
 mod logs;
 mod pause;
 mod recipes;

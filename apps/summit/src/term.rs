@@ -13,8 +13,8 @@ use crate::config::{Config, ConfigFiles, Project};
 use crate::hub::Hub;
 use crate::store::{Store, StoreError};
 use crate::{
-    MIRRORS_FOLDER, SINGLE_MIRROR_FOLDER, SummitError, agents, board, dispatcher, identity, logs,
-    logs_folder, projects, publisher, reload, retention, web, webhooks,
+    MIRRORS_FOLDER, SINGLE_MIRROR_FOLDER, SummitError, agents, board, dispatcher, identity, log_folder, logs,
+    projects, publisher, reload, retention, web, webhooks,
 };
 
 /// What a Summit keeps, whether it leads or not.
@@ -43,7 +43,12 @@ impl Term {
         let identity = identity(&summit.data)?;
         let (http, grpc) = (listener(&summit.http)?, listener(&summit.grpc)?);
         let (config, files) = (summit.config.clone(), summit.files.clone());
-        let hub = Hub::new(config, identity, &logs_folder(&summit.data), store, summit.clock.clone());
+        let hub = Hub::new(config, identity, &summit.data, store, summit.clock.clone());
+        let log_folder = log_folder::of(&hub.config(), &summit.data);
+        if let Some(trouble) = log_folder::compare(&hub.store, &log_folder).await? {
+            tracing::warn!("{trouble}");
+            hub.older_logs.get_or_init(|| trouble);
+        }
         if let Ok(address) = summit.grpc.local_addr() {
             hub.grpc_address.get_or_init(|| address);
         }

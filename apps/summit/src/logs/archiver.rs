@@ -4,6 +4,7 @@
 //! back and compared byte by byte, and only then gets its name; only after that the plain file goes. What a killed Summit
 //! left half done is done again.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -73,7 +74,9 @@ pub(super) fn compress(
     archived: &Path,
     before: &mut dyn FnMut(Step) -> io::Result<()>,
 ) -> io::Result<(u64, u64)> {
-    let part = with_suffix(archived, PART_SUFFIX);
+    // A name of its own: another Summit that was stopped in the middle of the same log may go on at any moment.
+    let mark = RandomState::new().build_hasher().finish();
+    let part = with_suffix(archived, &format!(".{mark:016x}{PART_SUFFIX}"));
     let log = File::open(plain)?;
     let size_bytes = log.metadata()?.len();
     before(Step::Write)?;
@@ -94,6 +97,13 @@ pub(super) fn compress(
     let stored_bytes = fs_err::metadata(archived)?.len();
     fs_err::remove_file(plain)?;
     Ok((size_bytes, stored_bytes))
+}
+
+/// Whether the compressed log is there and has at least the bytes of the plain one.
+pub(super) fn has_all(archived: &Path, plain: &Path) -> bool {
+    let archive = File::open(archived).and_then(Archive::open);
+    let plain_bytes = fs_err::metadata(plain).map_or(u64::MAX, |metadata| metadata.len());
+    archive.is_ok_and(|archive| archive.size_bytes() >= plain_bytes)
 }
 
 fn compare(plain: &Path, part: &Path) -> io::Result<()> {

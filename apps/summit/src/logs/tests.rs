@@ -146,9 +146,10 @@ async fn a_compressed_log_that_cannot_be_read_back_does_not_replace_the_plain_on
     let logs = Logs::new(folder.path(), 1 << 30);
     logs.append(TASK, ATTEMPT, 0, &b"some text of a log\n".repeat(1000)).await.unwrap();
     let (plain, archived) = (logs.path(TASK, ATTEMPT), logs.archived_path(TASK, ATTEMPT));
-    let part = folder.path().join("1/2.log.zst.part");
     let mut damage = |step| {
         if step == Step::ReadBack {
+            let mut names = fs_err::read_dir(folder.path().join("1"))?.map(|file| file.unwrap().path());
+            let part = names.find(|path| path.extension().is_some_and(|suffix| suffix == "part")).unwrap();
             let mut bytes = fs_err::read(&part)?;
             bytes[20] ^= 1;
             fs_err::write(&part, bytes)?;
@@ -157,6 +158,22 @@ async fn a_compressed_log_that_cannot_be_read_back_does_not_replace_the_plain_on
     };
     compress(&plain, &archived, &mut damage).unwrap_err();
     assert!(plain.exists() && !archived.exists());
+}
+
+#[tokio::test]
+async fn a_leftover_of_another_summit_never_replaces_a_log_that_is_compressed() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = Logs::new(folder.path(), 1 << 30);
+    let text = b"some text of a log\n".repeat(1000);
+    logs.append(TASK, ATTEMPT, 0, &text).await.unwrap();
+    logs.archive(TASK, ATTEMPT).await.unwrap();
+    // One that was stopped for a while makes the file anew and writes what it has in hand.
+    fs_err::write(logs.path(TASK, ATTEMPT), vec![0; 500]).unwrap();
+    let logs = Logs::new(folder.path(), 1 << 30);
+    logs.look_around().await.unwrap();
+    logs.archive(TASK, ATTEMPT).await.unwrap();
+    assert_eq!(whole(&logs).await, text);
+    assert!(!logs.path(TASK, ATTEMPT).exists());
 }
 
 #[tokio::test]

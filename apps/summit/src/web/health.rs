@@ -38,7 +38,7 @@ pub(crate) struct HealthView {
 /// One thing that was looked at.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct CheckView {
-    /// `database`, `disk`, `vessel`, `configuration` or `project NAME`.
+    /// `database`, `disk`, `logs`, `vessel`, `configuration` or `project NAME`.
     name: String,
     well: bool,
     /// Whether Summit cannot work without it.
@@ -64,6 +64,10 @@ pub(crate) async fn health(State(web): State<Web>) -> Response {
     };
     checks.push(CheckView::new("database", true, database));
     checks.push(CheckView::new("disk", true, room(&hub.data)));
+    let older =
+        hub.older_logs.get().map_or_else(|| Ok("are where they were before".into()), |why| Err(why.clone()));
+    let logs = older.and_then(|said: String| Ok(format!("{said}; {}", room(hub.logs.folder())?)));
+    checks.push(CheckView::new("logs", false, logs));
     checks.push(CheckView::new("vessel", false, vessel(&hub.config().vessel.address).await));
     let trouble = hub.config_state().trouble;
     checks.push(CheckView::new("configuration", false, trouble.map_or_else(|| Ok("is used".into()), Err)));

@@ -181,17 +181,9 @@ impl Farm {
     }
 
     pub async fn start_again(&mut self) {
-        let config = self.config_file();
-        fs_err::write(&config, self.config()).unwrap();
-        let mut program = Command::new(env!("CARGO_BIN_EXE_summit"))
-            .args(["serve", "--data"])
-            .arg(self.data())
-            .arg("--config")
-            .arg(config)
-            .stdout(Stdio::piped())
-            .stderr(self.log_file())
-            .spawn()
-            .unwrap();
+        fs_err::write(self.config_file(), self.config()).unwrap();
+        let mut command = self.command();
+        let mut program = command.stdout(Stdio::piped()).stderr(self.log_file()).spawn().unwrap();
         let output = program.stdout.take().unwrap();
         let lines = tokio::task::spawn_blocking(move || {
             BufReader::new(output).lines().take(2).map(Result::unwrap).collect::<Vec<_>>()
@@ -200,6 +192,13 @@ impl Farm {
         self.http = lines[0].strip_prefix("dashboard: http://").unwrap().trim_end_matches('/').to_owned();
         self.grpc = lines[1].split(' ').nth(1).unwrap().to_owned();
         self.program = Some(program);
+    }
+
+    /// The program, on the data of this farm.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_summit"));
+        command.args(["serve", "--data"]).arg(self.data()).arg("--config").arg(self.config_file());
+        command
     }
 
     /// What the program says goes there.

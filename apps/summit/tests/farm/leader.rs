@@ -83,6 +83,8 @@ struct Place {
     vessel: FakeVessel,
     key: PublicKey,
     builder: Identity,
+    /// Further lines of every configuration.
+    more: String,
 }
 
 impl Place {
@@ -100,7 +102,14 @@ impl Place {
             &folder.path().join("recipes"),
             &[("z/zlib", &recipe("zlib", 1, &[])), ("n/nano", &recipe("nano", 1, &[]))],
         );
-        Self { database: postgres.database(), vessel, key, builder: Identity::generate().unwrap(), folder }
+        Self {
+            database: postgres.database(),
+            vessel,
+            key,
+            builder: Identity::generate().unwrap(),
+            folder,
+            more: String::new(),
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -111,9 +120,10 @@ impl Place {
         let config = self.path(&format!("{name}.toml"));
         let text = format!(
             "http_address = \"127.0.0.1:0\"\ngrpc_address = \"127.0.0.1:0\"\npoll_seconds = 3600\nlease_seconds = 60\n\
-             [[project]]\nname = \"test\"\nrecipes = \"{}\"\n\
+             {}[[project]]\nname = \"test\"\nrecipes = \"{}\"\n\
              [vessel]\naddress = \"{}\"\npublic_key = \"{}\"\npublic_url = \"file://{}\"\n\
              [[builder]]\nname = \"one\"\npublic_key = \"{}\"\n",
+            self.more,
             self.path("recipes").display(),
             self.vessel.address,
             self.vessel.key,
@@ -273,4 +283,53 @@ async fn a_database_that_restarts_in_the_middle_stops_nothing_for_good() {
     agent.build_and_publish(&place.vessel, &order).await;
     let task = summit.get(&format!("/api/tasks/{}", order.task_id)).await;
     assert_eq!(task["attempts"].as_array().unwrap().len(), 1, "{task}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_folder_of_logs_serves_whoever_leads() {
+    let Some(postgres) = Postgres::shared() else { return };
+    let mut place = Place::new(postgres).await;
+    place.more = format!("log_folder = \"{}\"\n", place.path("logs").display());
+    let (mut leader, standby) = place.pair().await;
+    let mut agent = place.attach(&leader, &[]).await.unwrap();
+    let [ended, running] = [agent.order().await, agent.order().await];
+    let log: Vec<u8> = (0..3000).flat_map(|line| format!("line {line}\n").into_bytes()).collect();
+    for order in [&ended, &running] {
+        agent.started(order).await;
+        assert_eq!(agent.log(order, 0, &log[..20_000]).await, 20_000);
+    }
+    send_log(&mut agent, &ended, &log, 20_000).await;
+    agent.build_and_publish(&place.vessel, &ended).await;
+    leader.kill();
+    takes_over(&standby).await;
+
+    let path = format!("/tasks/{}/log/{}", ended.task_id, ended.attempt_id);
+    let (head, body) = standby.request("GET", &path).await.unwrap();
+    assert!(head.starts_with("HTTP/1.1 200") && body.as_bytes() == log, "{head}");
+    let held = [Agent::held(&running, HeldState::Building, log.len() as u64)];
+    let mut agent = place.attach(&standby, &held).await.unwrap();
+    assert_eq!(agent.log(&running, 20_000, &log[20_000..20_100]).await, 20_100, "it goes on where it was");
+    send_log(&mut agent, &running, &log, 20_100).await;
+    agent.build_and_publish(&place.vessel, &running).await;
+    let (_, body) = standby
+        .request("GET", &format!("/tasks/{}/log/{}", running.task_id, running.attempt_id))
+        .await
+        .unwrap();
+    assert_eq!(body.as_bytes(), log);
+    assert_eq!(check(&standby, "logs").await["well"], true);
+
+    // One that keeps its logs elsewhere says so when it leads.
+    place.more = String::new();
+    drop(standby);
+    let elsewhere = place.start("a").await;
+    takes_over(&elsewhere).await;
+    let logs = check(&elsewhere, "logs").await;
+    assert_eq!(logs["well"], false);
+    assert!(logs["detail"].as_str().unwrap().contains("log_folder"), "{logs}");
+}
+
+async fn check(summit: &Program, name: &str) -> Value {
+    let health = summit.get("/health").await;
+    let checks = health["checks"].as_array().unwrap();
+    checks.iter().find(|check| check["name"] == name).unwrap_or(&Value::Null).clone()
 }

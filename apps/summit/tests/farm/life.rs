@@ -361,3 +361,22 @@ async fn cancelling_tells_the_builder_at_once_and_says_who_and_why() {
     farm.change("/api/tasks/a/retry", &json!({})).await;
     assert_eq!(agent.order().await.task_id, order.task_id);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_summit_on_the_same_folder_is_refused_by_name() {
+    let Some(mut farm) = Farm::start_program(&[("n/nano", &recipe("nano", 1, &[]))]).await else { return };
+    let first = farm.program.as_ref().unwrap().id();
+    let mut command = farm.command();
+    let second = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let told = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert_eq!(second.status.code(), Some(4), "{told}");
+    assert!(
+        told.contains("another Summit runs on it") && told.contains(&format!("process {first}")),
+        "{told}"
+    );
+    assert_eq!(farm.get("/health").await["role"], "leader", "the first one goes on");
+    // Killed, it leaves nothing that would have to be cleared up.
+    farm.kill();
+    farm.start_again().await;
+    assert_eq!(farm.get("/health").await["role"], "leader");
+}
