@@ -24,7 +24,8 @@ const NEIGHBOURS: [(&str, &str, &str); 8] = [
 ];
 
 /// What the domain may use from elsewhere: formats and language, nothing that knows a clock, a disk or a network.
-const DOMAIN_MAY_USE: [&str; 15] = [
+const DOMAIN_MAY_USE: [&str; 16] = [
+    "base64",
     "foldhash",
     "hashbrown",
     "kdl",

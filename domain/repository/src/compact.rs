@@ -19,6 +19,7 @@
 //! On the wire image and texts are packed by [`pack`]; a client keeps the image, and makes the next one from a delta.
 
 mod columns;
+mod file_lists;
 mod frame;
 
 use std::collections::BTreeSet;
@@ -29,6 +30,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::layout;
 use columns::{Columns, Cursor, put_bytes, put_number};
+pub use file_lists::{FileList, pack_paths, read_file_lists, unpack_paths, write_file_lists};
 pub use frame::{pack, unpack};
 
 /// The largest image or text file that is read, in bytes: some 400,000 packages of the kind that distributions have, at 340
@@ -426,7 +428,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// The bytes of a SHA-256 in hexadecimal.
-fn bytes_of_hex(text: &str) -> Option<[u8; SHA256_BYTES]> {
+pub(crate) fn bytes_of_hex(text: &str) -> Option<[u8; SHA256_BYTES]> {
     let mut bytes = [0; SHA256_BYTES];
     if !package::valid_hash(text) {
         return None;

@@ -3,6 +3,11 @@
 //! ```text
 //! CHANNEL/moss-root-index.json
 //! CHANNEL/history/ID/ARCH/stone.index
+//! CHANNEL/history/ID/ARCH/{index,texts,files}.compact
+//! CHANNEL/history/ID/ARCH/delta/FROM-ID
+//! CHANNEL/history/ID/statement.json
+//! CHANNEL/stream/NAME.json, CHANNEL/tag/NAME.json
+//! CHANNEL/keys.json, CHANNEL/keys/VERSION.json
 //! CHANNEL/pool/v0/P/SOURCE/NAME-VERSION-RELEASE-BUILDRELEASE-ARCH.stone
 //! ```
 //!
@@ -10,13 +15,31 @@
 
 use package::PackageMeta;
 
-use crate::identifier::Identifier;
+use crate::identifier::{Identifier, Version};
 
 /// The file in which streams and tags point to histories.
 pub const ROOT_INDEX_FILE: &str = "moss-root-index.json";
 
 /// The file that lists packages.
 pub const INDEX_FILE: &str = "stone.index";
+
+/// The packed image of the packages: see [`crate::compact`].
+pub const COMPACT_INDEX_FILE: &str = "index.compact";
+
+/// Their packed texts.
+pub const TEXTS_FILE: &str = "texts.compact";
+
+/// The paths of their files.
+pub const FILES_FILE: &str = "files.compact";
+
+/// The folder of an architecture in which deltas are, each by the id of the history that it goes out from.
+pub const DELTA_FOLDER: &str = "delta";
+
+/// The file that says what a history is: see [`crate::signed`].
+pub const STATEMENT_FILE: &str = "statement.json";
+
+/// The newest list of keys of a channel, below it.
+pub const KEYS_FILE: &str = "keys.json";
 
 /// The folder that holds packages of format v0, below the channel.
 pub const POOL: &str = "pool/v0";
@@ -40,6 +63,55 @@ pub fn history_path(channel: &Identifier, history: &Identifier) -> String {
 #[must_use]
 pub fn history_index_path(channel: &Identifier, history: &Identifier, architecture: &str) -> String {
     format!("{}/{architecture}/{INDEX_FILE}", history_path(channel, history))
+}
+
+/// `CHANNEL/history/ID/ARCH/FILE`, for any file of an architecture.
+#[must_use]
+pub fn history_file_path(
+    channel: &Identifier,
+    history: &Identifier,
+    architecture: &str,
+    file: &str,
+) -> String {
+    format!("{}/{architecture}/{file}", history_path(channel, history))
+}
+
+/// `CHANNEL/history/ID/ARCH/delta/FROM`
+#[must_use]
+pub fn delta_path(
+    channel: &Identifier,
+    history: &Identifier,
+    architecture: &str,
+    from: &Identifier,
+) -> String {
+    format!("{}/{architecture}/{DELTA_FOLDER}/{from}", history_path(channel, history))
+}
+
+/// `CHANNEL/history/ID/statement.json`
+#[must_use]
+pub fn statement_path(channel: &Identifier, history: &Identifier) -> String {
+    format!("{}/{STATEMENT_FILE}", history_path(channel, history))
+}
+
+/// `CHANNEL/stream/NAME.json` or `CHANNEL/tag/NAME.json`; none for a history, which has no pointer but its statement.
+#[must_use]
+pub fn pointer_path(channel: &Identifier, what: &Version) -> Option<String> {
+    match what {
+        Version::Stream(_) | Version::Tag(_) => Some(format!("{channel}/{what}.json")),
+        Version::History(_) => None,
+    }
+}
+
+/// `CHANNEL/keys.json`
+#[must_use]
+pub fn keys_path(channel: &Identifier) -> String {
+    format!("{channel}/{KEYS_FILE}")
+}
+
+/// `CHANNEL/keys/VERSION.json`
+#[must_use]
+pub fn keys_version_path(channel: &Identifier, version: u64) -> String {
+    format!("{channel}/keys/{version}.json")
 }
 
 /// Where a package is below its channel: `pool/v0/P/SOURCE/FILE`, the source in lower case.
@@ -70,6 +142,19 @@ mod tests {
         let (channel, history) = ("main".parse().unwrap(), "17".parse().unwrap());
         assert_eq!(root_index_path(&channel), "main/moss-root-index.json");
         assert_eq!(history_index_path(&channel, &history, "x86_64"), "main/history/17/x86_64/stone.index");
+        assert_eq!(
+            history_file_path(&channel, &history, "x86_64", TEXTS_FILE),
+            "main/history/17/x86_64/texts.compact"
+        );
+        assert_eq!(statement_path(&channel, &history), "main/history/17/statement.json");
+        let from = "16".parse().unwrap();
+        assert_eq!(delta_path(&channel, &history, "x86_64", &from), "main/history/17/x86_64/delta/16");
+        let pointer = |what: &str| pointer_path(&channel, &what.parse().unwrap());
+        assert_eq!(pointer("stream/volatile").as_deref(), Some("main/stream/volatile.json"));
+        assert_eq!(pointer("tag/2026-07").as_deref(), Some("main/tag/2026-07.json"));
+        assert_eq!(pointer("history/17"), None);
+        assert_eq!(keys_path(&channel), "main/keys.json");
+        assert_eq!(keys_version_path(&channel, 3), "main/keys/3.json");
         let table = [
             ("nano", "pool/v0/n/nano/nano-1-5-2-x86_64.stone"),
             ("NetworkManager", "pool/v0/n/networkmanager/NetworkManager-1-5-2-x86_64.stone"),

@@ -13,6 +13,7 @@ mod index;
 pub mod layout;
 pub mod retention;
 mod root_index;
+pub mod signed;
 mod url;
 
 pub use config::{ConfigError, RepositoryConfig, RepositoryFields, RepositorySource, sanitize_id};

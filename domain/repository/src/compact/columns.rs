@@ -63,8 +63,8 @@ impl<'a> Columns<'a> {
 /// A place in a column, from which values are taken one after another.
 #[derive(Debug)]
 pub(super) struct Cursor<'a> {
-    what: &'static str,
-    rest: &'a [u8],
+    pub(super) what: &'static str,
+    pub(super) rest: &'a [u8],
 }
 
 impl<'a> Cursor<'a> {
