@@ -1,8 +1,9 @@
-//! What tests share: the folder of real data, and skips that say why.
+//! What tests share: the folder of real data, servers and browsers of their own, and skips that say why.
 //!
 //! A test that wants something the machine may lack asks for it here. Where it is missing the test prints
 //! `skipped: no …` and passes; with `MORAINE_REQUIRE_ALL` set, as the continuous integration does, the same skip fails.
 
+mod browser;
 mod postgres;
 mod sources;
 
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
+pub use browser::{Browser, Scheme, keys};
 pub use postgres::{Postgres, Tls};
 pub use sources::Tarball;
 

@@ -19,7 +19,7 @@ use crate::vessel::FakeVessel;
 /// Longest wait for something that happens by itself.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Names of the builders that every farm knows.
+/// Names of the builders that a farm knows unless it is told others.
 const BUILDERS: [&str; 2] = ["one", "two"];
 
 pub struct Farm {
@@ -30,6 +30,12 @@ pub struct Farm {
     pub grpc: String,
     pub http: String,
     pub builders: Vec<Identity>,
+    /// What they are called.
+    names: Vec<&'static str>,
+    /// Where browsers are told to connect to; the port may be any.
+    pub http_address: String,
+    /// How long an agent may be silent.
+    pub lease_seconds: u32,
     /// Further text of the configuration: projects and whatever else.
     pub more: String,
     /// Who may look and change.
@@ -49,7 +55,7 @@ impl Farm {
     /// A farm that lets in whoever these lines of `[access]` say.
     pub async fn start_guarded(access: &str, recipes: &[(&str, &str)]) -> Option<Self> {
         let mut farm = Self::prepare(recipes).await?;
-        farm.access = access.to_owned();
+        farm.guard(access);
         farm.run().await;
         Some(farm)
     }
@@ -68,7 +74,24 @@ impl Farm {
         self.run().await;
     }
 
-    async fn run(&mut self) {
+    /// The same, where browsers find it again.
+    pub async fn restart_at(&mut self, http: &str) {
+        self.http_address = http.to_owned();
+        self.restart().await;
+    }
+
+    /// Other builders than every farm has, before it runs.
+    pub fn call_builders(&mut self, names: &[&'static str]) {
+        self.names = names.to_vec();
+        self.builders = names.iter().map(|_| Identity::generate().unwrap()).collect();
+    }
+
+    /// Lets in whoever these lines of `[access]` say, from the next start on.
+    pub fn guard(&mut self, access: &str) {
+        self.access = access.to_owned();
+    }
+
+    pub async fn run(&mut self) {
         fs_err::write(self.config_file(), self.config()).unwrap();
         let files = ConfigFiles::new(&self.config_file(), None);
         let running = summit::start_from(files, &self.data(), self.clock.clone()).await.unwrap();
@@ -105,6 +128,9 @@ impl Farm {
             grpc: String::new(),
             http: String::new(),
             builders: BUILDERS.iter().map(|_| Identity::generate().unwrap()).collect(),
+            names: BUILDERS.to_vec(),
+            http_address: testkit::steady_address().to_string(),
+            lease_seconds: 60,
             more: String::new(),
             access: "loopback_is_operator = true".into(),
             more_of_project: String::new(),
@@ -145,14 +171,16 @@ impl Farm {
         self.folder.path().join("data")
     }
 
-    fn recipes(&self) -> std::path::PathBuf {
+    /// The folder with its recipes, which [`Farm::commit`] commits as it is.
+    pub fn recipes(&self) -> std::path::PathBuf {
         let folder = self.folder.path().join("recipes");
         fs_err::create_dir_all(&folder).unwrap();
         folder
     }
 
     fn config(&self) -> String {
-        let builders: String = BUILDERS
+        let builders: String = self
+            .names
             .iter()
             .zip(&self.builders)
             .map(|(name, identity)| {
@@ -160,9 +188,11 @@ impl Farm {
             })
             .collect();
         format!(
-            "http_address = \"127.0.0.1:0\"\ngrpc_address = \"127.0.0.1:0\"\npoll_seconds = 3600\nlease_seconds = 60\n\
+            "http_address = \"{}\"\ngrpc_address = \"127.0.0.1:0\"\npoll_seconds = 3600\nlease_seconds = {}\n\
              [access]\n{}\n[[project]]\nname = \"test\"\nrecipes = \"{}\"\n{}\
              [vessel]\naddress = \"{}\"\npublic_key = \"{}\"\npublic_url = \"file://{}\"\n{builders}{}",
+            self.http_address,
+            self.lease_seconds,
             self.access,
             self.recipes().display(),
             self.more_of_project,
@@ -219,7 +249,7 @@ impl Farm {
     }
 
     pub async fn attach(&self, name: &str, slots: u32, held: &[Held]) -> Agent {
-        let place = BUILDERS.iter().position(|builder| *builder == name).unwrap();
+        let place = self.names.iter().position(|builder| *builder == name).unwrap();
         Agent::attach(&self.grpc, self.key, &self.builders[place], name, slots, held).await.unwrap()
     }
 
