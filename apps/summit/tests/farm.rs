@@ -8,6 +8,7 @@ mod access;
 #[path = "farm/agent.rs"]
 mod agent;
 #[path = "farm/fixture.rs"]
+#[allow(dead_code, reason = "the tests with a browser use the rest")]
 mod fixture;
 #[path = "farm/hooks.rs"]
 mod hooks;
