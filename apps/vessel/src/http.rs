@@ -2,16 +2,20 @@
 //!
 //! Serves regular files below the public folder, a page at `/` and `ok` at `/health`; GET and HEAD only. It reads what
 //! is on the disk and asks nobody, so any web server could take its place. Bounded: connections, time for a request
-//! head, time without progress. What may be cached and for how long is decided in `answer`.
+//! head, time without progress, and how slowly a reader may take an answer. What may be cached and for how long is decided
+//! in `answer`, what is sent compressed in `encoding`, and where addresses of earlier times lead in `legacy`.
 
 mod answer;
 mod body;
+mod encoding;
+mod legacy;
 mod page;
 mod site;
 
 use std::convert::Infallible;
+use std::fs::File;
 use std::future::Future;
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,30 +23,49 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use repository::{Identifier, ROOT_INDEX_BYTES_MAX, RootIndex, layout};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, Sleep, sleep};
 
-use answer::{CACHE_NEVER, answer, put};
+use answer::{CACHE_NEVER, FileFacts, answer, put, put_keys};
 use body::AnswerBody;
+use encoding::{Encoding, Twins};
+use legacy::Meant;
 pub(crate) use page::ChannelFacts;
 use site::{Site, components};
 
-/// Connections served at once; more wait in the kernel's queue. Each holds a buffer of 64 KiB and two descriptors,
-/// which stays far below the usual limit of 1,024 descriptors a process.
-const CONNECTIONS_MAX: usize = 256;
+use crate::delivery::Delivery;
+use crate::purge::missing_key;
+
+/// Connections served at once; more wait in the kernel's queue. Each holds a buffer of 64 KiB and two descriptors: 64 MiB,
+/// and twice the usual limit of descriptors, which [`places`] raises where it may.
+const CONNECTIONS_MAX: usize = 1024;
+
+/// Descriptors that are left for everything else: gRPC, the database, uploads.
+const OTHER_DESCRIPTORS: u64 = 256;
+
+/// When fewer places than this are free, connections end after their answer, so that idle ones make room.
+const PLACES_LOW: usize = CONNECTIONS_MAX / 4;
 
 /// Time for the head of a request. A reader on a bad line needs one or two seconds.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Time without a byte in either direction after which a connection is dropped, kept alive or not.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Fewest bytes a second that a reader takes, and the time for which he may be slower. Counted is only the time in which he
+/// is waited for. Slower readers hold a place each for hours.
+const PACE_BYTES_PER_SECOND: u64 = 1024;
+
+/// See [`PACE_BYTES_PER_SECOND`].
+const PACE_WINDOW: Duration = Duration::from_secs(30);
 
 /// Bytes of a request head; ours have some hundred.
 const HEAD_SIZE_BYTES_MAX: usize = 16 << 10;
@@ -54,25 +77,30 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct Shown {
     site: Site,
+    twins: Twins,
     base_url: String,
     channels: watch::Receiver<Vec<ChannelFacts>>,
+    /// What caches are told of pointers.
+    pointer: String,
 }
 
 impl Shown {
-    /// The tree below `public`, reached at `base_url`, and what the page says of its channels.
+    /// The tree below `public`, reached at `base_url`, what the page says of its channels, and how long caches keep pointers.
     pub(crate) fn open(
         public: &Path,
         base_url: String,
         channels: watch::Receiver<Vec<ChannelFacts>>,
+        delivery: &Delivery,
     ) -> io::Result<Self> {
-        Ok(Self { site: Site::open(public)?, base_url, channels })
+        let pointer = delivery.cache_control();
+        Ok(Self { site: Site::open(public)?, twins: Twins::default(), base_url, channels, pointer })
     }
 }
 
 /// Serves until `shutdown` is ready. Connections in progress end with it.
 pub(crate) async fn serve(listener: TcpListener, shown: Shown, shutdown: impl Future<Output = ()>) {
     let shown = Arc::new(shown);
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let places = Arc::new(Semaphore::new(places()));
     let mut connections = tokio::task::JoinSet::new();
     tokio::pin!(shutdown);
     loop {
@@ -88,10 +116,10 @@ pub(crate) async fn serve(listener: TcpListener, shown: Shown, shutdown: impl Fu
         while connections.try_join_next().is_some() {}
         match accepted {
             Ok((stream, _)) => {
-                let shown = Arc::clone(&shown);
+                let (shown, free) = (Arc::clone(&shown), Arc::clone(&places));
                 connections.spawn(async move {
                     let _place = place;
-                    serve_connection(stream, shown).await;
+                    serve_connection(stream, shown, free).await;
                 });
             }
             Err(error) => {
@@ -102,10 +130,33 @@ pub(crate) async fn serve(listener: TcpListener, shown: Shown, shutdown: impl Fu
     }
 }
 
-async fn serve_connection(stream: TcpStream, shown: Arc<Shown>) {
+/// How many connections there may be: as many as there are descriptors for, of which as many are asked for as are needed.
+fn places() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let wanted = u64::try_from(CONNECTIONS_MAX).unwrap_or(u64::MAX) * 2 + OTHER_DESCRIPTORS;
+    let limit = getrlimit(Resource::Nofile);
+    let most = limit.maximum.unwrap_or(wanted).min(wanted);
+    let mut now = limit.current.unwrap_or(wanted);
+    if now < most {
+        match setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum: limit.maximum }) {
+            Ok(()) => now = most,
+            Err(error) => tracing::debug!(%error, "cannot raise the limit of file descriptors"),
+        }
+    }
+    let places = usize::try_from(now.saturating_sub(OTHER_DESCRIPTORS) / 2).unwrap_or(usize::MAX);
+    places.clamp(PLACES_LOW, CONNECTIONS_MAX)
+}
+
+async fn serve_connection(stream: TcpStream, shown: Arc<Shown>, free: Arc<Semaphore>) {
     let service = service_fn(move |request| {
-        let shown = Arc::clone(&shown);
-        async move { Ok::<_, Infallible>(respond(&request, &shown).await) }
+        let (shown, free) = (Arc::clone(&shown), Arc::clone(&free));
+        async move {
+            let mut response = respond(&request, &shown).await;
+            if free.available_permits() < PLACES_LOW {
+                put(response.headers_mut(), CONNECTION, "close");
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     let result = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -135,21 +186,100 @@ async fn respond(request: &Request<Incoming>, shown: &Shown) -> Response<AnswerB
         }
         _ => {}
     }
-    let Some((file, facts)) = components(path).and_then(|components| shown.site.file(&components)) else {
-        return short(StatusCode::NOT_FOUND, "there is no such file here\n", method);
-    };
-    let head = answer(method, request.headers(), &facts);
-    let body = match head.body {
-        None => AnswerBody::empty(),
-        Some(range) => match AnswerBody::file(file, range).await {
-            Ok(body) => body,
-            Err(error) => {
-                tracing::warn!(%path, %error, "cannot read a published file");
-                return short(StatusCode::INTERNAL_SERVER_ERROR, "the file cannot be read\n", method);
+    let Some(components) = components(path) else { return missing(path, method) };
+    let Some((file, facts, path)) = find(&components, shown) else { return missing(path, method) };
+    match send(request, shown, &path, file, facts).await {
+        Ok(response) => response,
+        Err(error) => {
+            tracing::warn!(%path, %error, "cannot read a published file");
+            short(StatusCode::INTERNAL_SERVER_ERROR, "the file cannot be read\n", method)
+        }
+    }
+}
+
+/// The file that is asked for, or the one that an address of earlier times means, and the path that it really has.
+fn find(components: &[String], shown: &Shown) -> Option<(File, FileFacts, String)> {
+    if let Some((file, facts)) = shown.site.file(components) {
+        return Some((file, facts, components.join("/")));
+    }
+    match legacy::meant(components)? {
+        Meant::File(components) => {
+            let (file, facts) = shown.site.file(&components)?;
+            Some((file, facts, components.join("/")))
+        }
+        Meant::Index { channel, version, architecture } => {
+            let pointer: Vec<String> =
+                layout::root_index_path(&channel).split('/').map(str::to_owned).collect();
+            let (pointer_file, pointer) = shown.site.file(&pointer)?;
+            let bytes = read_whole(pointer_file, ROOT_INDEX_BYTES_MAX).ok()?;
+            let history = legacy::history(&RootIndex::from_json(&bytes).ok()?, &version)?;
+            let path = layout::history_index_path(&channel, &history, &architecture);
+            let components: Vec<String> = path.split('/').map(str::to_owned).collect();
+            let (file, facts) = shown.site.file(&components)?;
+            // What is at this address moves as the pointer does, and is purged with it.
+            Some((file, FileFacts { lifetime: pointer.lifetime, keys: pointer.keys, ..facts }, path))
+        }
+    }
+}
+
+/// Answers with a file, or with its twin in an encoding that the reader likes better.
+async fn send(
+    request: &Request<Incoming>,
+    shown: &Shown,
+    path: &str,
+    file: File,
+    facts: FileFacts,
+) -> io::Result<Response<AnswerBody>> {
+    let encoding = Encoding::asked(request.headers()).filter(|_| facts.has_twins());
+    let (facts, twin) = match encoding {
+        None => (facts, None),
+        Some(encoding) => {
+            let tag = facts.entity_tag();
+            let twin = match shown.twins.known(path, encoding, &tag) {
+                Some(twin) => twin,
+                None => {
+                    let (size_bytes, read) = (facts.size_bytes, file.try_clone()?);
+                    let whole = move || read_whole(read, usize::try_from(size_bytes).unwrap_or(usize::MAX));
+                    let bytes = tokio::task::spawn_blocking(whole).await.map_err(io::Error::other)??;
+                    shown.twins.make(path, encoding, tag, &bytes)?
+                }
+            };
+            let size_bytes = u64::try_from(twin.len()).unwrap_or(u64::MAX);
+            if size_bytes < facts.size_bytes {
+                (facts.twin(encoding, size_bytes), Some(twin))
+            } else {
+                (facts, None)
             }
-        },
+        }
     };
-    response(head.status, head.headers, body)
+    let head = answer(request.method(), request.headers(), &facts, &shown.pointer);
+    let body = match (head.body, twin) {
+        (None, _) => AnswerBody::empty(),
+        (Some(range), None) => AnswerBody::file(file, range).await?,
+        (Some(range), Some(twin)) => {
+            let place = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX).min(twin.len());
+            AnswerBody::memory(twin.slice(place(range.start)..place(range.end)))
+        }
+    };
+    Ok(response(head.status, head.headers, body))
+}
+
+/// All bytes of a file that has at most so many.
+fn read_whole(file: File, size_bytes_max: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(size_bytes_max).unwrap_or(u64::MAX);
+    let count = file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    if count > size_bytes_max { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
+}
+
+/// There is nothing at this path. Caches that remember it all the same can be told to forget it.
+fn missing(path: &str, method: &Method) -> Response<AnswerBody> {
+    let mut response = short(StatusCode::NOT_FOUND, "there is no such file here\n", method);
+    let channel = path.strip_prefix('/').and_then(|path| path.split('/').next());
+    if let Some(channel) = channel.filter(|channel| channel.parse::<Identifier>().is_ok()) {
+        put_keys(response.headers_mut(), &[channel.to_owned(), missing_key(channel)]);
+    }
+    response
 }
 
 /// A text for the asker alone.
@@ -159,7 +289,7 @@ fn short(status: StatusCode, text: impl Into<String>, method: &Method) -> Respon
     put(&mut headers, CACHE_CONTROL, CACHE_NEVER);
     put(&mut headers, CONTENT_TYPE, "text/plain; charset=utf-8");
     put(&mut headers, hyper::header::CONTENT_LENGTH, &text.len().to_string());
-    let body = if method == Method::HEAD { AnswerBody::empty() } else { AnswerBody::text(text) };
+    let body = if method == Method::HEAD { AnswerBody::empty() } else { AnswerBody::memory(text) };
     response(status, headers, body)
 }
 
@@ -172,15 +302,46 @@ fn response(status: StatusCode, mut headers: HeaderMap, body: AnswerBody) -> Res
     response
 }
 
-/// A connection that fails when nothing moves for [`IDLE_TIMEOUT`].
+/// A connection that fails when nothing moves for [`IDLE_TIMEOUT`], and when its reader is slower than
+/// [`PACE_BYTES_PER_SECOND`].
 struct Watched {
     stream: TcpStream,
     deadline: Pin<Box<Sleep>>,
+    pace: Pace,
+}
+
+/// How fast a reader takes what he asked for.
+#[derive(Debug, Default)]
+struct Pace {
+    waiting_since: Option<Instant>,
+    waited: Duration,
+    taken_bytes: u64,
+}
+
+impl Pace {
+    /// The reader takes nothing now.
+    fn waits(&mut self, now: Instant) {
+        self.waiting_since.get_or_insert(now);
+    }
+
+    /// The reader took some bytes; whether that is fast enough.
+    fn takes(&mut self, bytes: usize, now: Instant) -> bool {
+        if let Some(since) = self.waiting_since.take() {
+            self.waited += now.saturating_duration_since(since);
+        }
+        self.taken_bytes = self.taken_bytes.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+        if self.waited < PACE_WINDOW {
+            return true;
+        }
+        let is_fast = self.taken_bytes >= self.waited.as_secs().saturating_mul(PACE_BYTES_PER_SECOND);
+        *self = Self::default();
+        is_fast
+    }
 }
 
 impl Watched {
     fn new(stream: TcpStream) -> Self {
-        Self { stream, deadline: Box::pin(sleep(IDLE_TIMEOUT)) }
+        Self { stream, deadline: Box::pin(sleep(IDLE_TIMEOUT)), pace: Pace::default() }
     }
 
     /// Passes a result on: progress moves the deadline, waiting past it is an error.
@@ -216,6 +377,13 @@ impl AsyncWrite for Watched {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let result = Pin::new(&mut this.stream).poll_write(context, bytes);
+        match &result {
+            Poll::Pending => this.pace.waits(Instant::now()),
+            Poll::Ready(Ok(count)) if !this.pace.takes(*count, Instant::now()) => {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            Poll::Ready(_) => {}
+        }
         this.watch(context, result)
     }
 
@@ -225,5 +393,28 @@ impl AsyncWrite for Watched {
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readers_that_are_too_slow_are_let_go() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut pace = Pace::default();
+        assert!(pace.takes(1, at(0)));
+        assert!(pace.takes(1, at(1000)), "nothing was to be sent meanwhile");
+        pace.waits(at(1000));
+        pace.waits(at(1020));
+        assert!(pace.takes(1, at(1029)), "the window is not over");
+        pace.waits(at(1029));
+        assert!(!pace.takes(1, at(1031)), "3 bytes in 31 seconds");
+        pace.waits(at(1031));
+        assert!(pace.takes(40 << 10, at(1062)), "just fast enough, and the count begins anew");
+        pace.waits(at(1062));
+        assert!(!pace.takes(29 << 10, at(1092)));
     }
 }

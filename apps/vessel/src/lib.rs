@@ -12,6 +12,7 @@
 pub mod admission;
 pub mod cli;
 pub mod closure;
+pub mod delivery;
 mod digest;
 mod durable;
 pub mod expectation;
@@ -23,6 +24,7 @@ pub mod operation;
 mod operator;
 mod output;
 mod publisher;
+pub mod purge;
 pub mod serve;
 mod service;
 pub mod settings;

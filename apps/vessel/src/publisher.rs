@@ -39,6 +39,7 @@ use crate::folder::DataFolder;
 use crate::format::{self, Pointer};
 use crate::http::ChannelFacts;
 use crate::ledger::{Change, Ledger, NewHistory, PublishedObject, Recorded, VOLATILE};
+use crate::purge::Moves;
 use crate::staging::Staging;
 use crate::tree::{Object, Step, Tree};
 
@@ -63,6 +64,8 @@ pub struct Publisher {
     /// Keys of builders that were ever named by Summit.
     builders: Arc<RwLock<HashSet<PublicKey>>>,
     facts: watch::Sender<Vec<ChannelFacts>>,
+    /// How often the pointer of each channel has moved.
+    moves: watch::Sender<Moves>,
     verifications: Semaphore,
     retention: Retention,
     reached: Reached,
@@ -177,6 +180,7 @@ impl Publisher {
         let staging = Staging::new(folder.staging());
         recovery::sweep_staging(&ledger, &staging).await?;
         let builders = ledger.builders().await?.iter().filter_map(|key| key.parse().ok()).collect();
+        let moves = channels.keys().map(|name| (name.clone(), 0)).collect();
         let publisher = Self {
             folder,
             ledger,
@@ -184,6 +188,7 @@ impl Publisher {
             channels,
             builders: Arc::new(RwLock::new(builders)),
             facts: watch::Sender::new(Vec::new()),
+            moves: watch::Sender::new(moves),
             verifications: Semaphore::new(VERIFICATIONS_MAX),
             retention: Retention::default(),
             reached,
@@ -212,6 +217,11 @@ impl Publisher {
     /// What the page at `/` says.
     pub(crate) fn facts(&self) -> watch::Receiver<Vec<ChannelFacts>> {
         self.facts.subscribe()
+    }
+
+    /// How often the pointer of each channel has moved since the start.
+    pub(crate) fn moves(&self) -> watch::Receiver<Moves> {
+        self.moves.subscribe()
     }
 
     /// Folds the database's log into its file.
@@ -390,6 +400,7 @@ impl Publisher {
         blocking(move || Ok(tree.move_pointer(&pointer, &*reached)?)).await?;
         state.is_pointed = true;
         channel.show(state);
+        self.moves.send_modify(|moves| *moves.entry(channel.name.clone()).or_default() += 1);
         Ok(())
     }
 

@@ -15,6 +15,7 @@ use wire::{Identity, IdentityError, PublicKey, WireError, limits};
 use crate::folder::{FolderError, Running};
 use crate::http::{self, Shown};
 use crate::publisher::{PublishError, Publisher};
+use crate::purge;
 use crate::service::Service;
 use crate::settings::Settings;
 
@@ -105,8 +106,9 @@ pub async fn serve(
     let public_url = settings.public_url.unwrap_or_else(|| default_url(http));
     let addresses = Addresses { grpc, http, public_url: public_url.clone(), key: identity.public_key() };
 
-    let shown = Shown::open(&publisher.folder().public(), public_url.clone(), publisher.facts())
-        .map_err(|source| ServeError::Public { source })?;
+    let shown =
+        Shown::open(&publisher.folder().public(), public_url.clone(), publisher.facts(), &settings.delivery)
+            .map_err(|source| ServeError::Public { source })?;
     // Whoever can read the key of this Vessel owns its folder.
     let operators: BTreeSet<PublicKey> =
         settings.operators.iter().copied().chain([identity.public_key()]).collect();
@@ -125,6 +127,10 @@ pub async fn serve(
     publisher.folder().say_running(Some(&Running { grpc })).map_err(folder).map_err(PublishError::from)?;
     tracing::info!(%grpc, %http, key = %addresses.key, data = %settings.data.display(), "vessel is ready");
     ready(&addresses);
+    for purge in settings.purge {
+        // They end with the runtime: what is not told any more, caches find out by themselves.
+        tokio::spawn(purge::run(purge, publisher.moves()));
+    }
     let (stop, stopped) = watch::channel(false);
     let http_stopped = wait_for(stopped.clone());
     let http_server = tokio::spawn(http::serve(http_listener, shown, http_stopped));

@@ -9,8 +9,14 @@ use repository::{Identifier, IdentifierError};
 use serde::Deserialize;
 use wire::PublicKey;
 
+use crate::delivery::{Delivery, GraceTooShort, WrittenDelivery};
+use crate::purge::Purge;
+
 /// Bytes of a configuration file; a complete one has about 500.
 const FILE_SIZE_BYTES_MAX: u64 = 1 << 20;
+
+/// Seconds of a day.
+const DAY_SECONDS: u32 = 86_400;
 
 /// The channel that there is when none is named; the one that AerynOS clients ask for.
 const DEFAULT_CHANNEL: &str = "main";
@@ -40,6 +46,11 @@ pub struct Written {
     pub operators: Vec<PublicKey>,
     /// How long old histories stay.
     pub retention: Option<WrittenRetention>,
+    /// How long caches keep pointers.
+    pub delivery: Option<WrittenDelivery>,
+    /// Caches that are told when a pointer moves.
+    #[serde(default)]
+    pub purge: Vec<Purge>,
 }
 
 /// How long old histories stay, as written.
@@ -52,6 +63,8 @@ pub struct WrittenRetention {
     pub keep_newest: Option<u32>,
     /// Days between giving a history up and removing its files.
     pub grace_days: Option<u32>,
+    /// The same in seconds, instead of days.
+    pub grace_seconds: Option<u32>,
 }
 
 impl WrittenRetention {
@@ -62,7 +75,10 @@ impl WrittenRetention {
         Retention {
             keep_days: self.keep_days.unwrap_or(default.keep_days),
             keep_newest: self.keep_newest.unwrap_or(default.keep_newest),
-            grace_days: self.grace_days.unwrap_or(default.grace_days),
+            grace_seconds: self
+                .grace_seconds
+                .or(self.grace_days.map(|days| days.saturating_mul(DAY_SECONDS)))
+                .unwrap_or(default.grace_seconds),
         }
     }
 }
@@ -87,6 +103,10 @@ pub struct Settings {
     pub operators: Vec<PublicKey>,
     /// How long old histories stay.
     pub retention: Retention,
+    /// How long caches keep pointers.
+    pub delivery: Delivery,
+    /// Caches that are told when a pointer moves.
+    pub purge: Vec<Purge>,
 }
 
 /// Why settings cannot be used.
@@ -134,6 +154,20 @@ pub enum SettingsError {
         /// As it was given.
         url: String,
     },
+    /// An address of a cache that is none.
+    #[error(
+        "cannot use {url:?} as the address of a cache: it must begin with http:// or https:// and have neither blanks nor quotes"
+    )]
+    Purge {
+        /// As it was given.
+        url: String,
+    },
+    /// A grace that is written twice.
+    #[error("cannot use both grace_days and grace_seconds")]
+    TwoGraces,
+    /// What is removed may still be asked for.
+    #[error(transparent)]
+    Grace(#[from] GraceTooShort),
 }
 
 impl Fault for SettingsError {
@@ -153,10 +187,15 @@ impl Fault for SettingsError {
                 vec![format!("say {flag}, or `{key} = …` in the file of --config")]
             }
             SettingsError::Parse { .. } => {
-                vec!["known are: data, grpc, http, hub_key, hub_keys, public_url, channels, operators, [retention] with keep_days, keep_newest, grace_days".into()]
+                vec!["known are: data, grpc, http, hub_key, hub_keys, public_url, channels, operators, [retention] with keep_days, keep_newest, grace_days or grace_seconds, [delivery] with pointer_seconds, stale_seconds, stale_if_error_seconds, cache_seconds, download_seconds, and [[purge]] with url, token_file, style (fastly, cloudflare, varnish-ban, plain)".into()]
             }
             SettingsError::Channel { source, .. } => source.hints(),
             SettingsError::Url { .. } => vec!["for example https://packages.example.org".into()],
+            SettingsError::Purge { .. } => {
+                vec!["for example https://api.fastly.com/service/ID/purge, or http://127.0.0.1:6081/".into()]
+            }
+            SettingsError::TwoGraces => vec!["say one of them".into()],
+            SettingsError::Grace(error) => error.hints(),
             SettingsError::Read { .. } => Vec::new(),
         }
     }
@@ -195,6 +234,8 @@ impl Written {
             channels: if self.channels.is_empty() { other.channels } else { self.channels },
             operators: if self.operators.is_empty() { other.operators } else { self.operators },
             retention: self.retention.or(other.retention),
+            delivery: self.delivery.or(other.delivery),
+            purge: if self.purge.is_empty() { other.purge } else { self.purge },
         }
     }
 
@@ -203,6 +244,7 @@ impl Written {
     /// # Errors
     /// When something is missing or cannot be used.
     pub fn complete(self) -> Result<Settings, SettingsError> {
+        let (retention, delivery) = self.keeping()?;
         let missing = |what, flag, key| SettingsError::Missing { what, flag, key };
         let channels =
             if self.channels.is_empty() { vec![DEFAULT_CHANNEL.to_owned()] } else { self.channels };
@@ -222,8 +264,25 @@ impl Written {
             public_url: self.public_url.map(checked_url).transpose()?,
             channels,
             operators: self.operators,
-            retention: self.retention.unwrap_or_default().complete(),
+            retention,
+            delivery,
+            purge: self.purge.into_iter().map(checked_purge).collect::<Result<_, _>>()?,
         })
+    }
+
+    /// How long old histories stay and caches keep pointers; the first goes by the second.
+    ///
+    /// # Errors
+    /// When files would be removed that a reader may still ask for.
+    pub fn keeping(&self) -> Result<(Retention, Delivery), SettingsError> {
+        let written = self.retention.clone().unwrap_or_default();
+        if written.grace_days.is_some() && written.grace_seconds.is_some() {
+            return Err(SettingsError::TwoGraces);
+        }
+        let (retention, delivery) =
+            (written.complete(), self.delivery.clone().unwrap_or_default().complete());
+        delivery.check(&retention)?;
+        Ok((retention, delivery))
     }
 }
 
@@ -239,15 +298,18 @@ pub fn check_channel(name: &str) -> Result<(), SettingsError> {
 }
 
 fn checked_url(url: String) -> Result<String, SettingsError> {
+    if is_url(&url) { Ok(url.trim_end_matches('/').to_owned()) } else { Err(SettingsError::Url { url }) }
+}
+
+fn checked_purge(purge: Purge) -> Result<Purge, SettingsError> {
+    if is_url(&purge.url) { Ok(purge) } else { Err(SettingsError::Purge { url: purge.url }) }
+}
+
+fn is_url(url: &str) -> bool {
     let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
-    let is_plain = |text: &str| {
+    rest.is_some_and(|text| {
         !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"'<>\\".contains(&byte))
-    };
-    if rest.is_some_and(is_plain) {
-        Ok(url.trim_end_matches('/').to_owned())
-    } else {
-        Err(SettingsError::Url { url })
-    }
+    })
 }
 
 #[cfg(test)]
@@ -302,6 +364,24 @@ mod tests {
     }
 
     #[test]
+    fn caches_are_told_and_grace_is_longer_than_they_keep_anything() {
+        let text = "[delivery]\npointer_seconds = 5\n[retention]\ngrace_days = 3\n[[purge]]\nurl = \"http://127.0.0.1:6081/\"\nstyle = \"varnish-ban\"\n";
+        let written = file(text).unwrap();
+        let (retention, delivery) = written.keeping().unwrap();
+        assert_eq!((retention.grace_seconds, delivery.pointer_seconds), (3 * DAY_SECONDS, 5));
+        assert_eq!(written.purge[0].style, crate::purge::PurgeStyle::VarnishBan);
+        for (text, expect) in [
+            ("[retention]\ngrace_days = 0", "cannot remove what was given up after 0 s"),
+            ("[retention]\ngrace_days = 1", "86460 s old"),
+            ("[retention]\ngrace_days = 2\ngrace_seconds = 5", "both grace_days and grace_seconds"),
+            ("[delivery]\ncache_seconds = 604800", "604800 s old"),
+        ] {
+            let error = file(text).unwrap().keeping().unwrap_err();
+            assert!(error.to_string().contains(expect) && !error.hints().is_empty(), "{error}");
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_said_with_its_line() {
         fn check(text: &str, expect: &str) {
             let error = file(text).and_then(Written::complete).unwrap_err();
@@ -311,6 +391,7 @@ mod tests {
         check("data = \"/a\"\nchannel = \"main\"\n", "line 2");
         check("data = \"/a\"\ngrpc = \"nowhere\"\n", "line 2");
         check("hub_key = \"short\"\n", "43 characters");
+        check("[[purge]]\nurl = \"http://a\"\nstyle = \"akamai\"\n", "line 3");
         check("", "--data DIR");
         check("data = \"/a\"\ngrpc = \"127.0.0.1:1\"\nhttp = \"127.0.0.1:2\"\n", "--hub-key KEY");
         check("channels = [\"../main\"]\n", "\"../main\"");

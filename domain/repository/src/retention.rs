@@ -16,15 +16,15 @@ pub struct Retention {
     pub keep_days: u32,
     /// How many of the newest stay, however old they are.
     pub keep_newest: u32,
-    /// Days between giving a history up and removing its files.
-    pub grace_days: u32,
+    /// Seconds between giving a history up and removing its files: longer than any cache keeps what names it.
+    pub grace_seconds: u32,
 }
 
 impl Default for Retention {
     /// Two weeks, as AerynOS keeps histories; a few in any case, so that there is something to roll back to; and a grace of a
     /// week, where an old root index is served for a day at most when its server is down.
     fn default() -> Self {
-        Self { keep_days: 14, keep_newest: 16, grace_days: 7 }
+        Self { keep_days: 14, keep_newest: 16, grace_seconds: 7 * 86_400 }
     }
 }
 
@@ -71,7 +71,7 @@ impl Retention {
                 (true, Some(_)) => due.take_back.push(number),
                 (false, None) => due.give_up.push(number),
                 (false, Some(at)) => {
-                    let until = at.saturating_add(i64::from(self.grace_days).saturating_mul(DAY_SECONDS));
+                    let until = at.saturating_add(i64::from(self.grace_seconds));
                     if until <= now { due.remove.push(number) } else { due.waiting.push((number, until)) }
                 }
             }
@@ -189,7 +189,7 @@ mod tests {
 
     use super::*;
 
-    const DAYS: Retention = Retention { keep_days: 10, keep_newest: 1, grace_days: 5 };
+    const DAYS: Retention = Retention { keep_days: 10, keep_newest: 1, grace_seconds: 5 * 86_400 };
 
     fn check(age: (i64, Option<i64>), pinned: bool, expect: &str) {
         let (recorded_days_ago, given_up_days_ago) = age;

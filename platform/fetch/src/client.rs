@@ -184,14 +184,35 @@ impl Client {
     /// # Errors
     /// When there is no answer, or `url` is no address of a server.
     pub fn tell(&self, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<u16, HttpError> {
+        self.tell_by("POST", url, headers, body)
+    }
+
+    /// As [`Client::tell`], by another method than `POST`, such as the `BAN` of caches.
+    ///
+    /// # Errors
+    /// As [`Client::tell`], and when there can be no such method or header.
+    pub fn tell_by(
+        &self,
+        method: &str,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<u16, HttpError> {
         let known = Validators::default();
         let (transfer, address) = self.question(url, &known, 0)?;
-        let mut request =
-            self.agent.post(address).config().max_redirects(0).max_redirects_will_error(false).build();
+        let mut request = ureq::http::Request::builder().method(method).uri(address);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        match request.send(body) {
+        let request = request.body(body).map_err(|error| transfer.protocol(&error.to_string()))?;
+        let request = self
+            .agent
+            .configure_request(request)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .allow_non_standard_methods(true)
+            .build();
+        match self.agent.run(request) {
             Ok(response) => Ok(response.status().as_u16()),
             Err(source) => Err(transfer.connection(source)),
         }

@@ -217,7 +217,7 @@ pub(super) struct Way {
 impl WayArguments {
     fn complete(self) -> Result<Way, Box<dyn Fault>> {
         let written = self.config.as_deref().map(Written::read).transpose()?.unwrap_or_default();
-        let retention = written.retention.unwrap_or_default().complete();
+        let (retention, _) = written.keeping()?;
         let reach = match (self.data, self.vessel, self.vessel_key, self.identity) {
             (None, Some(address), Some(key), Some(identity)) => Reach::Address { address, key, identity },
             // The parser asks for all three, or for the folder.

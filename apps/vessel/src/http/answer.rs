@@ -6,17 +6,22 @@ use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hyper::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName,
-    HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
+    HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
+    IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE, VARY,
 };
 use hyper::{Method, StatusCode};
 
+use super::encoding::Encoding;
+
+/// What Fastly and Varnish know an answer by when it is to be purged.
+const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
+
+/// The same for Cloudflare.
+const CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");
+
 /// For what never changes under its name: pool and histories. A year is the longest that RFC 9111 readers honour.
 pub(crate) const CACHE_FOREVER: &str = "public, max-age=31536000, immutable";
-
-/// For the pointer: a minute fresh, another while it is fetched anew behind the reader's back, and a day when we are
-/// down. An old pointer is a complete older version, never a wrong one.
-pub(crate) const CACHE_POINTER: &str = "public, max-age=60, stale-while-revalidate=60, stale-if-error=86400";
 
 /// For everything that is made for the asker.
 pub(crate) const CACHE_NEVER: &str = "no-store";
@@ -38,13 +43,6 @@ impl Lifetime {
             _ => Lifetime::Pointer,
         }
     }
-
-    fn cache_control(self) -> &'static str {
-        match self {
-            Lifetime::Forever => CACHE_FOREVER,
-            Lifetime::Pointer => CACHE_POINTER,
-        }
-    }
 }
 
 /// What is known of a file before its bytes are read.
@@ -52,18 +50,56 @@ impl Lifetime {
 pub(crate) struct FileFacts {
     pub(crate) size_bytes: u64,
     pub(crate) modified: SystemTime,
-    /// Inode number: files are replaced by renaming, so another version of a file is another inode.
-    pub(crate) inode: u64,
+    /// Tells versions of the file apart: equal tags mean equal bytes.
+    pub(crate) tag: String,
     pub(crate) content_type: &'static str,
     pub(crate) lifetime: Lifetime,
+    /// What caches know it by: the channel, and the part of it.
+    pub(crate) keys: Vec<String>,
+    /// How the bytes that are served are compressed.
+    pub(crate) encoding: Option<Encoding>,
 }
 
 impl FileFacts {
-    /// A strong entity tag. A file is never written again once it can be reached, and a rename brings another inode
-    /// and another time in nanoseconds, so that equal tags mean equal bytes.
-    fn entity_tag(&self) -> String {
-        let modified = self.modified.duration_since(UNIX_EPOCH).unwrap_or_default();
-        format!("\"{:x}-{:x}-{:x}\"", self.size_bytes, modified.as_nanos(), self.inode)
+    /// Whether there are compressed twins of it: of small text that changes. What stays for ever is compressed inside.
+    pub(crate) fn has_twins(&self) -> bool {
+        self.lifetime == Lifetime::Pointer
+            && self.content_type == "application/json"
+            && self.size_bytes <= super::encoding::FILE_SIZE_BYTES_MAX
+    }
+
+    /// A strong entity tag; that of a twin differs from that of the file.
+    pub(crate) fn entity_tag(&self) -> String {
+        match self.encoding {
+            None => format!("\"{}\"", self.tag),
+            Some(encoding) => format!("\"{}-{}\"", self.tag, encoding.name()),
+        }
+    }
+
+    /// The facts of the twin in this encoding.
+    pub(crate) fn twin(&self, encoding: Encoding, size_bytes: u64) -> Self {
+        Self { size_bytes, encoding: Some(encoding), ..self.clone() }
+    }
+}
+
+/// What caches know the file at these components by: its channel, and within it the pointer, a history, or the pool.
+pub(crate) fn surrogate_keys(components: &[String]) -> Vec<String> {
+    let (Some(channel), below) = (components.first(), components.get(1..).unwrap_or_default()) else {
+        return Vec::new();
+    };
+    let part = match below {
+        [history, id, ..] if history == "history" => format!("{channel}/history/{id}"),
+        [folder, _, ..] if folder == "pool" => format!("{channel}/pool"),
+        _ => format!("{channel}/pointer"),
+    };
+    vec![channel.clone(), part]
+}
+
+/// Says what caches know an answer by.
+pub(crate) fn put_keys(headers: &mut HeaderMap, keys: &[String]) {
+    if !keys.is_empty() {
+        put(headers, SURROGATE_KEY, &keys.join(" "));
+        put(headers, CACHE_TAG, &keys.join(","));
     }
 }
 
@@ -87,18 +123,34 @@ pub(crate) fn content_type(name: &str) -> &'static str {
     }
 }
 
-/// Answers GET or HEAD of a file that exists.
-pub(crate) fn answer(method: &Method, asked: &HeaderMap, file: &FileFacts) -> Head {
+/// Answers GET or HEAD of a file that exists; `pointer` is what caches are told of pointers.
+pub(crate) fn answer(method: &Method, asked: &HeaderMap, file: &FileFacts, pointer: &str) -> Head {
     let tag = file.entity_tag();
     let mut headers = HeaderMap::new();
-    put(&mut headers, CACHE_CONTROL, file.lifetime.cache_control());
+    let cache_control = match file.lifetime {
+        Lifetime::Forever => CACHE_FOREVER,
+        Lifetime::Pointer => pointer,
+    };
+    put(&mut headers, CACHE_CONTROL, cache_control);
     put(&mut headers, ETAG, &tag);
     put(&mut headers, LAST_MODIFIED, &httpdate::fmt_http_date(file.modified));
+    put_keys(&mut headers, &file.keys);
+    if file.has_twins() {
+        put(&mut headers, VARY, "accept-encoding");
+    }
+    if is_other(asked, &tag, file.modified) {
+        put(&mut headers, CACHE_CONTROL, CACHE_NEVER);
+        put(&mut headers, CONTENT_LENGTH, "0");
+        return Head { status: StatusCode::PRECONDITION_FAILED, headers, body: None };
+    }
     if is_unchanged(asked, &tag, file.modified) {
         return Head { status: StatusCode::NOT_MODIFIED, headers, body: None };
     }
     put(&mut headers, ACCEPT_RANGES, "bytes");
     put(&mut headers, CONTENT_TYPE, file.content_type);
+    if let Some(encoding) = file.encoding {
+        put(&mut headers, CONTENT_ENCODING, encoding.name());
+    }
     let part = if method == Method::GET { part_asked(asked, &tag, file) } else { Part::Whole };
     match part {
         Part::Whole => {
@@ -114,6 +166,9 @@ pub(crate) fn answer(method: &Method, asked: &HeaderMap, file: &FileFacts) -> He
         }
         Part::None => {
             headers.remove(CONTENT_TYPE);
+            headers.remove(CONTENT_ENCODING);
+            // Of a file that grows tomorrow the range may be there.
+            put(&mut headers, CACHE_CONTROL, CACHE_NEVER);
             put(&mut headers, CONTENT_LENGTH, "0");
             put(&mut headers, CONTENT_RANGE, &format!("bytes */{}", file.size_bytes));
             Head { status: StatusCode::RANGE_NOT_SATISFIABLE, headers, body: None }
@@ -128,12 +183,27 @@ pub(crate) fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     }
 }
 
+/// Whether the reader wants another version than this one. If-Unmodified-Since counts only where there is no If-Match.
+fn is_other(asked: &HeaderMap, tag: &str, modified: SystemTime) -> bool {
+    if asked.contains_key(IF_MATCH) {
+        // Compared strongly: a weak tag matches nothing.
+        return !tags(asked, IF_MATCH).any(|candidate| candidate == "*" || candidate == tag);
+    }
+    let since = text(asked, IF_UNMODIFIED_SINCE).and_then(|date| httpdate::parse_http_date(date).ok());
+    since.is_some_and(|since| whole_seconds(modified) > whole_seconds(since))
+}
+
+/// The entity tags of a header.
+fn tags(asked: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    let values = asked.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim)
+}
+
 /// Whether the reader has these bytes already. If-Modified-Since counts only where there is no If-None-Match.
 fn is_unchanged(asked: &HeaderMap, tag: &str, modified: SystemTime) -> bool {
     if asked.contains_key(IF_NONE_MATCH) {
-        let values = asked.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-        let mut candidates = values.flat_map(|value| value.split(',')).map(str::trim);
-        return candidates.any(|candidate| candidate == "*" || candidate.trim_start_matches("W/") == tag);
+        return tags(asked, IF_NONE_MATCH)
+            .any(|candidate| candidate == "*" || candidate.trim_start_matches("W/") == tag);
     }
     let Some(since) = text(asked, IF_MODIFIED_SINCE).and_then(|date| httpdate::parse_http_date(date).ok())
     else {
@@ -186,15 +256,18 @@ fn whole_seconds(time: SystemTime) -> u64 {
 mod tests {
     use super::*;
 
-    const TAG: &str = "\"64-174876e800-7\"";
+    const TAG: &str = "\"64-7\"";
+    const POINTER: &str = "public, max-age=60";
 
     fn file() -> FileFacts {
         FileFacts {
             size_bytes: 100,
             modified: UNIX_EPOCH + Duration::from_secs(100),
-            inode: 7,
+            tag: "64-7".into(),
             content_type: content_type("a.stone"),
             lifetime: Lifetime::Forever,
+            keys: vec!["main".into(), "main/pool".into()],
+            encoding: None,
         }
     }
 
@@ -212,11 +285,13 @@ mod tests {
         body: Option<Range<u64>>,
         content_range: Option<&str>,
     ) {
-        let head = answer(&Method::GET, &asked(pairs), &file());
+        let head = answer(&Method::GET, &asked(pairs), &file(), POINTER);
         assert_eq!((head.status.as_u16(), head.body.clone()), (status, body), "{pairs:?}");
         assert_eq!(text(&head.headers, CONTENT_RANGE), content_range, "{pairs:?}");
         assert_eq!(text(&head.headers, ETAG), Some(TAG));
-        assert_eq!(text(&head.headers, CACHE_CONTROL), Some(CACHE_FOREVER));
+        let cache = if [412, 416].contains(&status) { CACHE_NEVER } else { CACHE_FOREVER };
+        assert_eq!(text(&head.headers, CACHE_CONTROL), Some(cache));
+        assert_eq!(text(&head.headers, SURROGATE_KEY), Some("main main/pool"));
         let length: Option<u64> = text(&head.headers, CONTENT_LENGTH).map(|value| value.parse().unwrap());
         let expected =
             if status == 304 { None } else { Some(head.body.map_or(0, |range| range.end - range.start)) };
@@ -270,8 +345,60 @@ mod tests {
     }
 
     #[test]
+    fn a_version_that_must_be_another_is_refused() {
+        check(&[(IF_MATCH, TAG)], 200, Some(0..100), None);
+        check(&[(IF_MATCH, "*")], 200, Some(0..100), None);
+        check(&[(IF_MATCH, TAG), (RANGE, "bytes=0-1")], 206, Some(0..2), Some("bytes 0-1/100"));
+        check(&[(IF_MATCH, "\"other\"")], 412, None, None);
+        check(&[(IF_MATCH, &format!("W/{TAG}"))], 412, None, None);
+        check(&[(IF_UNMODIFIED_SINCE, "Thu, 01 Jan 1970 00:01:40 GMT")], 200, Some(0..100), None);
+        check(&[(IF_UNMODIFIED_SINCE, "Thu, 01 Jan 1970 00:01:39 GMT")], 412, None, None);
+        check(
+            &[(IF_MATCH, TAG), (IF_UNMODIFIED_SINCE, "Thu, 01 Jan 1970 00:01:39 GMT")],
+            200,
+            Some(0..100),
+            None,
+        );
+    }
+
+    #[test]
+    fn twins_have_tags_of_their_own_and_caches_are_told() {
+        let file = FileFacts { content_type: "application/json", lifetime: Lifetime::Pointer, ..file() };
+        let twin = file.twin(Encoding::Zstd, 40);
+        let plain = answer(&Method::GET, &HeaderMap::new(), &file, POINTER);
+        let small = answer(&Method::GET, &HeaderMap::new(), &twin, POINTER);
+        for (head, tag, encoding, length) in
+            [(plain, TAG, None, "100"), (small, "\"64-7-zstd\"", Some("zstd"), "40")]
+        {
+            assert_eq!(text(&head.headers, ETAG), Some(tag));
+            assert_eq!(text(&head.headers, CONTENT_ENCODING), encoding);
+            assert_eq!(text(&head.headers, CONTENT_LENGTH), Some(length));
+            assert_eq!(text(&head.headers, VARY), Some("accept-encoding"));
+            assert_eq!(text(&head.headers, CACHE_CONTROL), Some(POINTER));
+        }
+        let unchanged = answer(&Method::GET, &asked(&[(IF_NONE_MATCH, "\"64-7-zstd\"")]), &twin, POINTER);
+        assert_eq!(
+            (unchanged.status, text(&unchanged.headers, VARY)),
+            (StatusCode::NOT_MODIFIED, Some("accept-encoding"))
+        );
+        let other = answer(&Method::GET, &asked(&[(IF_NONE_MATCH, TAG)]), &twin, POINTER);
+        assert_eq!(other.status, StatusCode::OK);
+    }
+
+    #[test]
+    fn caches_know_files_by_channel_and_part() {
+        fn check(path: &str, expect: &[&str]) {
+            let components: Vec<String> = path.split('/').map(str::to_owned).collect();
+            assert_eq!(surrogate_keys(&components), expect, "{path}");
+        }
+        check("main/pool/v0/n/nano/nano.stone", &["main", "main/pool"]);
+        check("main/history/1-aa/x86_64/stone.index", &["main", "main/history/1-aa"]);
+        check("main/moss-root-index.json", &["main", "main/pointer"]);
+    }
+
+    #[test]
     fn head_tells_the_size_and_sends_nothing() {
-        let head = answer(&Method::HEAD, &asked(&[(RANGE, "bytes=0-1")]), &file());
+        let head = answer(&Method::HEAD, &asked(&[(RANGE, "bytes=0-1")]), &file(), POINTER);
         assert_eq!((head.status, head.body), (StatusCode::OK, None));
         assert_eq!(text(&head.headers, CONTENT_LENGTH), Some("100"));
     }

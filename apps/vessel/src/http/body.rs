@@ -1,4 +1,4 @@
-//! The body of an answer: a short text, or a part of a file read as fast as the reader takes it.
+//! The body of an answer: bytes that are at hand, or a part of a file read as fast as the reader takes it.
 
 use std::io::{self, SeekFrom};
 use std::ops::Range;
@@ -16,17 +16,18 @@ const BLOCK_SIZE_BYTES: usize = 64 << 10;
 /// What is sent after the head.
 #[derive(Debug)]
 pub(crate) enum AnswerBody {
-    Text(Option<Bytes>),
+    Memory(Option<Bytes>),
     File { file: File, remaining_bytes: u64, block: Box<[u8]> },
 }
 
 impl AnswerBody {
     pub(crate) fn empty() -> Self {
-        AnswerBody::Text(None)
+        AnswerBody::Memory(None)
     }
 
-    pub(crate) fn text(text: impl Into<Bytes>) -> Self {
-        AnswerBody::Text(Some(text.into()))
+    /// These bytes, if any.
+    pub(crate) fn memory(text: impl Into<Bytes>) -> Self {
+        AnswerBody::Memory(Some(text.into()))
     }
 
     /// These bytes of the file.
@@ -49,7 +50,7 @@ impl Body for AnswerBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         match self.get_mut() {
-            AnswerBody::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            AnswerBody::Memory(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             AnswerBody::File { remaining_bytes: 0, .. } => Poll::Ready(None),
             AnswerBody::File { file, remaining_bytes, block } => {
                 let wanted = usize::try_from(*remaining_bytes).unwrap_or(usize::MAX).min(block.len());
@@ -67,12 +68,14 @@ impl Body for AnswerBody {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(match self {
-            AnswerBody::Text(text) => text.as_ref().map_or(0, |text| u64::try_from(text.len()).unwrap_or(0)),
+            AnswerBody::Memory(bytes) => {
+                bytes.as_ref().map_or(0, |bytes| u64::try_from(bytes.len()).unwrap_or(0))
+            }
             AnswerBody::File { remaining_bytes, .. } => *remaining_bytes,
         })
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, AnswerBody::Text(None) | AnswerBody::File { remaining_bytes: 0, .. })
+        matches!(self, AnswerBody::Memory(None) | AnswerBody::File { remaining_bytes: 0, .. })
     }
 }

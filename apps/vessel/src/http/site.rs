@@ -4,14 +4,15 @@
 //! relative to the one before and never through a symbolic link. So neither `..`, however it is written, nor a link
 //! that somebody placed in the tree leads out of it.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::UNIX_EPOCH;
 
 use rustix::fs::{Mode, OFlags, openat};
 
-use super::answer::{FileFacts, Lifetime, content_type};
+use super::answer::{FileFacts, Lifetime, content_type, surrogate_keys};
 
 /// Components of a path. The deepest that is published, `<channel>/pool/v0/<p>/<source>/<file>`, has six.
 const COMPONENTS_MAX: usize = 16;
@@ -51,12 +52,21 @@ impl Site {
         let facts = FileFacts {
             size_bytes: metadata.len(),
             modified: metadata.modified().ok()?,
-            inode: metadata.ino(),
+            tag: tag(&metadata),
             content_type: content_type(name),
             lifetime: Lifetime::of(components),
+            keys: surrogate_keys(components),
+            encoding: None,
         };
         Some((file, facts))
     }
+}
+
+/// A file is never written again once it can be reached, and a rename brings another inode and another time in nanoseconds.
+fn tag(metadata: &Metadata) -> String {
+    let modified =
+        metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+    format!("{:x}-{:x}-{:x}", metadata.len(), modified.as_nanos(), metadata.ino())
 }
 
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::DIRECTORY);

@@ -37,7 +37,6 @@ pub(super) async fn bring_in_line(
         {
             return Err(TreeError::UnknownHistory { channel, id: pointed }.into());
         }
-        tree.sweep(&histories, &objects)?;
         let snapshot = id.map(|id| tree.read_history(&id)).transpose()?.unwrap_or_default();
         if let Some(pointer) = pointer
             && !tree.has_pointer(&pointer)?
@@ -45,6 +44,8 @@ pub(super) async fn bring_in_line(
             tracing::info!(channel.name = %channel, "moving the pointer to what was recorded and not shown");
             tree.move_pointer(&pointer, &|_| {})?;
         }
+        // Last: until the pointer says what the database says it may name what goes now.
+        tree.sweep(&histories, &objects)?;
         Ok(snapshot)
     })
     .await?;

@@ -10,7 +10,7 @@ use crate::admission::Refusal;
 use crate::operation::{Moved, Operation, Outcome};
 
 /// Nothing stays but what is pointed to and the newest.
-const SHORT: Retention = Retention { keep_days: 0, keep_newest: 1, grace_days: 0 };
+const SHORT: Retention = Retention { keep_days: 0, keep_newest: 1, grace_seconds: 0 };
 
 /// What a version of a channel holds for a reader, every byte of it compared: `name@release`.
 fn read(data: &Path, channel: &str, version: &str) -> Option<(String, Vec<String>)> {

@@ -52,6 +52,8 @@ impl Running {
             channels: vec!["main".into()],
             operators: Vec::new(),
             retention: Default::default(),
+            delivery: Default::default(),
+            purge: Vec::new(),
         };
         change(&mut settings);
         let (stop, stopped) = oneshot::channel::<()>();

@@ -115,3 +115,100 @@ async fn the_published_tree_is_served_and_nothing_else() {
     assert_eq!(ask(&vessel, &format!("GET {pool}"), "").await.body, *package);
     vessel.stop().await;
 }
+
+#[tokio::test]
+async fn pointers_have_compressed_twins_and_packages_have_none() {
+    let data = tempfile::tempdir().unwrap();
+    let vessel = Running::start(data.path()).await;
+    let builder = Identity::generate().unwrap();
+    let history = vessel.deliver(&builder, &Delivery::new(1, meta("nano", "nano", 1), b"one")).await.unwrap();
+    let pointer = "GET /main/moss-root-index.json";
+    let plain = ask(&vessel, pointer, "").await;
+    let zstd = ask(&vessel, pointer, "Accept-Encoding: gzip, zstd\r\n").await;
+    let gzip = ask(&vessel, pointer, "Accept-Encoding: gzip\r\n").await;
+    assert_eq!([&plain, &zstd, &gzip].map(|answer| answer.header("content-encoding")), ["", "zstd", "gzip"]);
+    assert_eq!(zstd::stream::decode_all(&zstd.body[..]).unwrap(), plain.body);
+    let tags = [&plain, &zstd, &gzip].map(|answer| answer.header("etag").to_owned());
+    assert!(tags[0] != tags[1] && tags[1] != tags[2], "{tags:?}");
+    for answer in [&plain, &zstd, &gzip] {
+        assert_eq!(answer.header("vary"), "accept-encoding");
+        assert_eq!(answer.header("content-length"), answer.body.len().to_string());
+        assert_eq!(answer.header("surrogate-key"), "main main/pointer");
+        assert_eq!(answer.header("cache-tag"), "main,main/pointer");
+    }
+    let condition = |tag: &str| format!("Accept-Encoding: zstd\r\nIf-None-Match: {tag}\r\n");
+    assert_eq!(ask(&vessel, pointer, &condition(&tags[1])).await.status, 304);
+    assert_eq!(ask(&vessel, pointer, &condition(&tags[0])).await.status, 200);
+    let range = format!("Accept-Encoding: zstd\r\nRange: bytes=5-\r\nIf-Range: {}\r\n", tags[1]);
+    let rest = ask(&vessel, pointer, &range).await;
+    assert_eq!((rest.status, rest.body.as_slice()), (206, &zstd.body[5..]));
+    let head = ask(&vessel, "HEAD /main/moss-root-index.json", "Accept-Encoding: zstd\r\n").await;
+    assert_eq!((head.header("content-length"), head.body.len()), (zstd.header("content-length"), 0));
+
+    let pool = "GET /main/pool/v0/n/nano/nano-1-1-1-x86_64.stone";
+    for path in [pool, &format!("GET /main/history/{history}/x86_64/stone.index")] {
+        let answer = ask(&vessel, path, "Accept-Encoding: gzip, zstd\r\n").await;
+        assert_eq!((answer.header("content-encoding"), answer.header("vary")), ("", ""), "{path}");
+    }
+    assert_eq!(ask(&vessel, pool, "").await.header("surrogate-key"), "main main/pool");
+    let missing = ask(&vessel, "GET /main/pool/v0/n/none", "").await;
+    assert_eq!((missing.status, missing.header("surrogate-key")), (404, "main main/missing"));
+    assert_eq!(missing.header("cache-control"), "no-store");
+
+    // A twin is never of another version than the file.
+    let second = vessel.deliver(&builder, &Delivery::new(2, meta("nano", "nano", 2), b"two")).await.unwrap();
+    let news = ask(&vessel, pointer, "Accept-Encoding: zstd\r\n").await;
+    let text = String::from_utf8(zstd::stream::decode_all(&news.body[..]).unwrap()).unwrap();
+    assert!(text.contains(&second), "{text}");
+    vessel.stop().await;
+}
+
+#[tokio::test]
+async fn addresses_of_earlier_times_lead_to_what_is_there_now() {
+    let data = tempfile::tempdir().unwrap();
+    let vessel = Running::start(data.path()).await;
+    let builder = Identity::generate().unwrap();
+    let delivery = Delivery::new(1, meta("nano", "nano", 1), b"one");
+    let first = vessel.deliver(&builder, &delivery).await.unwrap();
+    let index = ask(&vessel, &format!("GET /main/history/{first}/x86_64/stone.index"), "").await;
+    let direct = [
+        "/volatile/x86_64/stone.index",
+        "/stream/volatile/x86_64/stone.index",
+        "/main/stream/volatile/x86_64/stone.index",
+        "/main/volatile/x86_64/stone.index",
+        "/main/legacy/stream/volatile/x86_64/stone.index",
+    ];
+    for path in direct {
+        let answer = ask(&vessel, &format!("GET {path}"), "").await;
+        assert_eq!((answer.status, &answer.body), (200, &index.body), "{path}");
+        // It is a pointer now, whatever the file behind it is.
+        assert!(answer.header("cache-control").starts_with("public, max-age=60,"), "{path}");
+        assert_eq!(answer.header("surrogate-key"), "main main/pointer", "{path}");
+    }
+    // Where the addresses in that index lead from each of these.
+    for path in [
+        "/pool/v0/n/nano/nano-1-1-1-x86_64.stone",
+        "/pool/n/nano/nano-1-1-1-x86_64.stone",
+        "/main/legacy/pool/v0/n/nano/nano-1-1-1-x86_64.stone",
+    ] {
+        let answer = ask(&vessel, &format!("GET {path}"), "").await;
+        assert_eq!((answer.status, &answer.body), (200, &delivery.files[0].1), "{path}");
+        assert!(answer.header("cache-control").contains("immutable"), "{path}");
+    }
+    assert_eq!(ask(&vessel, "GET /moss-root-index.json", "").await.status, 200);
+    assert_eq!(ask(&vessel, &format!("GET /history/{first}/x86_64/stone.index"), "").await.status, 200);
+    for path in [
+        "/stream/none/x86_64/stone.index",
+        "/stream/volatile/riscv64/stone.index",
+        "/none/volatile/x86_64/stone.index",
+    ] {
+        assert_eq!(ask(&vessel, &format!("GET {path}"), "").await.status, 404, "{path}");
+    }
+    // The direct address moves with the stream, and its entity tag says so.
+    let tag = ask(&vessel, "GET /volatile/x86_64/stone.index", "").await.header("etag").to_owned();
+    vessel.deliver(&builder, &Delivery::new(2, meta("nano", "nano", 2), b"two")).await.unwrap();
+    let news = ask(&vessel, "GET /volatile/x86_64/stone.index", &format!("If-None-Match: {tag}\r\n")).await;
+    assert_eq!(news.status, 200);
+    assert_ne!(news.body, index.body);
+    vessel.stop().await;
+}
