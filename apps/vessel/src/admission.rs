@@ -18,8 +18,8 @@ use std::sync::Arc;
 use fault::{Fault, Kind};
 use package::PackageMeta;
 
-use crate::digest::Sha256;
 use crate::expectation::{Expectation, ExpectationError, RELEASE_MAX, check_name};
+use store::Sha256;
 
 /// Of a package there is one in a snapshot for each architecture.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

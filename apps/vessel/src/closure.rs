@@ -103,8 +103,8 @@ fn offers(meta: &PackageMeta) -> impl Iterator<Item = Thing<'_>> {
 mod tests {
     use super::*;
     use crate::admission::{Scope, land};
-    use crate::digest::Sha256;
     use crate::test_packages::meta_with;
+    use store::Sha256;
 
     fn package(name: &str, release: u64, depends: &[&str], provides: &[&str]) -> Package {
         let sha256 = Sha256::of(format!("{name} {release}").as_bytes());

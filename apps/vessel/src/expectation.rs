@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use fault::{Fault, Kind};
 use wire::PublicKey;
 
-use crate::digest::Sha256;
+use store::Sha256;
 
 /// Artefacts of one attempt. The largest source of AerynOS makes 125 packages, each with a debug package; manifests and
 /// records come on top.

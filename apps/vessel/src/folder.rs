@@ -22,8 +22,8 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use crate::digest::Sha256;
-use crate::durable;
+use store::Sha256;
+use store::durable;
 
 /// How long a start waits for the lock. The process before may be in its last moments, or about to start another
 /// program, which holds every lock for an instant.

@@ -13,8 +13,8 @@ use repository::{
 use stone::Packing;
 
 use crate::admission::Package;
-use crate::digest::Sha256;
 use crate::ledger::VOLATILE;
+use store::Sha256;
 
 /// How indexes are packed. Every landing writes a whole index; the smallest packing would take fifty times as long.
 const INDEX_PACKING: Packing = Packing::FAST;

@@ -34,6 +34,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, Sleep, sleep};
 
+pub(crate) use answer::labels;
 use answer::{CACHE_NEVER, FileFacts, answer, put, put_keys};
 use body::AnswerBody;
 use encoding::{Encoding, Twins};

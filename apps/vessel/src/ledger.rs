@@ -15,8 +15,8 @@ mod versions;
 
 pub(crate) use versions::{Movement, PlaceKey, Pointee};
 
-use crate::digest::Sha256;
 use crate::expectation::{Artefact, ArtefactKind, Expectation};
+use store::Sha256;
 
 const MIGRATIONS: &[Migration] = &[
     Migration { number: 1, name: "ledger", sql: include_str!("../migrations/0001_ledger.sql") },

@@ -10,7 +10,7 @@ use std::fmt::Write;
 use package::PackageMeta;
 use stone::{Entry, EntryFile};
 
-use crate::digest::Sha256;
+use store::Sha256;
 
 /// Ending of packages with debug information.
 const DEBUG_SUFFIX: &str = "-dbginfo";

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use fault::{Fault, Kind};
 
-use crate::digest::Sha256;
-use crate::durable;
+use store::Sha256;
+use store::durable;
 
 /// The uploads of one Vessel.
 #[derive(Debug)]

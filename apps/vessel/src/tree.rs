@@ -1,33 +1,35 @@
 //! The published tree of a channel: objects, histories and the pointer, in the order that makes them safe.
 //!
 //! ```text
-//! public/<channel>/pool/v0/<p>/<source>/<file>.stone     written once, never changed
-//! public/<channel>/history/<id>/<arch>/stone.index       written once, never changed
-//! public/<channel>/moss-root-index.json (and .zst)       the pointer: replaced by rename
+//! <channel>/pool/v0/<p>/<source>/<file>.stone     written once, never changed
+//! <channel>/history/<id>/<arch>/stone.index       written once, never changed
+//! <channel>/moss-root-index.json (and .zst)       the pointer: replaced by compare-and-swap
 //! ```
 //!
 //! Nothing names an object before it can be read back, nothing names a history before its indexes are durable, and
 //! only [`Tree::move_pointer`] changes what a reader sees. Which histories and objects there should be is the ledger's
-//! business; [`Tree::sweep`] removes what a crash left beyond that.
+//! business; [`Tree::sweep`] removes what a crash left beyond that. Whether a folder or a bucket keeps it is the
+//! [`Store`]'s.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::path::{Path, PathBuf};
+use std::io::{self, Cursor};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fault::{Fault, Kind};
+use store::{Leftovers, NewObject, Sha256, Source, Store, StoreError, Tag};
 
 use crate::admission::{Package, Snapshot};
-use crate::digest::Sha256;
-use crate::durable;
 use crate::format::{self, FormatError, PackedEntries};
+use crate::http;
 
 /// The pointer of a channel.
-const ROOT_INDEX: &str = "moss-root-index.json";
+pub(crate) const ROOT_INDEX: &str = "moss-root-index.json";
 
-/// Level for the compressed copy of the pointer. It names every history and is written with each: of some ten kilobytes for
-/// 1,400 histories the highest level saves a fifth, and took a tenth of all of Vessel's time.
-const ROOT_INDEX_LEVEL: i32 = 3;
+/// Bytes of a file that is replaced. A root index has some eighty for each history, and there are 50,000 at most.
+const MUTABLE_SIZE_BYTES_MAX: u64 = 16 << 20;
+
+/// Bytes of an index. The largest has 65,535 packages of a kilobyte each.
+const INDEX_SIZE_BYTES_MAX: u64 = 512 << 20;
 
 /// The architecture that readers ask for when they say nothing; its index is always there.
 const DEFAULT_ARCHITECTURE: &str = "x86_64";
@@ -39,7 +41,6 @@ pub(crate) enum Step {
     ObjectsLinked,
     ObjectsReadBack,
     IndexesWritten,
-    HistoryNamed,
     Recorded,
     PointerWritten,
     PointerMoved,
@@ -49,17 +50,28 @@ pub(crate) enum Step {
 /// An admitted file and where it goes.
 #[derive(Debug, Clone)]
 pub(crate) struct Object {
-    /// Where it is now, on the file system of the tree, synced.
-    pub(crate) staged: PathBuf,
+    /// Where it is now, durable.
+    pub(crate) from: Source,
     /// Path below the channel.
     pub(crate) pool_path: String,
     pub(crate) sha256: Sha256,
     pub(crate) size_bytes: u64,
 }
 
+/// A file of the tree, as it is to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TreeFile {
+    /// Below the folder that takes it.
+    pub(crate) path: String,
+    pub(crate) bytes: Vec<u8>,
+}
+
 /// Why the tree was not changed as asked.
 #[derive(Debug, thiserror::Error)]
 pub enum TreeError {
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The disk refused.
     #[error("cannot {action}")]
     Disk {
@@ -69,10 +81,10 @@ pub enum TreeError {
         source: io::Error,
     },
     /// What was written is not what is there.
-    #[error("cannot rely on {path:?}: it reads back with digest {found}, written was {written}", path = path.display())]
+    #[error("cannot rely on {path}: it reads back with digest {found}, written was {written}")]
     ReadBack {
         /// The object.
-        path: PathBuf,
+        path: String,
         /// What it must be.
         written: Sha256,
         /// What it is.
@@ -111,6 +123,7 @@ pub enum TreeError {
 impl Fault for TreeError {
     fn kind(&self) -> Kind {
         match self {
+            TreeError::Store(error) => error.kind(),
             TreeError::Disk { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Kind::Denied
             }
@@ -124,6 +137,7 @@ impl Fault for TreeError {
 
     fn hints(&self) -> Vec<String> {
         match self {
+            TreeError::Store(error) => error.hints(),
             TreeError::Disk { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 vec!["make room on the disk and do it again; what is published is unchanged".into()]
             }
@@ -138,19 +152,9 @@ impl Fault for TreeError {
                 vec!["restore the history folder from a backup or a mirror; published files must never be edited".into()]
             }
             TreeError::UnknownHistory { channel, .. } => vec![format!(
-                "restore vessel.db from the newest backup, or, to begin anew, move public/{channel} away"
+                "restore vessel.db from the newest backup; to begin anew, move the published folder {channel} away; in a bucket, check that no other Vessel publishes there"
             )],
         }
-    }
-}
-
-trait During<T> {
-    fn during(self, action: &'static str) -> Result<T, TreeError>;
-}
-
-impl<T> During<T> for io::Result<T> {
-    fn during(self, action: &'static str) -> Result<T, TreeError> {
-        self.map_err(|source| TreeError::Disk { action, source })
     }
 }
 
@@ -165,111 +169,106 @@ pub(crate) struct Cleared {
 #[derive(Debug, Clone)]
 pub(crate) struct Tree {
     channel: String,
-    root: PathBuf,
+    store: Store,
     /// Entries of the indexes that were written last.
     entries: Arc<Mutex<PackedEntries>>,
+    /// Which bytes the files that are replaced had when they were last looked at; none for one that was not there.
+    seen: Arc<Mutex<BTreeMap<String, Option<Tag>>>>,
 }
 
 impl Tree {
-    /// The tree of `channel`, a checked name, below the public folder.
-    pub(crate) fn new(public: &Path, channel: &str) -> Self {
-        Self { channel: channel.to_owned(), root: public.join(channel), entries: Arc::default() }
+    /// The tree of `channel`, a checked name, in the store.
+    pub(crate) fn new(store: &Store, channel: &str) -> Self {
+        let (channel, store) = (channel.to_owned(), store.clone());
+        Self { channel, store, entries: Arc::default(), seen: Arc::default() }
     }
 
     /// Gives the admitted files their places in the pool. The caller knows from the ledger that none of the places was
-    /// ever published with other bytes.
+    /// ever published with other bytes: what is there is of an attempt that died before it was recorded.
     pub(crate) fn store(&self, objects: &[Object]) -> Result<(), TreeError> {
-        const ACTION: &str = "store packages in the pool";
-        let mut folders = BTreeSet::new();
-        for object in objects {
-            let path = self.root.join(&object.pool_path);
-            if let Some(folder) = path.parent() {
-                fs_err::create_dir_all(folder).during(ACTION)?;
-                // Every folder up to the public one may be new.
-                let above = folder.ancestors().take_while(|above| above.starts_with(&self.root));
-                folders.extend(above.map(Path::to_path_buf));
-            }
-            if durable::link_new(&object.staged, &path).during(ACTION)? {
-                continue;
-            }
-            if Sha256::of_file(&path).during(ACTION)? != object.sha256 {
-                // No history names it, so nobody can have read it: an attempt that died before it was recorded.
-                tracing::info!(path = %path.display(), "replacing what an unfinished landing left");
-                let hidden = durable::hidden_neighbour(&path).during(ACTION)?;
-                durable::remove(&hidden).during(ACTION)?;
-                durable::link_new(&object.staged, &hidden).during(ACTION)?;
-                fs_err::rename(&hidden, &path).during(ACTION)?;
-            }
-        }
-        durable::sync_all(folders.iter()).during(ACTION)?;
-        durable::sync_folder_of(&self.root).during(ACTION)
+        let new = |object: &Object| {
+            let path = self.object(&object.pool_path);
+            let labels = http::labels(&path);
+            NewObject { path, from: object.from.clone(), sha256: object.sha256, labels }
+        };
+        let objects: Vec<NewObject> = objects.iter().map(new).collect();
+        Ok(self.store.create(&objects, Leftovers::Replace)?)
     }
 
     /// Reads every object again, as a reader would find it.
     pub(crate) fn read_back(&self, objects: &[Object]) -> Result<(), TreeError> {
-        for object in objects {
-            let path = self.root.join(&object.pool_path);
-            let found = Sha256::of_file(&path).during("read a package back")?;
+        let paths: Vec<String> = objects.iter().map(|object| self.object(&object.pool_path)).collect();
+        for ((object, path), found) in objects.iter().zip(&paths).zip(self.store.digests(&paths)?) {
+            let Some(found) = found else { return Err(self.missing(path.clone()).into()) };
             if found != object.sha256 {
-                return Err(TreeError::ReadBack { path, written: object.sha256, found });
+                return Err(TreeError::ReadBack { path: path.clone(), written: object.sha256, found });
             }
         }
         Ok(())
     }
 
-    /// Writes the indexes of a history for every architecture and makes them appear together under its id.
-    pub(crate) fn write_history(
-        &self,
-        id: &str,
-        snapshot: &Snapshot,
-        reached: &dyn Fn(Step),
-    ) -> Result<(), TreeError> {
-        const ACTION: &str = "write an index";
-        let folder = self.history_folder(id);
-        let hidden = durable::hidden_neighbour(&folder).during(ACTION)?;
-        durable::remove(&hidden).during(ACTION)?;
+    /// The indexes of a history, one for every architecture, below its folder.
+    pub(crate) fn indexes(&self, id: &str, snapshot: &Snapshot) -> Result<Vec<TreeFile>, TreeError> {
         let mut architectures: BTreeMap<&str, Vec<&Package>> =
             BTreeMap::from([(DEFAULT_ARCHITECTURE, Vec::new())]);
         for package in snapshot.packages() {
             architectures.entry(&package.meta.architecture).or_default().push(package);
         }
-        let mut folders = vec![hidden.clone()];
+        let mut files = Vec::new();
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         for (architecture, packages) in architectures {
-            let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-            let index = entries.index(&packages);
-            drop(entries);
-            let bytes = index.map_err(|source| TreeError::Format {
+            let bytes = entries.index(&packages).map_err(|source| TreeError::Format {
                 what: format!("the index of {id} for {architecture}"),
                 source,
             })?;
-            let folder = hidden.join(architecture);
-            fs_err::create_dir_all(&folder).during(ACTION)?;
-            durable::write_synced(&folder.join("stone.index"), &bytes).during(ACTION)?;
-            folders.push(folder);
+            files.push(TreeFile { path: format!("{architecture}/stone.index"), bytes });
         }
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         entries.forget_others(snapshot.packages());
-        drop(entries);
-        durable::sync_all(folders.iter()).during(ACTION)?;
-        reached(Step::IndexesWritten);
-        // Left by a landing that died before it was recorded; it has the same content, or the id would be another.
-        durable::remove(&folder).during(ACTION)?;
-        fs_err::rename(&hidden, &folder).during(ACTION)?;
-        durable::sync_folder_of(&folder).during(ACTION)?;
-        durable::sync_folder_of(&self.root.join("history")).during(ACTION)?;
-        reached(Step::HistoryNamed);
+        Ok(files)
+    }
+
+    /// Writes the files of a history, whose paths are below its folder. Nothing names the history yet, so what is in its
+    /// folder was left by a landing that died before it was recorded.
+    pub(crate) fn write_history(&self, id: &str, files: &[TreeFile]) -> Result<(), TreeError> {
+        let folder = self.history_folder(id);
+        let new = |file: &TreeFile| {
+            let path = format!("{folder}/{}", file.path);
+            let labels = http::labels(&path);
+            NewObject::of_bytes(path, &file.bytes, labels)
+        };
+        let objects: Vec<NewObject> = files.iter().map(new).collect();
+        let is_other = |path: &String| objects.iter().all(|object| object.path != *path);
+        let left = self.store.list(&folder)?.into_iter().map(|listed| listed.path).filter(is_other);
+        self.store.delete(&left.collect::<Vec<_>>())?;
+        self.store.create(&objects, Leftovers::Replace)?;
+        for object in &objects {
+            match self.store.digest(&object.path)? {
+                Some(found) if found == object.sha256 => {}
+                Some(found) => {
+                    return Err(TreeError::ReadBack {
+                        path: object.path.clone(),
+                        written: object.sha256,
+                        found,
+                    });
+                }
+                None => return Err(self.missing(object.path.clone()).into()),
+            }
+        }
         Ok(())
     }
 
     /// What a history holds, read from its indexes and compared with the digest in its id.
     pub(crate) fn read_history(&self, id: &str) -> Result<Snapshot, TreeError> {
-        const ACTION: &str = "read an index";
+        let folder = self.history_folder(id);
         let mut packages = Vec::new();
-        for entry in fs_err::read_dir(self.history_folder(id)).during(ACTION)? {
-            let path = entry.during(ACTION)?.path().join("stone.index");
-            let file = fs_err::File::open(&path).during(ACTION)?;
-            let found = format::read_index(file)
-                .map_err(|source| TreeError::Format { what: format!("{}", path.display()), source })?;
+        for listed in self.store.list(&folder)? {
+            let below = listed.path.strip_prefix(&folder).unwrap_or_default().split('/').skip(1);
+            if !matches!(below.collect::<Vec<_>>().as_slice(), [_, "stone.index"]) {
+                continue;
+            }
+            let Some(read) = self.store.read(&listed.path, INDEX_SIZE_BYTES_MAX)? else { continue };
+            let found = format::read_index(Cursor::new(read.bytes))
+                .map_err(|source| TreeError::Format { what: listed.path.clone(), source })?;
             packages.extend(found);
         }
         let snapshot: Snapshot = packages.into_iter().collect();
@@ -281,36 +280,40 @@ impl Tree {
         Ok(snapshot)
     }
 
-    /// Makes `pointer` what readers of the channel see. **The rename inside is the moment of publication**: everything
-    /// the pointer names is durable and was read back before, and whoever asks sees the old version or the new one.
-    pub(crate) fn move_pointer(&self, pointer: &[u8], reached: &dyn Fn(Step)) -> Result<(), TreeError> {
-        const ACTION: &str = "move the pointer of a channel";
-        let compressed = zstd::bulk::compress(pointer, ROOT_INDEX_LEVEL).during(ACTION)?;
-        let path = self.root.join(ROOT_INDEX);
-        durable::replace_file(&path, pointer).during(ACTION)?;
-        reached(Step::PointerWritten);
-        // A copy for web servers that send files compressed beforehand. Until this line it names the version before.
-        durable::replace_file(&path.with_extension("json.zst"), &compressed).during(ACTION)?;
+    /// Makes these files, whose paths are below the channel, what its readers see, one after the other. **The first is the
+    /// pointer, and replacing it is the moment of publication**: everything it names is durable and was read back before,
+    /// and whoever asks sees the old version or the new one. Until the last is replaced, the others name the version before.
+    ///
+    /// Each is replaced only if it still is what this tree saw last; somebody else who publishes here is not overwritten.
+    pub(crate) fn move_pointer(&self, files: &[TreeFile], reached: &dyn Fn(Step)) -> Result<(), TreeError> {
+        for (number, file) in files.iter().enumerate() {
+            let path = self.object(&file.path);
+            let expected = self.last_seen(&path)?;
+            let tag = self.store.swap(&path, &file.bytes, expected.as_ref(), http::labels(&path))?;
+            self.see(&path, Some(tag));
+            if number == 0 {
+                reached(Step::PointerWritten);
+            }
+        }
         reached(Step::PointerMoved);
         Ok(())
     }
 
-    /// Whether readers see exactly `pointer`, by both names.
-    pub(crate) fn has_pointer(&self, pointer: &[u8]) -> Result<bool, TreeError> {
-        let path = self.root.join(ROOT_INDEX);
-        let plain = read_if_there(&path).during("read a root index")?;
-        let compressed = read_if_there(&path.with_extension("json.zst")).during("read a root index")?;
-        let unpacked = compressed.and_then(|bytes| zstd::bulk::decompress(&bytes, pointer.len()).ok());
-        Ok(plain.as_deref() == Some(pointer) && unpacked.as_deref() == Some(pointer))
+    /// Whether readers see exactly these files.
+    pub(crate) fn has_pointer(&self, files: &[TreeFile]) -> Result<bool, TreeError> {
+        for file in files {
+            if self.look(&self.object(&file.path))?.as_ref() != Some(&file.bytes) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// The history that the published pointer names as newest; none before the first landing.
     pub(crate) fn pointed(&self) -> Result<Option<String>, TreeError> {
-        let Some(bytes) = read_if_there(&self.root.join(ROOT_INDEX)).during("read a root index")? else {
-            return Ok(None);
-        };
-        let what = || format!("{}/{ROOT_INDEX}", self.channel);
-        format::pointed(&bytes).map_err(|source| TreeError::Format { what: what(), source })
+        let path = self.object(ROOT_INDEX);
+        let Some(bytes) = self.look(&path)? else { return Ok(None) };
+        format::pointed(&bytes).map_err(|source| TreeError::Format { what: path, source })
     }
 
     /// Removes everything that is not among the known: what unfinished landings left, and what was given up.
@@ -329,83 +332,67 @@ impl Tree {
         objects: &BTreeMap<String, Sha256>,
         dry_run: bool,
     ) -> Result<Cleared, TreeError> {
-        const ACTION: &str = "remove what no history holds";
-        let history = self.root.join("history");
-        for name in names(&history).during(ACTION)? {
-            if !histories.contains(&name) && !dry_run {
-                tracing::info!(channel = %self.channel, history = %name, "removing a history that nothing names");
-                durable::remove(&history.join(name)).during(ACTION)?;
+        let mut going = Vec::new();
+        let folder = self.object("history");
+        for listed in self.store.list(&folder)? {
+            let below = listed.path.strip_prefix(&folder).unwrap_or_default().trim_start_matches('/');
+            let history = below.split('/').next().unwrap_or_default();
+            if !histories.contains(history) {
+                going.push(listed.path);
             }
         }
         let mut cleared = Cleared::default();
-        self.clear_objects(&self.root.join("pool"), objects, dry_run, &mut cleared).during(ACTION)?;
+        for listed in self.store.list(&self.object("pool"))? {
+            let pool_path =
+                listed.path.strip_prefix(&self.channel).unwrap_or_default().trim_start_matches('/');
+            if !objects.contains_key(pool_path) {
+                cleared.objects += 1;
+                cleared.size_bytes += listed.size_bytes;
+                going.push(listed.path);
+            }
+        }
+        if !dry_run {
+            for path in &going {
+                tracing::info!(channel = %self.channel, %path, "removing what no history holds");
+            }
+            self.store.delete(&going)?;
+        }
         Ok(cleared)
     }
 
-    fn clear_objects(
-        &self,
-        folder: &Path,
-        objects: &BTreeMap<String, Sha256>,
-        dry_run: bool,
-        cleared: &mut Cleared,
-    ) -> io::Result<()> {
-        for name in names(folder)? {
-            let path = folder.join(&name);
-            let metadata = fs_err::symlink_metadata(&path)?;
-            if metadata.is_dir() {
-                self.clear_objects(&path, objects, dry_run, cleared)?;
-                continue;
-            }
-            let is_known = path
-                .strip_prefix(&self.root)
-                .ok()
-                .and_then(Path::to_str)
-                .is_some_and(|pool_path| objects.contains_key(pool_path));
-            if is_known {
-                continue;
-            }
-            cleared.objects += 1;
-            cleared.size_bytes += metadata.len();
-            if !dry_run {
-                tracing::info!(path = %path.display(), "removing a package that no history holds");
-                durable::remove(&path)?;
+    /// Where the object with this path below the channel is in the store.
+    pub(crate) fn object(&self, path: &str) -> String {
+        format!("{}/{path}", self.channel)
+    }
+
+    fn history_folder(&self, id: &str) -> String {
+        self.object(&format!("history/{id}"))
+    }
+
+    fn missing(&self, path: String) -> StoreError {
+        StoreError::Missing { place: self.store.place(), path }
+    }
+
+    /// Reads a file that is replaced, and keeps in mind which bytes it had.
+    fn look(&self, path: &str) -> Result<Option<Vec<u8>>, TreeError> {
+        let read = self.store.read(path, MUTABLE_SIZE_BYTES_MAX)?;
+        self.see(path, read.as_ref().map(|read| read.tag.clone()));
+        Ok(read.map(|read| read.bytes))
+    }
+
+    fn see(&self, path: &str, tag: Option<Tag>) {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), tag);
+    }
+
+    fn last_seen(&self, path: &str) -> Result<Option<Tag>, TreeError> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(path).cloned();
+        match seen {
+            Some(tag) => Ok(tag),
+            // A file that comes into being, or was never looked at since the start.
+            None => {
+                self.look(path)?;
+                Ok(self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(path).cloned().flatten())
             }
         }
-        Ok(())
-    }
-
-    /// Where the object with this path below the channel is.
-    pub(crate) fn object(&self, pool_path: &str) -> PathBuf {
-        self.root.join(pool_path)
-    }
-
-    fn history_folder(&self, id: &str) -> PathBuf {
-        self.root.join("history").join(id)
-    }
-
-    /// Makes the folders that everything else is put into.
-    pub(crate) fn create(&self) -> Result<(), TreeError> {
-        for folder in ["history", "pool"] {
-            durable::create_folders(&self.root.join(folder)).during("make the folders of a channel")?;
-        }
-        Ok(())
-    }
-}
-
-fn names(folder: &Path) -> io::Result<Vec<String>> {
-    let entries = match fs_err::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    // A name that is not UTF-8 is none of ours; it is left alone.
-    entries.filter_map(|entry| entry.map(|entry| entry.file_name().into_string().ok()).transpose()).collect()
-}
-
-fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    match fs_err::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
     }
 }

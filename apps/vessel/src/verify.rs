@@ -15,7 +15,7 @@ use package::{MetaError, PackageMeta};
 use stone::{Discard, Entry, FileType, Limits, ReadError};
 
 use crate::admission::Package;
-use crate::digest::Sha256;
+use store::Sha256;
 
 /// Bytes read from a file at a time.
 const BUFFER_SIZE_BYTES: usize = 128 << 10;

@@ -10,14 +10,14 @@ use wire::PublicKey;
 use super::groups::Verified;
 use super::{PublishError, Publisher, blocking, unix_seconds};
 use crate::admission::{Package, Scope, expectable, land};
-use crate::digest::Sha256;
-use crate::durable;
 use crate::expectation::{Artefact, ArtefactKind, Expectation};
 use crate::ledger::{Attempt, AttemptState};
 use crate::output::{Content, output_digest};
 use crate::staging::{Announced, Staging};
 use crate::tree::{Step, TreeError};
 use crate::verify;
+use store::Sha256;
+use store::durable;
 
 /// Attempts that may wait for their artefacts at once: a thousand builders with a few builds each. Beyond that Summit
 /// forgot to withdraw.

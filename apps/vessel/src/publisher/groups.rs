@@ -5,15 +5,15 @@
 //! on what the ones before it leave, and what cannot land holds up nobody: it is left out, and told why in its own turn.
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use store::Source;
 
 use super::{Base, Channel, PublishError, Publisher, State};
 use crate::admission::{Landing, Package, Scope, land};
-use crate::digest::Sha256;
 use crate::expectation::Expectation;
 use crate::ledger::{Attempt, AttemptState};
 use crate::tree::Step;
+use store::Sha256;
 
 /// Attempts in one history at most: enough that nobody waits for a second turn, and few enough that a landing stays short.
 const TOGETHER_MAX: usize = 64;
@@ -158,9 +158,9 @@ impl Publisher {
     ) -> Result<String, PublishError> {
         let Group { landing, attempts, brought_by } = group;
         let first = attempts.first().copied().unwrap_or_default();
-        let staged = |package: &Package| -> PathBuf {
+        let staged = |package: &Package| {
             let attempt_id = brought_by.get(&package.sha256).copied().unwrap_or(first);
-            self.staging.complete(attempt_id, package.sha256)
+            Source::File(self.staging.complete(attempt_id, package.sha256))
         };
         let base = Base::volatile(state, "landing");
         Ok(self.act(channel, state, base, landing, attempts.clone(), staged).await?.history)

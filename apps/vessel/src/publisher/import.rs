@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 
 use super::{PublishError, Publisher, blocking};
 use crate::admission::{Package, Scope, land, newest};
-use crate::digest::Sha256;
-use crate::durable;
 use crate::tree::TreeError;
 use crate::verify::{VerifyError, read_packages};
+use store::Sha256;
+use store::{Source, durable};
 
 /// Packages in one import: as many as an index can hold (its header counts them with 16 bits).
 const PACKAGES_MAX: usize = stone::PAYLOADS_MAX;
@@ -52,7 +52,7 @@ impl Publisher {
             .collect();
         let target = staging.clone();
         blocking(move || copy(&to_copy, &target)).await?;
-        let staged = |package: &Package| staging.join(package.sha256.to_string());
+        let staged = |package: &Package| Source::File(staging.join(package.sha256.to_string()));
         let published = self.publish(channel, &packages, staged).await;
         durable::remove(&staging)
             .map_err(|source| TreeError::Disk { action: "remove copied packages", source })?;

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use repository::retention;
 
 use super::{Current, PublishError, State, blocking, pointer_of};
-use crate::digest::Sha256;
 use crate::ledger::{Ledger, VOLATILE};
 use crate::staging::Staging;
 use crate::tree::{Tree, TreeError};
+use store::Sha256;
 
 /// Removes, checks and completes; answers what the channel holds.
 pub(super) async fn bring_in_line(

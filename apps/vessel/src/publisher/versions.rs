@@ -5,11 +5,11 @@
 //! an index names packages by paths within its channel.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use repository::retention;
 use repository::{Identifier, Version};
+use store::Source;
 
 use super::{Base, Channel, Current, PublishError, Publisher, State, blocking, unix_seconds};
 use crate::admission::{Landing, Package, PackageKey, Snapshot};
@@ -377,7 +377,9 @@ impl Publisher {
         let mut cause = format!("removal of {}", names.join(", "));
         cause.truncate(cause.floor_char_boundary(200));
         let base = Base::volatile(&state, &cause);
-        let published = self.act(channel, &mut state, base, landing, Vec::new(), |_| PathBuf::new()).await?;
+        let published = self
+            .act(channel, &mut state, base, landing, Vec::new(), |_| Source::Bytes(Arc::default()))
+            .await?;
         Ok(Outcome::RemovePackage {
             channel: channel.name.clone(),
             history: published.history,
@@ -433,7 +435,7 @@ impl Publisher {
             cause: format!("promotion of {}/{}", source.name, found.id),
         };
         let tree = source.tree.clone();
-        let place = |package: &Package| tree.object(&format::pool_path(&package.meta));
+        let place = |package: &Package| Source::Stored(tree.object(&format::pool_path(&package.meta)));
         let published = self.act(target, &mut state, base, landing, Vec::new(), place).await?;
         Ok(Moved { to: Some(published.history), changed: true, ..moved })
     }

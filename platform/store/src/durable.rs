@@ -14,7 +14,7 @@ const SYNC_TOGETHER_MIN: usize = 64;
 /// Puts `bytes` at `path`: written beside it under a hidden name, synced, renamed over it, the folder synced.
 ///
 /// The rename is the moment at which readers see the new bytes; before it they see the old ones.
-pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = hidden_neighbour(path)?;
     write_synced(&temporary, bytes)?;
     fs_err::rename(&temporary, path)?;
@@ -22,14 +22,14 @@ pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Writes and syncs a file under a name that nobody relies on yet.
-pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = fs_err::File::create(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }
 
 /// Makes `new` another name of the file `existing`. False when there is something at `new` already.
-pub(crate) fn link_new(existing: &Path, new: &Path) -> io::Result<bool> {
+pub fn link_new(existing: &Path, new: &Path) -> io::Result<bool> {
     match fs_err::hard_link(existing, new) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
@@ -38,7 +38,7 @@ pub(crate) fn link_new(existing: &Path, new: &Path) -> io::Result<bool> {
 }
 
 /// Makes the folder and those above it that are missing, each entered durably in its parent.
-pub(crate) fn create_folders(path: &Path) -> io::Result<()> {
+pub fn create_folders(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
@@ -53,7 +53,7 @@ pub(crate) fn create_folders(path: &Path) -> io::Result<()> {
 }
 
 /// Removes a file or a folder with all that is in it; it may be missing.
-pub(crate) fn remove(path: &Path) -> io::Result<()> {
+pub fn remove(path: &Path) -> io::Result<()> {
     let result = match fs_err::symlink_metadata(path) {
         Ok(metadata) if metadata.is_dir() => fs_err::remove_dir_all(path),
         Ok(_) => fs_err::remove_file(path),
@@ -66,7 +66,7 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
 }
 
 /// Syncs these files and folders.
-pub(crate) fn sync_all<'a>(paths: impl ExactSizeIterator<Item = &'a PathBuf>) -> io::Result<()> {
+pub fn sync_all<'a>(paths: impl ExactSizeIterator<Item = &'a PathBuf>) -> io::Result<()> {
     let mut paths = paths.peekable();
     if paths.len() >= SYNC_TOGETHER_MIN
         && let Some(first) = paths.peek()
@@ -78,13 +78,13 @@ pub(crate) fn sync_all<'a>(paths: impl ExactSizeIterator<Item = &'a PathBuf>) ->
 }
 
 /// Syncs the folder in which `path` is.
-pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
+pub fn sync_folder_of(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs_err::File::open(folder)?.sync_all()
 }
 
 /// Where `path` is made before it is renamed. The web server shows no name that begins with a dot.
-pub(crate) fn hidden_neighbour(path: &Path) -> io::Result<PathBuf> {
+pub fn hidden_neighbour(path: &Path) -> io::Result<PathBuf> {
     let name = path.file_name().ok_or(ErrorKind::InvalidInput)?;
     let mut hidden = std::ffi::OsString::from(".");
     hidden.push(name);

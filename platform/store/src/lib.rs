@@ -1,0 +1,206 @@
+//! Where published objects are: a folder on this machine, or a bucket of an S3-compatible store. Both behave the same.
+//!
+//! * Objects are created once ([`Store::create`]): the same bytes again are fine, others are refused by name.
+//! * A few small objects are replaced, by compare-and-swap ([`Store::swap`]): of two writers one is told that it lost.
+//! * What a call reported as done is durable and can be read back by everybody.
+//!
+//! The interface is blocking; whoever calls it from an asynchronous program does so on a thread of its own. Which objects
+//! there should be, and in which order, is the caller's business.
+
+mod digest;
+pub mod durable;
+mod error;
+mod folder;
+mod object;
+mod path;
+
+use std::fmt;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use folder::Folder;
+
+pub use digest::{Sha256, Sha256Error};
+pub use error::{Mismatch, StoreError};
+pub use object::{Facts, Labels, Leftovers, Listed, NewObject, Read, Source, Tag};
+
+/// A store, opened. Copies are the same store.
+#[derive(Debug, Clone)]
+pub struct Store {
+    engine: Arc<Engine>,
+    watch: Watch,
+}
+
+#[derive(Debug)]
+enum Engine {
+    Folder(Folder),
+}
+
+/// Is told of every write when it is done; tests die in it.
+#[derive(Clone, Default)]
+pub(crate) struct Watch(Option<Arc<Told>>);
+
+type Told = dyn Fn(&'static str, &str) + Send + Sync;
+
+impl Watch {
+    fn note(&self, step: &'static str, path: &str) {
+        if let Some(told) = &self.0 {
+            told(step, path);
+        }
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(if self.0.is_some() { "watched" } else { "unwatched" })
+    }
+}
+
+impl Store {
+    /// The store in a folder, which is made if it is missing.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub fn folder(root: &Path) -> Result<Self, StoreError> {
+        Ok(Self { engine: Arc::new(Engine::Folder(Folder::open(root)?)), watch: Watch::default() })
+    }
+
+    /// The same store, which tells of every write ("write", "create", "swap", "delete" and the path) when it is done.
+    #[must_use]
+    pub fn watched(self, told: impl Fn(&'static str, &str) + Send + Sync + 'static) -> Self {
+        Self { watch: Watch(Some(Arc::new(told))), ..self }
+    }
+
+    /// Where it is, for people.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match &*self.engine {
+            Engine::Folder(folder) => folder.place(),
+        }
+    }
+
+    /// The folder, of a store that is one.
+    #[must_use]
+    pub fn as_folder(&self) -> Option<&Path> {
+        match &*self.engine {
+            Engine::Folder(folder) => Some(folder.root()),
+        }
+    }
+
+    /// Creates objects. Those that are there with the same bytes stay as they are.
+    ///
+    /// # Errors
+    /// When one is there with other bytes and `leftovers` says so; when the store refuses. Some of the objects may be
+    /// there then; doing it again goes on.
+    pub fn create(&self, objects: &[NewObject], leftovers: Leftovers) -> Result<(), StoreError> {
+        for object in objects {
+            path::check(&object.path)?;
+            if let Source::Stored(stored) = &object.from {
+                path::check(stored)?;
+            }
+        }
+        match &*self.engine {
+            Engine::Folder(folder) => folder.create(objects, leftovers, &self.watch),
+        }
+    }
+
+    /// All bytes of an object; none when it is not there.
+    ///
+    /// # Errors
+    /// When it has more than `max_bytes`; when the store refuses.
+    pub fn read(&self, path: &str, max_bytes: u64) -> Result<Option<Read>, StoreError> {
+        path::check(path)?;
+        match &*self.engine {
+            Engine::Folder(folder) => folder.read(path, max_bytes),
+        }
+    }
+
+    /// Some bytes of an object, as many as there are of this range.
+    ///
+    /// # Errors
+    /// When it is not there; when the store refuses.
+    pub fn read_range(&self, path: &str, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
+        path::check(path)?;
+        match &*self.engine {
+            Engine::Folder(folder) => folder.read_range(path, range),
+        }
+    }
+
+    /// What is known of an object; none when it is not there.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub fn head(&self, path: &str) -> Result<Option<Facts>, StoreError> {
+        path::check(path)?;
+        match &*self.engine {
+            Engine::Folder(folder) => folder.head(path),
+        }
+    }
+
+    /// The digest of an object, from its bytes, each of which is read; none when it is not there.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub fn digest(&self, path: &str) -> Result<Option<Sha256>, StoreError> {
+        path::check(path)?;
+        match &*self.engine {
+            Engine::Folder(folder) => folder.digest(path),
+        }
+    }
+
+    /// The same for many.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub fn digests(&self, paths: &[String]) -> Result<Vec<Option<Sha256>>, StoreError> {
+        paths.iter().try_for_each(|path| path::check(path))?;
+        match &*self.engine {
+            Engine::Folder(folder) => paths.iter().map(|path| folder.digest(path)).collect(),
+        }
+    }
+
+    /// Every object below a prefix, which ends where a component does; by path. What something that died left behind is
+    /// among them, its names begin with a dot.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
+        if !prefix.is_empty() {
+            path::check(prefix)?;
+        }
+        match &*self.engine {
+            Engine::Folder(folder) => folder.list(prefix),
+        }
+    }
+
+    /// Removes objects; those that are missing are fine.
+    ///
+    /// # Errors
+    /// When the store refuses. Some may be gone then.
+    pub fn delete(&self, paths: &[String]) -> Result<(), StoreError> {
+        paths.iter().try_for_each(|path| path::check_leftover(path))?;
+        match &*self.engine {
+            Engine::Folder(folder) => paths.iter().try_for_each(|path| folder.delete(path, &self.watch)),
+        }
+    }
+
+    /// Replaces a small object, if it still has the bytes that the caller knows of; none means that it is not there.
+    /// The moment in which readers see the new bytes lies within this call. When they have them already, that is fine.
+    ///
+    /// # Errors
+    /// [`StoreError::Swapped`] when somebody else was faster; when the store refuses.
+    pub fn swap(
+        &self,
+        path: &str,
+        bytes: &[u8],
+        expected: Option<&Tag>,
+        _labels: Labels,
+    ) -> Result<Tag, StoreError> {
+        path::check(path)?;
+        match &*self.engine {
+            // A folder keeps no labels.
+            Engine::Folder(folder) => folder.swap(path, bytes, expected, &self.watch),
+        }
+    }
+}
