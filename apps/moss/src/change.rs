@@ -12,7 +12,7 @@ use fetch::Client;
 use fs_err as fs;
 use kdl::{KdlDocument, KdlNode};
 use package::PackageMeta;
-use repository::{RepositoryConfig, UrlError};
+use repository::{KnownFormats, RepositoryConfig, UrlError};
 use system::resolve::{Installed, Missing, Origin, Request, Resolution, ResolveError, Universe, resolve};
 use system::tree::{IMPLIED_DIRECTORY_MODE, Layout, NodeKind, Tree, TreeError, merge};
 use system::{PackageId, PackageIdError, StateId};
@@ -22,9 +22,10 @@ use crate::blit::{BlitError, blit, set_mode};
 use crate::catalog::{Catalog, candidate};
 use crate::database::{Database, DatabaseError, State, StateMember, StoredPackage};
 use crate::installation::{Access, Installation, InstallationError};
-use crate::refresh::{Freshness, Offer, RefreshError, Refreshed, RepositoryCache};
+use crate::refresh::{Freshness, Offer, RefreshError, Refreshed, RepositoryCache, Transition};
 use crate::reporter::Reporter;
-use crate::repositories::{RepositoriesError, load_repositories, repository_node};
+use crate::repositories::{RepositoriesError, host_rules, load_repositories, repository_node};
+use crate::self_upgrade::Outdated;
 use crate::store::Store;
 use crate::swap::{StopAfter, Swap, SwapError, discard, recover_installation, refuse_unmanaged};
 
@@ -103,6 +104,15 @@ pub enum ChangeError {
 }
 
 impl ChangeError {
+    /// The repository that is in a format of the future, when that is why.
+    #[must_use]
+    pub fn outdated(&self) -> Option<&Outdated> {
+        match self {
+            ChangeError::Refresh(RefreshError::Outdated { outdated, .. }) => Some(outdated),
+            _ => None,
+        }
+    }
+
     fn inner(&self) -> Option<&dyn Fault> {
         Some(match self {
             ChangeError::Installation(error) => error,
@@ -173,6 +183,8 @@ pub struct Change {
     pub removed_bytes: u64,
     /// What the files of packages that come will take, in bytes; none while some of them were never downloaded.
     pub added_bytes: Option<u64>,
+    /// Repositories that say that they are elsewhere from now on.
+    pub transitions: Vec<Transition>,
     wanted: Vec<Wanted>,
     repositories: Vec<RepositoryConfig>,
     summary: &'static str,
@@ -200,6 +212,7 @@ pub struct System<'r> {
     reporter: &'r dyn Reporter,
     access: Access,
     stop_after: StopAfter,
+    formats: KnownFormats,
 }
 
 impl<'r> System<'r> {
@@ -215,7 +228,22 @@ impl<'r> System<'r> {
             recover_installation(&installation, &database, reporter)?;
         }
         let client = Client::default();
-        Ok(Self { installation, database, client, reporter, access, stop_after: StopAfter::NEVER })
+        Ok(Self {
+            installation,
+            database,
+            client,
+            reporter,
+            access,
+            stop_after: StopAfter::NEVER,
+            formats: KnownFormats::CURRENT,
+        })
+    }
+
+    /// The same, but only these formats of repositories can be read.
+    #[must_use]
+    pub fn knowing(mut self, formats: KnownFormats) -> Self {
+        self.formats = formats;
+        self
     }
 
     /// The same, but the next exchange stops after some steps as if the machine had crashed there. For tests.
@@ -264,13 +292,15 @@ impl<'r> System<'r> {
         Ok((self.database.states()?, self.installation.active_state()?))
     }
 
-    fn repository_cache(&self) -> RepositoryCache<'_> {
-        RepositoryCache {
+    pub(crate) fn repository_cache(&self) -> Result<RepositoryCache<'_>, RepositoriesError> {
+        Ok(RepositoryCache {
             directory: self.installation.repository_cache(),
             client: &self.client,
             reporter: self.reporter,
             keep: self.access == Access::Write,
-        }
+            formats: self.formats,
+            rules: host_rules(self.installation.root())?,
+        })
     }
 
     /// What the configured repositories offer.
@@ -279,7 +309,7 @@ impl<'r> System<'r> {
     /// When the configuration cannot be read, or a repository cannot be used.
     pub fn offers(&self, freshness: Freshness) -> Result<Vec<Offer>, ChangeError> {
         let repositories = load_repositories(self.installation.root())?;
-        Ok(self.repository_cache().offers(&repositories, freshness)?)
+        Ok(self.repository_cache()?.offers(&repositories, freshness)?)
     }
 
     /// Fetches what one repository offers now.
@@ -287,8 +317,17 @@ impl<'r> System<'r> {
     /// # Errors
     /// When it cannot be reached or used.
     pub fn refresh(&self, repository: &RepositoryConfig) -> Result<(usize, Refreshed), ChangeError> {
-        let answer = self.repository_cache().offer(repository, Freshness::Required)?;
+        let answer = self.repository_cache()?.offer(repository, Freshness::Required)?;
         Ok(answer.map_or((0, Refreshed::FromCache), |(offer, refreshed)| (offer.packages.len(), refreshed)))
+    }
+
+    /// Where a repository says that it is from now on; none while it stays where it is.
+    ///
+    /// # Errors
+    /// When it cannot be reached or used.
+    pub fn transition(&self, repository: &RepositoryConfig) -> Result<Option<Transition>, ChangeError> {
+        let answer = self.repository_cache()?.offer(repository, Freshness::Required)?;
+        Ok(answer.and_then(|(offer, _)| offer.moved))
     }
 
     /// Decides what a request means, and changes nothing.
@@ -296,13 +335,28 @@ impl<'r> System<'r> {
     /// # Errors
     /// When repositories cannot be used, or no set of packages satisfies the request.
     pub fn plan(&self, request: &Request, freshness: Freshness) -> Result<Change, ChangeError> {
+        self.plan_from(&load_repositories(self.installation.root())?, request, freshness)
+    }
+
+    /// The same, with other repositories than those that are configured.
+    pub(crate) fn plan_from(
+        &self,
+        repositories: &[RepositoryConfig],
+        request: &Request,
+        freshness: Freshness,
+    ) -> Result<Change, ChangeError> {
         refuse_unmanaged(&self.installation, self.installation.active_state()?)?;
-        let repositories = load_repositories(self.installation.root())?;
-        let (summary, offers) = match request {
-            Request::Remove(_) => ("Remove", Vec::new()),
-            Request::Install(_) => ("Install", self.repository_cache().offers(&repositories, freshness)?),
-            Request::Sync => ("Sync", self.repository_cache().offers(&repositories, freshness)?),
+        let summary = match request {
+            Request::Remove(_) => "Remove",
+            Request::Install(_) => "Install",
+            Request::Sync => "Sync",
+            Request::Upgrade(_) => "Self upgrade",
         };
+        let offers = match request {
+            Request::Remove(_) => Vec::new(),
+            _ => self.repository_cache()?.offers(repositories, freshness)?,
+        };
+        let transitions = offers.iter().filter_map(|offer| offer.moved.clone()).collect();
         let catalog = Catalog::new(&offers)?;
         let packages = self.installed()?;
         let installed: Vec<Installed> = packages
@@ -336,7 +390,18 @@ impl<'r> System<'r> {
             .map(|package| package.installed_bytes)
             .fold(0, u64::saturating_add);
         let added_bytes = self.known_bytes(&resolution)?;
-        Ok(Change { resolution, download_bytes, removed_bytes, added_bytes, wanted, repositories, summary })
+        // What the new state says of repositories is what is configured, whichever of them were asked.
+        let repositories = load_repositories(self.installation.root())?;
+        Ok(Change {
+            resolution,
+            download_bytes,
+            removed_bytes,
+            added_bytes,
+            transitions,
+            wanted,
+            repositories,
+            summary,
+        })
     }
 
     /// Whether the package and everything in it is here.

@@ -4,6 +4,7 @@
 //! shape its help gives, and no progress.
 
 mod change;
+mod migrate;
 mod query;
 mod repo;
 mod run;
@@ -17,9 +18,12 @@ use clap::{Args, Parser, Subcommand};
 use fault::{Fault, Kind};
 use observe::OutputError;
 use package::Dependency;
+use repository::KnownFormats;
 use system::StateId;
 
+use crate::change::{ChangeError, System};
 use crate::inspect;
+use crate::installation::Access;
 use crate::reporter::Reporter;
 
 /// Package manager: installs atomically, with rollback.
@@ -46,6 +50,19 @@ struct Options {
     /// Print one JSON object; its shape is in each command's help.
     #[arg(long, global = true)]
     json: bool,
+    /// Formats of repositories that this program reads.
+    #[arg(skip)]
+    formats: KnownFormats,
+    /// The whole command line, for the Moss that goes on where this one cannot.
+    #[arg(skip)]
+    arguments: Vec<OsString>,
+}
+
+impl Options {
+    /// The system that is meant.
+    fn system<'r>(&self, access: Access, reporter: &'r dyn Reporter) -> Result<System<'r>, ChangeError> {
+        Ok(System::open(&self.root, access, reporter)?.knowing(self.formats))
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -220,11 +237,17 @@ impl Fault for CliError {
 /// Runs the program. `arguments` begin with the name it was called by, as [`std::env::args_os`] gives them; `main` must have
 /// called [`sandbox::enter_if_asked`] before.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let moss: Moss = match observe::parse(arguments) {
+    main_knowing(KnownFormats::CURRENT, arguments)
+}
+
+/// The same as a program that reads these formats of repositories, and no others: what an older or a newer Moss does.
+pub fn main_knowing(formats: KnownFormats, arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let moss: Moss = match observe::parse(arguments.iter().cloned()) {
         Ok(moss) => moss,
         Err(status) => return status,
     };
-    let options = moss.options;
+    let options = Options { formats, arguments, ..moss.options };
     if let Command::Run { command } = &moss.command {
         return match run::run(&options, command) {
             Ok(status) => status,

@@ -24,6 +24,7 @@ mod refresh;
 mod reporter;
 mod repositories;
 mod run;
+mod self_upgrade;
 mod store;
 mod swap;
 
@@ -34,9 +35,12 @@ pub use database::{Database, DatabaseError, State, StateMember, StoredPackage};
 pub use inspect::InspectError;
 pub use installation::{Access, Installation, InstallationError};
 pub use materialise::{Materialise, MaterialiseError, Materialised, MissingPolicy, materialise};
-pub use refresh::{Freshness, Offer, RefreshError, Refreshed};
+pub use refresh::{Freshness, Offer, RefreshError, Refreshed, Transition};
 pub use reporter::{Phase, Reporter, Silent};
-pub use repositories::{RepositoriesError, add_repository, load_repositories, remove_repository};
+pub use repositories::{
+    Migration, RepositoriesError, add_repository, load_repositories, plan_migration, remove_repository,
+};
 pub use run::{RunError, run_in_root};
+pub use self_upgrade::{Outdated, SelfUpgrade, SelfUpgradeError};
 pub use store::{Store, StoreSink};
 pub use swap::{StopAfter, SwapError};

@@ -6,7 +6,7 @@ use fault::{Fault, Kind};
 use fetch::Client;
 use fs_err as fs;
 use package::{Dependency, DependencyKind, PackageMeta};
-use repository::{RepositoryConfig, UrlError};
+use repository::{KnownFormats, RepositoryConfig, UrlError};
 use system::PackageIdError;
 use system::resolve::{Missing, Request, ResolveError, Universe, resolve};
 use system::tree::{Layout, TreeError, merge};
@@ -131,6 +131,8 @@ pub fn materialise(request: &Materialise<'_>) -> Result<Materialised, Materialis
         client: &client,
         reporter: request.reporter,
         keep: true,
+        formats: KnownFormats::CURRENT,
+        rules: Vec::new(),
     };
     let offers = cache.offers(request.repositories, Freshness::Preferred)?;
     let catalog = Catalog::new(&offers)?;

@@ -11,17 +11,26 @@ use fault::{Fault, Kind};
 use fetch::{Body, Client, HttpError, Validators};
 use fs_err as fs;
 use package::PackageMeta;
+use repository::transition::{self, HostRule, Learned};
 use repository::{
-    Index, IndexError, ROOT_INDEX_BYTES_MAX, RepositoryConfig, RepositorySource, ResolveError, RootIndex,
-    RootIndexError,
+    Format, Index, IndexError, KnownFormats, Moved, ROOT_INDEX_BYTES_MAX, RepositoryConfig, RepositorySource,
+    ResolveError, RootIndex, RootIndexError, layout,
 };
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::reporter::{Phase, Reporter, Running};
+use crate::self_upgrade::Outdated;
 
 /// Largest `stone.index` that is fetched: 65,535 packages, the most that fit, at 1,500 bytes each, not compressed at all.
 const INDEX_BYTES_MAX: u64 = 100 << 20;
+
+/// Largest file that says where a repository went.
+const MOVED_BYTES_MAX: u64 = 64 << 10;
+
+fn root_index_bytes_max() -> u64 {
+    u64::try_from(ROOT_INDEX_BYTES_MAX).unwrap_or(u64::MAX)
+}
 
 /// Under which name the cache of a repository is kept, so that several programs can have their own.
 const PROGRAM: &str = "moss";
@@ -47,6 +56,15 @@ pub enum RefreshError {
         #[source]
         source: RootIndexError,
     },
+    /// Its format is not known.
+    #[error("cannot use repository {}", outdated.repository.id)]
+    Outdated {
+        /// The repository, and where it has a newer client.
+        outdated: Box<Outdated>,
+        /// Why not.
+        #[source]
+        source: Box<ResolveError>,
+    },
     /// It has not the version that is to be followed.
     #[error("cannot use repository {id}")]
     Version {
@@ -64,6 +82,12 @@ pub enum RefreshError {
         /// Why not.
         #[source]
         source: Box<IndexError>,
+    },
+    /// Keys are pinned for it, and nothing there is signed.
+    #[error("cannot use repository {id}: keys are pinned for it, and what is there is not signed")]
+    Unsigned {
+        /// The repository.
+        id: String,
     },
     /// Its cache cannot be read or written.
     #[error("cannot use the cache of repository {id}, {}", path.display())]
@@ -83,8 +107,9 @@ impl Fault for RefreshError {
         match self {
             RefreshError::Fetch { source, .. } => source.kind(),
             RefreshError::RootIndex { source, .. } => source.kind(),
-            RefreshError::Version { source, .. } => source.kind(),
+            RefreshError::Version { source, .. } | RefreshError::Outdated { source, .. } => source.kind(),
             RefreshError::Index { source, .. } => source.kind(),
+            RefreshError::Unsigned { .. } => Kind::Denied,
             RefreshError::Cache { .. } => Kind::Unavailable,
         }
     }
@@ -97,8 +122,11 @@ impl Fault for RefreshError {
                 hints
             }
             RefreshError::RootIndex { source, .. } => source.hints(),
-            RefreshError::Version { source, .. } => source.hints(),
+            RefreshError::Version { source, .. } | RefreshError::Outdated { source, .. } => source.hints(),
             RefreshError::Index { source, .. } => source.hints(),
+            RefreshError::Unsigned { .. } => vec![
+                "use the address of a versioned repository that is signed, or unpin the keys if its owner says that it no longer is".into(),
+            ],
             RefreshError::Cache { .. } => Vec::new(),
         }
     }
@@ -124,6 +152,19 @@ pub struct Offer {
     pub index_url: String,
     /// Its packages.
     pub packages: Vec<PackageMeta>,
+    /// Where it is from now on, when it is about to be elsewhere.
+    pub moved: Option<Transition>,
+}
+
+/// A repository that is elsewhere from now on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transition {
+    /// The repository, as it is configured.
+    pub repository: RepositoryConfig,
+    /// Where it is.
+    pub to: RepositorySource,
+    /// Who says so.
+    pub learned: Learned,
 }
 
 /// What is remembered beside a cached index.
@@ -136,6 +177,12 @@ struct Memory {
     index_last_modified: Option<String>,
     root_etag: Option<String>,
     root_last_modified: Option<String>,
+    /// Where the repository said last that it is.
+    #[serde(default)]
+    moved: Option<Moved>,
+    /// Of the root index that a rule points to.
+    #[serde(default)]
+    rule_etag: Option<String>,
 }
 
 /// Fetches and keeps what repositories offer.
@@ -145,6 +192,10 @@ pub(crate) struct RepositoryCache<'a> {
     pub(crate) reporter: &'a dyn Reporter,
     /// Whether what is fetched may be kept.
     pub(crate) keep: bool,
+    /// What can be read.
+    pub(crate) formats: KnownFormats,
+    /// Hosts whose plain indexes became versioned repositories.
+    pub(crate) rules: Vec<HostRule>,
 }
 
 /// Whether anything was fetched, for `repo update`.
@@ -203,9 +254,21 @@ impl RepositoryCache<'_> {
             return Ok(cached.map(|(offer, _)| (offer, Refreshed::FromCache)));
         }
         match place.fetch(cached.as_ref().map(|(_, memory)| memory)) {
-            Ok(Some(offer)) => Ok(Some((offer, Refreshed::Changed))),
-            Ok(None) => Ok(cached.map(|(offer, _)| (offer, Refreshed::Unchanged))),
+            Ok(Fetched::New(offer)) => Ok(Some((offer, Refreshed::Changed))),
+            Ok(Fetched::Same(moved)) => {
+                Ok(cached.map(|(offer, _)| (Offer { moved, ..offer }, Refreshed::Unchanged)))
+            }
             Err(error) => match (freshness, cached) {
+                (_, cached) if is_gone(&error) && place.farewell().is_some() => {
+                    let empty = Offer {
+                        repository: repository.clone(),
+                        index_url: String::new(),
+                        packages: Vec::new(),
+                        moved: None,
+                    };
+                    let offer = cached.map_or(empty, |(offer, _)| offer);
+                    Ok(Some((Offer { moved: place.farewell(), ..offer }, Refreshed::FromCache)))
+                }
                 (Freshness::Preferred, Some((offer, _))) if may_fall_back(&error) => {
                     let why = fault::chain(&error).join(": ");
                     self.reporter.warn(&format!("{why}; going on with what was fetched last"));
@@ -220,7 +283,20 @@ impl RepositoryCache<'_> {
 /// What was fetched last was verified then, so it serves whatever is wrong now; but a repository in a format of the future
 /// must be told, or it would be followed no more and nobody would know.
 fn may_fall_back(error: &RefreshError) -> bool {
-    !matches!(error, RefreshError::Version { source, .. } if matches!(**source, ResolveError::Unsupported { .. }))
+    !matches!(error, RefreshError::Outdated { .. } | RefreshError::Unsigned { .. })
+}
+
+/// Whether the server is there, and the repository is not.
+fn is_gone(error: &RefreshError) -> bool {
+    matches!(error, RefreshError::Fetch { source, .. } if source.kind() == Kind::NotFound)
+}
+
+/// What a refresh found.
+enum Fetched {
+    /// Another index.
+    New(Offer),
+    /// The one that is known; and where the repository is from now on.
+    Same(Option<Transition>),
 }
 
 /// The directory of a repository in the cache.
@@ -269,7 +345,7 @@ impl Place<'_> {
             return Ok(None);
         }
         match self.parse(&index, &memory.index_url) {
-            Ok(offer) => Ok(Some((offer, memory))),
+            Ok(offer) => Ok(Some((Offer { moved: self.transition(&memory), ..offer }, memory))),
             Err(error) => {
                 tracing::warn!(%error, "the cached index cannot be read and is fetched again");
                 Ok(None)
@@ -284,47 +360,116 @@ impl Place<'_> {
             repository: self.repository.clone(),
             index_url: index_url.to_owned(),
             packages: index.into_packages(),
+            moved: None,
         })
     }
 
-    /// Fetches what is new; none when nothing is.
-    fn fetch(&self, known: Option<&Memory>) -> Result<Option<Offer>, RefreshError> {
+    /// Fetches what is new.
+    fn fetch(&self, known: Option<&Memory>) -> Result<Fetched, RefreshError> {
+        if !self.repository.keys.is_empty() {
+            return Err(RefreshError::Unsigned { id: self.id() });
+        }
         let mut memory = Memory::default();
-        let index_url = match self.repository.source.root_index_url() {
-            None => match &self.repository.source {
-                RepositorySource::Direct { uri } => uri.clone(),
-                RepositorySource::Versioned { .. } => return Ok(None),
-            },
-            Some(root_url) => match self.resolve(&root_url, known, &mut memory)? {
+        let same = |memory: &Memory| Ok(Fetched::Same(self.transition(memory)));
+        let index_url = match (&self.repository.source, self.repository.source.root_index_url()) {
+            (RepositorySource::Direct { uri }, _) => {
+                self.ask_by_rule(uri, known, &mut memory);
+                uri.clone()
+            }
+            (_, Some(root_url)) => match self.resolve(&root_url, known, &mut memory)? {
                 Some(index_url) => index_url,
-                None => return Ok(None),
+                None => return same(known.unwrap_or(&memory)),
             },
+            (_, None) => return same(&memory),
         };
         let is_history = matches!(self.repository.source, RepositorySource::Versioned { .. });
         let same_address = known.filter(|known| known.index_url == index_url);
         if let (true, Some(known)) = (is_history, same_address) {
             // What a history lists never changes; only the root index has to be remembered.
-            self.write_memory(&Memory {
+            let memory = Memory {
                 root_etag: memory.root_etag,
                 root_last_modified: memory.root_last_modified,
+                moved: memory.moved,
                 ..known.clone()
-            })?;
-            return Ok(None);
+            };
+            self.write_memory(&memory)?;
+            return same(&memory);
         }
         let validators = same_address.map_or_else(Validators::default, |known| Validators {
             etag: known.index_etag.clone(),
             last_modified: known.index_last_modified.clone(),
         });
         let Body::Bytes { bytes, validators } = self.get(&index_url, &validators, INDEX_BYTES_MAX)? else {
-            return Ok(None);
+            let known = known.cloned().unwrap_or_default();
+            let memory = Memory { moved: memory.moved, rule_etag: memory.rule_etag, ..known };
+            self.write_memory(&memory)?;
+            return same(&memory);
         };
         let offer = self.parse(&bytes, &index_url)?;
+        let offer = Offer { moved: self.transition(&memory), ..offer };
         memory.index_sha256 = fetch::Digest::of(&bytes).to_string();
         memory.index_url = index_url;
         memory.index_etag = validators.etag;
         memory.index_last_modified = validators.last_modified;
         self.write(&bytes, &memory)?;
-        Ok(Some(offer))
+        Ok(Fetched::New(offer))
+    }
+
+    /// Where the repository is from now on.
+    fn transition(&self, memory: &Memory) -> Option<Transition> {
+        let moved = memory.moved.as_ref()?;
+        let source = &self.repository.source;
+        let (to, learned) = match source {
+            RepositorySource::Direct { uri } => {
+                (transition::versioned(uri, &self.cache.rules)?, Learned::Configured)
+            }
+            // An address that is none is as good as nothing said.
+            RepositorySource::Versioned { .. } => {
+                (transition::followed(source, moved).ok()??, transition::learned_from(source))
+            }
+        };
+        (to != *source).then(|| Transition { repository: self.repository.clone(), to, learned })
+    }
+
+    /// Looks whether the plain index of a host became a versioned repository. That it cannot be seen is no fault.
+    fn ask_by_rule(&self, uri: &str, known: Option<&Memory>, memory: &mut Memory) {
+        let Some(to) = transition::versioned(uri, &self.cache.rules) else { return };
+        let RepositorySource::Versioned { base_uri, channel, version, .. } = &to else { return };
+        let Some(root_url) = to.root_index_url() else { return };
+        let etag = known.and_then(|known| known.rule_etag.clone());
+        match self.get(&root_url, &Validators { etag, last_modified: None }, root_index_bytes_max()) {
+            Ok(Body::Bytes { bytes, validators }) => {
+                memory.rule_etag = validators.etag;
+                // A stream that is still of the first format stays where it is, as it always was.
+                let is_versioned = RootIndex::from_json(&bytes).is_ok_and(|root| {
+                    match root.resolve_for(version, self.cache.formats) {
+                        Ok(resolved) => resolved.format != Format::Legacy,
+                        Err(error) => matches!(error, ResolveError::Unsupported { .. }),
+                    }
+                });
+                if is_versioned {
+                    memory.moved = Some(Moved { base_uri: base_uri.clone(), channel: channel.clone() });
+                }
+            }
+            Ok(Body::NotModified) => {
+                let known = known.cloned().unwrap_or_default();
+                (memory.rule_etag, memory.moved) = (known.rule_etag, known.moved);
+            }
+            Err(error) => tracing::debug!(%error, "no versioned repository is seen"),
+        }
+    }
+
+    /// What a repository left where it was: `CHANNEL/moved.json`, for places that are only files.
+    fn farewell(&self) -> Option<Transition> {
+        let RepositorySource::Versioned { base_uri, channel, .. } = &self.repository.source else {
+            return None;
+        };
+        let url = format!("{base_uri}/{}", layout::moved_path(channel));
+        let Ok(Body::Bytes { bytes, .. }) = self.get(&url, &Validators::default(), MOVED_BYTES_MAX) else {
+            return None;
+        };
+        let moved = serde_json::from_slice(&bytes).ok()?;
+        self.transition(&Memory { moved: Some(moved), ..Memory::default() })
     }
 
     fn get(&self, url: &str, known: &Validators, size_bytes_max: u64) -> Result<Body, RefreshError> {
@@ -346,18 +491,30 @@ impl Place<'_> {
             etag: known.root_etag.clone(),
             last_modified: known.root_last_modified.clone(),
         });
-        let size_bytes_max = u64::try_from(ROOT_INDEX_BYTES_MAX).unwrap_or(u64::MAX);
-        let Body::Bytes { bytes, validators } = self.get(root_url, &validators, size_bytes_max)? else {
+        let Body::Bytes { bytes, validators } = self.get(root_url, &validators, root_index_bytes_max())?
+        else {
             return Ok(None);
         };
         let root = RootIndex::from_json(&bytes)
             .map_err(|source| RefreshError::RootIndex { id: self.id(), source })?;
-        let resolved = root
-            .resolve(version)
-            .map_err(|source| RefreshError::Version { id: self.id(), source: Box::new(source) })?;
+        let resolved =
+            root.resolve_for(version, self.cache.formats).map_err(|source| self.version_error(source))?;
         memory.root_etag = validators.etag;
         memory.root_last_modified = validators.last_modified;
+        memory.moved = root.moved;
         Ok(Some(self.repository.source.index_url(&resolved.history)))
+    }
+
+    fn version_error(&self, source: ResolveError) -> RefreshError {
+        let ResolveError::Unsupported { format, upgrade_via, .. } = &source else {
+            return RefreshError::Version { id: self.id(), source: Box::new(source) };
+        };
+        let outdated = Outdated {
+            repository: self.repository.clone(),
+            format: format.clone(),
+            upgrade_via: upgrade_via.clone(),
+        };
+        RefreshError::Outdated { outdated: Box::new(outdated), source: Box::new(source) }
     }
 
     fn write(&self, index: &[u8], memory: &Memory) -> Result<(), RefreshError> {

@@ -1,8 +1,9 @@
 //! The repositories a system uses, as its configuration files say.
 //!
-//! One file for each repository in `etc/moss/repo.d`, by the administrator, and in `usr/share/moss/repo.d`, by the
-//! distribution; the administrator's word counts where both speak of one id. A file that cannot be understood is an error that
-//! names it, never a repository that silently goes missing.
+//! `repo.kdl` or `repo.yaml` with any number of them and one file for each in `repo.d`, both by the distribution in
+//! `usr/share/moss` and by the administrator in `etc/moss`; the administrator's word counts where both speak of one id. Where
+//! there is `etc/moss/system-model.kdl`, it alone counts. A file that cannot be understood is an error that names it, never a
+//! repository that silently goes missing.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,13 +11,30 @@ use std::path::{Path, PathBuf};
 
 use fault::{Fault, Kind};
 use fs_err as fs;
-use kdl::{KdlDocument, KdlEntry, KdlNode, KdlValue};
-use repository::{ConfigError, RepositoryConfig, RepositoryFields};
+use recipe::RecipeError;
+use repository::{ConfigError, RepositoryConfig, RepositoryFields, RepositorySource, UrlError};
 
 use crate::swap::write_durably;
 
+mod diff;
+mod kdl_form;
+mod migrate;
+mod rules;
+mod yaml_form;
+
+pub(crate) use kdl_form::repository_node;
+pub use migrate::{Migration, plan_migration};
+pub(crate) use rules::host_rules;
+
 /// Where the distribution and the administrator put them, the one that counts more last.
-const PLACES: [&str; 2] = ["usr/share/moss/repo.d", "etc/moss/repo.d"];
+const PLACES: [&str; 2] = ["usr/share/moss", "etc/moss"];
+
+/// A file with any number of repositories, without what says its form, and a folder of them.
+const FILE: &str = "repo";
+const FOLDER: &str = "repo.d";
+
+/// The file that takes the place of all others.
+const MODEL: &str = "etc/moss/system-model.kdl";
 
 /// Largest file that is read; real ones have some hundred bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -54,6 +72,50 @@ pub enum RepositoriesError {
         #[source]
         source: ConfigError,
     },
+    /// A file is not YAML.
+    #[error("cannot understand {}", path.display())]
+    Yaml {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: Box<RecipeError>,
+    },
+    /// The repositories are in the system model.
+    #[error("cannot change single repositories: {} says which there are", path.display())]
+    Model {
+        /// The model.
+        path: PathBuf,
+    },
+    /// It is in a file with others.
+    #[error("cannot remove repository {id}: it is in {} with others", path.display())]
+    Shared {
+        /// The id.
+        id: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// Its file is written in a way that only a person can change.
+    #[error("cannot change repository {id} in {}: {why}", path.display())]
+    ByHand {
+        /// The id.
+        id: String,
+        /// The file.
+        path: PathBuf,
+        /// What is in the way.
+        why: String,
+        /// What to write there.
+        write: String,
+    },
+    /// An address in the list of hosts is none.
+    #[error("cannot use {}", path.display())]
+    Rule {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: UrlError,
+    },
     /// The id is taken.
     #[error("cannot add repository {id}: there is one of this name")]
     Exists {
@@ -83,8 +145,15 @@ impl Fault for RepositoriesError {
                 Kind::Denied
             }
             RepositoriesError::File { .. } => Kind::Unavailable,
-            RepositoriesError::Syntax { .. } | RepositoriesError::Config { .. } => Kind::Input,
-            RepositoriesError::Exists { .. } | RepositoriesError::Vendor { .. } => Kind::Conflict,
+            RepositoriesError::Syntax { .. }
+            | RepositoriesError::Yaml { .. }
+            | RepositoriesError::Rule { .. }
+            | RepositoriesError::Config { .. } => Kind::Input,
+            RepositoriesError::Exists { .. }
+            | RepositoriesError::Model { .. }
+            | RepositoriesError::Shared { .. }
+            | RepositoriesError::ByHand { .. }
+            | RepositoriesError::Vendor { .. } => Kind::Conflict,
             RepositoriesError::Unknown { .. } => Kind::NotFound,
         }
     }
@@ -92,7 +161,13 @@ impl Fault for RepositoriesError {
     fn hints(&self) -> Vec<String> {
         match self {
             RepositoriesError::File { .. } => Vec::new(),
-            RepositoriesError::Syntax { path, .. } => {
+            RepositoriesError::Model { path } => vec![format!("change it there: {}", path.display())],
+            RepositoriesError::Shared { path, .. } => vec![format!("take it out there: {}", path.display())],
+            RepositoriesError::ByHand { write, .. } => {
+                vec![format!("write this in its place:\n{write}")]
+            }
+            RepositoriesError::Rule { source, .. } => source.hints(),
+            RepositoriesError::Syntax { path, .. } | RepositoriesError::Yaml { path, .. } => {
                 vec![format!("correct it, or move it away: mv {0} {0}.off", path.display())]
             }
             RepositoriesError::Config { source, .. } => source.hints(),
@@ -109,23 +184,80 @@ impl Fault for RepositoriesError {
     }
 }
 
+/// How a file is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Kdl,
+    Yaml,
+    Model,
+}
+
+/// Where a repository is written down.
+#[derive(Debug, Clone)]
+struct Definition {
+    config: RepositoryConfig,
+    path: PathBuf,
+    form: Form,
+    is_vendors: bool,
+}
+
 /// All repositories of a root, the preferred first: by priority, then by id.
 ///
 /// # Errors
 /// When a file cannot be read or understood.
 pub fn load_repositories(root: &Path) -> Result<Vec<RepositoryConfig>, RepositoriesError> {
-    let mut repositories = BTreeMap::new();
-    for place in PLACES {
-        for path in configuration_files(&root.join(place))? {
-            for config in read_file(&path)? {
-                repositories.insert(config.id.clone(), config);
-            }
-        }
-    }
-    let mut repositories: Vec<RepositoryConfig> = repositories.into_values().collect();
+    let mut repositories: Vec<RepositoryConfig> =
+        definitions(root)?.into_values().map(|definition| definition.config).collect();
     repositories
         .sort_by(|left, right| right.priority.cmp(&left.priority).then_with(|| left.id.cmp(&right.id)));
     Ok(repositories)
+}
+
+/// What counts for each id.
+fn definitions(root: &Path) -> Result<BTreeMap<String, Definition>, RepositoriesError> {
+    let mut definitions = BTreeMap::new();
+    let model = root.join(MODEL);
+    if model.is_file() {
+        for config in read_file(&model, Form::Model)? {
+            let definition = Definition { path: model.clone(), form: Form::Model, is_vendors: false, config };
+            definitions.insert(definition.config.id.clone(), definition);
+        }
+        return Ok(definitions);
+    }
+    for (number, place) in PLACES.into_iter().enumerate() {
+        let place = root.join(place);
+        let single = forms_of(place.join(FILE)).into_iter().filter(|(path, _)| path.is_file());
+        for (path, form) in single.take(1).chain(configuration_files(&place.join(FOLDER))?) {
+            for config in read_file(&path, form)? {
+                let definition = Definition { path: path.clone(), form, is_vendors: number == 0, config };
+                definitions.insert(definition.config.id.clone(), definition);
+            }
+        }
+    }
+    Ok(definitions)
+}
+
+/// A file in each of its forms, the one that counts first.
+fn forms_of(stem: PathBuf) -> [(PathBuf, Form); 3] {
+    let with = |extension: &str| {
+        let mut path = stem.clone().into_os_string();
+        path.push(extension);
+        PathBuf::from(path)
+    };
+    [(with(".kdl"), Form::Kdl), (with(".yaml"), Form::Yaml), (with(".yml"), Form::Yaml)]
+}
+
+/// The keys that say where a repository is.
+fn source_keys(source: &RepositorySource) -> Vec<(&'static str, String)> {
+    match source {
+        RepositorySource::Direct { uri } => vec![("uri", uri.clone())],
+        RepositorySource::Versioned { base_uri, channel, version, arch } => vec![
+            ("base-uri", base_uri.clone()),
+            ("channel", channel.to_string()),
+            ("version", version.to_string()),
+            ("arch", arch.clone()),
+        ],
+    }
 }
 
 /// Writes a repository into a file of its own.
@@ -133,7 +265,8 @@ pub fn load_repositories(root: &Path) -> Result<Vec<RepositoryConfig>, Repositor
 /// # Errors
 /// When there is one of this id, or the file cannot be written.
 pub fn add_repository(root: &Path, config: &RepositoryConfig) -> Result<(), RepositoriesError> {
-    if load_repositories(root)?.iter().any(|present| present.id == config.id) {
+    refuse_model(root)?;
+    if definitions(root)?.contains_key(&config.id) {
         return Err(RepositoriesError::Exists { id: config.id.clone() });
     }
     let path = administrator_file(root, &config.id);
@@ -141,10 +274,7 @@ pub fn add_repository(root: &Path, config: &RepositoryConfig) -> Result<(), Repo
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).map_err(error)?;
     }
-    let mut document = KdlDocument::new();
-    document.nodes_mut().push(repository_node(config, "active"));
-    document.autoformat();
-    write_durably(&path, document.to_string().as_bytes()).map_err(error)
+    write_durably(&path, kdl_form::file(config).as_bytes()).map_err(error)
 }
 
 /// Removes the file of a repository that the administrator added.
@@ -153,134 +283,86 @@ pub fn add_repository(root: &Path, config: &RepositoryConfig) -> Result<(), Repo
 /// When there is none of this id, or it is the distribution's.
 pub fn remove_repository(root: &Path, name: &str) -> Result<(), RepositoriesError> {
     let id = repository::sanitize_id(name);
-    let unknown = || RepositoriesError::Unknown { id: id.clone() };
-    if !load_repositories(root)?.iter().any(|present| present.id == id) {
-        return Err(unknown());
-    }
+    refuse_model(root)?;
+    let Some(definition) = definitions(root)?.remove(&id) else {
+        return Err(RepositoriesError::Unknown { id });
+    };
     let path = administrator_file(root, &id);
-    match fs::remove_file(&path) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Err(RepositoriesError::Vendor { id: id.clone(), path: root.join(PLACES[0]) })
-        }
-        Err(source) => Err(RepositoriesError::File { verb: "remove", path, source }),
+    if definition.is_vendors {
+        return Err(RepositoriesError::Vendor { id, path: definition.path });
     }
+    if definition.path.parent() != path.parent() {
+        return Err(RepositoriesError::Shared { id, path: definition.path });
+    }
+    fs::remove_file(&definition.path).map_err(|source| RepositoriesError::File {
+        verb: "remove",
+        path: definition.path,
+        source,
+    })
+}
+
+fn refuse_model(root: &Path) -> Result<(), RepositoriesError> {
+    let path = root.join(MODEL);
+    if path.is_file() { Err(RepositoriesError::Model { path }) } else { Ok(()) }
 }
 
 fn administrator_file(root: &Path, id: &str) -> PathBuf {
-    root.join(PLACES[1]).join(format!("{id}.kdl"))
+    root.join(PLACES[1]).join(FOLDER).join(format!("{id}.kdl"))
 }
 
-fn configuration_files(directory: &Path) -> Result<Vec<PathBuf>, RepositoriesError> {
+/// The files of a folder, by name. Of several with one stem only the first form counts.
+fn configuration_files(directory: &Path) -> Result<Vec<(PathBuf, Form)>, RepositoriesError> {
     let error = |source| RepositoriesError::File { verb: "read", path: directory.to_path_buf(), source };
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(source) => return Err(error(source)),
     };
-    let mut files = Vec::new();
+    let mut stems = BTreeMap::new();
     for entry in entries {
         let path = entry.map_err(error)?.path();
-        if path.extension().is_some_and(|extension| extension == "kdl") {
-            files.push(path);
+        let form = match path.extension().and_then(|extension| extension.to_str()) {
+            Some("kdl") => Form::Kdl,
+            Some("yaml" | "yml") => Form::Yaml,
+            _ => continue,
+        };
+        let stem = path.with_extension("");
+        if form == Form::Kdl || !stems.contains_key(&stem) {
+            stems.insert(stem, (path, form));
         }
     }
-    files.sort();
-    Ok(files)
+    Ok(stems.into_values().collect())
 }
 
-fn read_file(path: &Path) -> Result<Vec<RepositoryConfig>, RepositoriesError> {
+fn read_file(path: &Path, form: Form) -> Result<Vec<RepositoryConfig>, RepositoriesError> {
+    parse(path, form, &read_text(path)?)
+}
+
+fn read_text(path: &Path) -> Result<String, RepositoriesError> {
     let error = |source| RepositoriesError::File { verb: "read", path: path.to_path_buf(), source };
     let length = fs::metadata(path).map_err(error)?.len();
     if length > FILE_BYTES_MAX {
         let reason = format!("it has {length} bytes, and {FILE_BYTES_MAX} are the most");
         return Err(RepositoriesError::Syntax { path: path.to_path_buf(), line: 1, reason });
     }
-    let text = fs::read_to_string(path).map_err(error)?;
-    parse(path, &text)
+    fs::read_to_string(path).map_err(error)
 }
 
-fn parse(path: &Path, text: &str) -> Result<Vec<RepositoryConfig>, RepositoriesError> {
-    let syntax = |offset: usize, reason: String| RepositoriesError::Syntax {
-        path: path.to_path_buf(),
-        line: text.get(..offset).map_or(1, |before| before.matches('\n').count() + 1),
-        reason,
+fn parse(path: &Path, form: Form, text: &str) -> Result<Vec<RepositoryConfig>, RepositoriesError> {
+    let written = match form {
+        Form::Kdl | Form::Model => kdl_form::read(path, text, form == Form::Model)?,
+        Form::Yaml => yaml_form::read(path, text)?,
     };
-    let document = KdlDocument::parse_v2(text).map_err(|error| {
-        let first = error.diagnostics.first();
-        let reason =
-            first.and_then(|problem| problem.message.clone()).unwrap_or_else(|| "it is not KDL".into());
-        syntax(first.map_or(0, |problem| problem.span.offset()), reason)
-    })?;
-    let mut configs = Vec::new();
-    for node in document.nodes() {
-        let mut fields = RepositoryFields::default();
-        for key in node.children().map_or(&[][..], KdlDocument::nodes) {
-            read_key(&mut fields, key).map_err(|reason| syntax(key.span().offset(), reason))?;
+    let config = |(name, mut fields): (String, RepositoryFields)| {
+        if form == Form::Model {
+            // A model names no priority where there is nothing to prefer.
+            fields.priority = fields.priority.or(Some(0));
+            fields.description = fields.description.or_else(|| Some(String::new()));
         }
-        let config = RepositoryConfig::from_fields(node.name().value(), &fields)
-            .map_err(|source| RepositoriesError::Config { path: path.to_path_buf(), source })?;
-        configs.push(config);
-    }
-    Ok(configs)
-}
-
-fn read_key(fields: &mut RepositoryFields, node: &KdlNode) -> Result<(), String> {
-    let key = node.name().value();
-    let value = match node.entries() {
-        [entry] if entry.name().is_none() => entry.value(),
-        _ => return Err(format!("{key} must have one value")),
+        RepositoryConfig::from_fields(&name, &fields)
+            .map_err(|source| RepositoriesError::Config { path: path.to_path_buf(), source })
     };
-    let text =
-        || value.as_string().map(str::to_owned).ok_or_else(|| format!("the value of {key} must be text"));
-    match key {
-        "description" => fields.description = Some(text()?),
-        "uri" => fields.uri = Some(text()?),
-        "base-uri" => fields.base_uri = Some(text()?),
-        "channel" => fields.channel = Some(text()?),
-        "version" => fields.version = Some(text()?),
-        "arch" => fields.arch = Some(text()?),
-        "priority" => {
-            let number = value.as_integer().and_then(|number| u64::try_from(number).ok());
-            fields.priority = Some(number.ok_or("the value of priority must be a whole number from 0")?);
-        }
-        "active" => {
-            fields.active = Some(value.as_bool().ok_or("the value of active must be #true or #false")?);
-        }
-        _ => return Err(format!("{key} is not a key of a repository")),
-    }
-    Ok(())
-}
-
-/// The repository as a KDL node; `active_key` is what the file calls whether it is used.
-pub(crate) fn repository_node(config: &RepositoryConfig, active_key: &str) -> KdlNode {
-    let fields = config.to_fields();
-    let mut children = KdlDocument::new();
-    let mut push = |key: &str, value: KdlValue| {
-        let mut node = KdlNode::new(key);
-        node.push(KdlEntry::new(value));
-        children.nodes_mut().push(node);
-    };
-    let texts = [
-        ("description", fields.description),
-        ("uri", fields.uri),
-        ("base-uri", fields.base_uri),
-        ("channel", fields.channel),
-        ("version", fields.version),
-        ("arch", fields.arch),
-    ];
-    for (key, text) in texts {
-        if let Some(text) = text {
-            push(key, KdlValue::String(text));
-        }
-    }
-    push("priority", KdlValue::Integer(i128::from(config.priority)));
-    if !config.active {
-        push(active_key, KdlValue::Bool(false));
-    }
-    let mut node = KdlNode::new(config.id.as_str());
-    node.set_children(children);
-    node
+    written.into_iter().map(config).collect()
 }
 
 #[cfg(test)]
@@ -317,7 +399,7 @@ mod tests {
     #[test]
     fn the_administrator_counts_more_than_the_distribution() {
         let root = tempfile::tempdir().unwrap();
-        let vendor = root.path().join(PLACES[0]);
+        let vendor = root.path().join(PLACES[0]).join(FOLDER);
         fs::create_dir_all(&vendor).unwrap();
         fs::write(
             vendor.join("main.kdl"),
@@ -325,7 +407,7 @@ mod tests {
         )
         .unwrap();
         assert!(matches!(remove_repository(root.path(), "main"), Err(RepositoriesError::Vendor { .. })));
-        let own = root.path().join(PLACES[1]);
+        let own = root.path().join(PLACES[1]).join(FOLDER);
         fs::create_dir_all(&own).unwrap();
         fs::write(
             own.join("z.kdl"),
@@ -334,6 +416,50 @@ mod tests {
         .unwrap();
         let loaded = load_repositories(root.path()).unwrap();
         assert_eq!((loaded.len(), loaded[0].description.as_str()), (1, "a"));
+    }
+
+    #[test]
+    fn every_form_and_place_counts_in_its_order() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        let description = |id: &str| {
+            let loaded = load_repositories(root.path()).unwrap();
+            loaded.into_iter().find(|config| config.id == id).map(|config| config.description)
+        };
+        let kdl = |text: &str| {
+            format!("main {{\n  description \"{text}\"\n  uri \"https://x/stone.index\"\n  priority 1\n}}\n")
+        };
+        let yaml = |text: &str| {
+            format!("main:\n  description: \"{text}\"\n  uri: https://x/stone.index\n  priority: 1\n")
+        };
+        // Each place and form counts more than those before.
+        for (path, text) in [
+            ("usr/share/moss/repo.yaml", yaml("1")),
+            ("usr/share/moss/repo.kdl", kdl("2")),
+            ("usr/share/moss/repo.d/main.yaml", yaml("3")),
+            ("usr/share/moss/repo.d/main.kdl", kdl("4")),
+            ("etc/moss/repo.yaml", yaml("5")),
+            ("etc/moss/repo.kdl", kdl("6")),
+            ("etc/moss/repo.d/a.yaml", yaml("7")),
+            ("etc/moss/repo.d/a.kdl", kdl("8")),
+        ] {
+            write(path, &text);
+            let expect = text.split('"').nth(1).map(str::to_owned);
+            assert_eq!(description("main"), expect, "{path}");
+        }
+        assert!(matches!(remove_repository(root.path(), "none"), Err(RepositoriesError::Unknown { .. })));
+        write(
+            MODEL,
+            "repositories {\n  other {\n    description \"m\"\n    uri \"https://x/stone.index\"\n    enabled #false\n  }\n}\npackages {\n  nano\n}\n",
+        );
+        let loaded = load_repositories(root.path()).unwrap();
+        assert_eq!((loaded.len(), loaded[0].id.as_str(), loaded[0].active), (1, "other", false));
+        assert!(matches!(add_repository(root.path(), &config("x", 1)), Err(RepositoriesError::Model { .. })));
+        assert!(matches!(remove_repository(root.path(), "other"), Err(RepositoriesError::Model { .. })));
     }
 
     #[test]
@@ -351,7 +477,7 @@ mod tests {
             ("main {\n  description \"d\"\n  priority 1\n}", "cannot use file.kdl"),
         ];
         for (text, expect) in table {
-            let error = parse(Path::new("file.kdl"), text).unwrap_err().to_string();
+            let error = parse(Path::new("file.kdl"), Form::Kdl, text).unwrap_err().to_string();
             assert!(error.contains(expect), "{error} does not say {expect:?}");
         }
     }

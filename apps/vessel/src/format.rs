@@ -7,8 +7,8 @@ use std::io::{BufReader, Cursor, Read, Seek};
 use fault::{Fault, Kind};
 use package::PackageMeta;
 use repository::{
-    Format, HistoryEntry, Identifier, IdentifierError, Index, IndexError, PackedEntry, RootIndex,
-    RootIndexError, StreamEntry, TagEntry, layout,
+    Format, HistoryEntry, Identifier, IdentifierError, Index, IndexError, Moved, PackedEntry, RootIndex,
+    RootIndexError, StreamEntry, TagEntry, Version, layout,
 };
 use stone::Packing;
 
@@ -26,8 +26,12 @@ pub(crate) struct Pointer {
     pub(crate) streams: BTreeMap<String, String>,
     /// Name → id of a history, for ever.
     pub(crate) tags: BTreeMap<String, String>,
-    /// Every history that readers may ask for by its id.
-    pub(crate) histories: Vec<String>,
+    /// Every history that readers may ask for by its id, and its format.
+    pub(crate) histories: BTreeMap<String, Format>,
+    /// The newest format that a client reads → the tag through which it is led to the next.
+    pub(crate) upgrades: BTreeMap<Format, String>,
+    /// Where the channel went.
+    pub(crate) moved: Option<Moved>,
 }
 
 /// Why a published file cannot be made or read.
@@ -128,16 +132,20 @@ fn package(mut meta: PackageMeta) -> Result<Package, FormatError> {
 
 /// The bytes of a root index.
 pub(crate) fn root_index(pointer: &Pointer) -> Result<Vec<u8>, FormatError> {
-    let mut root = RootIndex::default();
-    for id in &pointer.histories {
-        root.history.insert(id.parse()?, HistoryEntry { format: Format::V0 });
+    let mut root = RootIndex { moved: pointer.moved.clone(), ..RootIndex::default() };
+    for (id, format) in &pointer.histories {
+        root.history.insert(id.parse()?, HistoryEntry { format: format.clone() });
     }
+    let format = |id: &String| pointer.histories.get(id).cloned().unwrap_or(Format::V0);
     for (name, id) in &pointer.streams {
-        let entry = StreamEntry { format: Format::V0, history: id.parse()?, tag: None };
+        let entry = StreamEntry { format: format(id), history: id.parse()?, tag: None };
         root.streams.insert(name.parse()?, entry);
     }
     for (name, id) in &pointer.tags {
-        root.tags.insert(name.parse()?, TagEntry { format: Format::V0, history: id.parse()? });
+        root.tags.insert(name.parse()?, TagEntry { format: format(id), history: id.parse()? });
+    }
+    for (format, tag) in &pointer.upgrades {
+        root.formats.set_upgrade_via(format, Version::Tag(tag.parse()?));
     }
     Ok(root.to_json())
 }

@@ -11,9 +11,13 @@ use database::{
     Database, DatabaseConnection, DatabaseError, DatabaseRow, During, Migration, WriteTransaction,
 };
 
+mod formats;
 mod versions;
 
+pub(crate) use formats::FormatUpgrade;
 pub(crate) use versions::{Movement, PlaceKey, Pointee};
+
+use repository::Format;
 
 use crate::expectation::{Artefact, ArtefactKind, Expectation};
 use store::Sha256;
@@ -22,6 +26,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { number: 1, name: "ledger", sql: include_str!("../migrations/0001_ledger.sql") },
     Migration { number: 2, name: "output", sql: include_str!("../migrations/0002_output.sql") },
     Migration { number: 3, name: "versions", sql: include_str!("../migrations/0003_versions.sql") },
+    Migration { number: 4, name: "formats", sql: include_str!("../migrations/0004_formats.sql") },
 ];
 
 /// The stream that follows every landing.
@@ -41,6 +46,7 @@ pub(crate) struct History {
     pub(crate) cause: String,
     /// Unix seconds; none while the root index names it.
     pub(crate) given_up_at: Option<i64>,
+    pub(crate) format: Format,
 }
 
 /// A package that came into a history (with its bytes) or left it (without).
@@ -76,6 +82,8 @@ pub(crate) struct NewHistory {
     pub(crate) attempts: Vec<u64>,
     /// What to look at.
     pub(crate) remarks: String,
+    /// Whether it is the first of its format; otherwise it has that of the history before.
+    pub(crate) upgrade: Option<FormatUpgrade>,
 }
 
 /// Where an attempt is. Whether bytes have arrived is a matter of the staging folder.
@@ -127,7 +135,7 @@ impl Ledger {
     /// All histories of a channel whose files are there, newest first.
     pub(crate) async fn histories(&self, channel: &str) -> Result<Vec<History>, DatabaseError> {
         let query = sqlx::query(
-            "SELECT number, id, previous, packages, recorded_at, cause, given_up_at FROM history
+            "SELECT number, id, previous, packages, recorded_at, cause, given_up_at, format FROM history
              WHERE channel = ? AND removed_at IS NULL ORDER BY number DESC",
         );
         let rows = query.bind(channel).fetch_all(self.database.pool()).await.during("list histories")?;
@@ -194,7 +202,7 @@ impl Ledger {
                 .await;
             inserted.during(ACTION)?;
         }
-        if !swap_stream(&mut write, new).await? {
+        if !swap_stream(&mut write, new).await? || !formats::note_format(&mut write, new).await? {
             return Ok(Recorded::StreamMoved);
         }
         for attempt_id in &new.attempts {
@@ -388,6 +396,7 @@ fn history(row: &DatabaseRow) -> Result<History, DatabaseError> {
         recorded_at: row.try_get("recorded_at").during("read recorded_at")?,
         cause: text(row, "cause")?,
         given_up_at: row.try_get("given_up_at").during("read given_up_at")?,
+        format: Format::from_name(&text(row, "format")?),
     })
 }
 
@@ -456,6 +465,7 @@ mod tests {
             ],
             attempts: attempt.into_iter().collect(),
             remarks: "fine".to_owned(),
+            upgrade: None,
         }
     }
 

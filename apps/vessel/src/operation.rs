@@ -83,6 +83,26 @@ pub enum Operation {
         /// Only for this architecture.
         architecture: Option<String>,
     },
+    /// Lets a channel go to a newer format. The last history of the old one gets a name, through which clients are led.
+    UpgradeFormat {
+        /// The channel.
+        channel: String,
+        /// The format; the next one when none is named.
+        to: Option<String>,
+        /// The name; `last-FORMAT` when none is said.
+        tag: Option<String>,
+        /// Also when no client could follow.
+        unchecked: bool,
+    },
+    /// Says under which address a channel is from now on.
+    Move {
+        /// The channel.
+        channel: String,
+        /// The address of the tree; none when it is here after all.
+        to: Option<String>,
+        /// The channel there, when it has another name.
+        to_channel: Option<String>,
+    },
     /// Gives old histories up, and removes the files of those that were given up long enough ago.
     Prune {
         /// Only in this channel.
@@ -133,6 +153,15 @@ pub enum Outcome {
         /// What to look at.
         remarks: String,
     },
+    /// A channel has another format.
+    UpgradeFormat(Upgraded),
+    /// A channel is elsewhere.
+    Move {
+        /// The channel.
+        channel: String,
+        /// Where; none when it is here.
+        to: Option<String>,
+    },
     /// What was given up and removed.
     Prune {
         /// Whether it was only looked at.
@@ -170,6 +199,12 @@ pub struct ChannelReport {
     pub tags: BTreeMap<String, String>,
     /// The newest first.
     pub histories: Vec<HistoryReport>,
+    /// Format → the version through which clients are led that read nothing newer.
+    #[serde(default)]
+    pub upgrade_via: BTreeMap<String, String>,
+    /// Where the channel went; none while it is here.
+    #[serde(default)]
+    pub moved: Option<String>,
 }
 
 /// A history.
@@ -187,6 +222,9 @@ pub struct HistoryReport {
     pub cause: String,
     /// Unix seconds; none while the root index names it.
     pub given_up_at: Option<i64>,
+    /// Its format.
+    #[serde(default)]
+    pub format: String,
 }
 
 /// What differs between two versions.
@@ -245,6 +283,23 @@ pub struct Moved {
     pub changed: bool,
 }
 
+/// From one format to the next.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upgraded {
+    /// The channel.
+    pub channel: String,
+    /// The format before.
+    pub from: String,
+    /// The format now.
+    pub to: String,
+    /// The name of the last history of the format before.
+    pub tag: String,
+    /// That history.
+    pub last: String,
+    /// The first history of the format now.
+    pub history: String,
+}
+
 /// What was given up and removed in a channel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pruned {
@@ -281,6 +336,14 @@ impl Outcome {
                 let remarks = if remarks.is_empty() { String::new() } else { format!("{remarks}\n") };
                 format!("channel {channel}: history {history} is without {}\n{remarks}", removed.join(", "))
             }
+            Outcome::UpgradeFormat(it) => format!(
+                "channel {}: format {} → {} with history {}; older clients are led through tag/{}, history {}\n",
+                it.channel, it.from, it.to, it.history, it.tag, it.last
+            ),
+            Outcome::Move { channel, to: Some(to) } => {
+                format!("channel {channel}: clients are sent to {to}\n")
+            }
+            Outcome::Move { channel, to: None } => format!("channel {channel}: clients stay here\n"),
             Outcome::Prune { dry_run, channels } => {
                 channels.iter().map(|pruned| pruned.text(*dry_run)).collect()
             }
@@ -301,6 +364,12 @@ impl ChannelReport {
                 text.push_str(&format!("{what} {name} → {history}\n"));
             }
         }
+        for (format, version) in &self.upgrade_via {
+            text.push_str(&format!("format {format} → through {version}\n"));
+        }
+        if let Some(moved) = &self.moved {
+            text.push_str(&format!("clients are sent to {moved}\n"));
+        }
         self.histories.iter().for_each(|history| text.push_str(&history.line()));
         text
     }
@@ -310,7 +379,8 @@ impl HistoryReport {
     fn line(&self) -> String {
         let cause = if self.cause.is_empty() { String::new() } else { format!("  {}", self.cause) };
         let given_up = if self.given_up_at.is_some() { "  given up" } else { "" };
-        format!("history {}  {} packages{cause}{given_up}\n", self.id, self.packages)
+        let format = if self.format == "v0" { String::new() } else { format!("  format {}", self.format) };
+        format!("history {}  {} packages{cause}{format}{given_up}\n", self.id, self.packages)
     }
 }
 

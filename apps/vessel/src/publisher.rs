@@ -14,6 +14,7 @@
 mod attempts;
 mod changes;
 mod error;
+mod formats;
 mod groups;
 mod import;
 mod prune;
@@ -39,7 +40,7 @@ use crate::closure;
 use crate::folder::DataFolder;
 use crate::format::{self, Pointer};
 use crate::http::ChannelFacts;
-use crate::ledger::{Change, Ledger, NewHistory, PublishedObject, Recorded, VOLATILE};
+use crate::ledger::{Change, FormatUpgrade, Ledger, NewHistory, PublishedObject, Recorded, VOLATILE};
 use crate::purge::Moves;
 use crate::staging::Staging;
 use crate::tree::{Object, ROOT_INDEX, Step, Tree, TreeFile};
@@ -125,6 +126,8 @@ struct Base {
     snapshot: Arc<Snapshot>,
     /// Why another history comes about.
     cause: String,
+    /// Whether it is the first of another format.
+    upgrade: Option<FormatUpgrade>,
 }
 
 impl Base {
@@ -135,6 +138,7 @@ impl Base {
             previous: state.current.as_ref().map(|current| current.number),
             snapshot: Arc::clone(&state.snapshot),
             cause: cause.to_owned(),
+            upgrade: None,
         }
     }
 }
@@ -303,6 +307,7 @@ impl Publisher {
             changes: changes(&landing, &objects),
             attempts,
             remarks,
+            upgrade: base.upgrade,
         };
         let size_bytes: u64 = objects.iter().map(|object| object.size_bytes).sum();
         let snapshot = Arc::new(self.write(channel, &id, objects, landing.snapshot).await?);
@@ -452,8 +457,10 @@ async fn pointer_of(ledger: &Ledger, channel: &str) -> Result<Vec<TreeFile>, Pub
     let streams = named(ledger.streams(channel).await?);
     let tags = named(ledger.tags(channel).await?);
     let named = histories.iter().filter(|history| history.given_up_at.is_none());
-    let histories = named.map(|history| history.id.clone()).collect();
-    let bytes = format::root_index(&Pointer { streams, tags, histories }).map_err(|source| {
+    let histories = named.map(|history| (history.id.clone(), history.format.clone())).collect();
+    let upgrades = ledger.format_upgrades(channel).await?;
+    let moved = ledger.moved(channel).await?;
+    let bytes = format::root_index(&Pointer { streams, tags, histories, upgrades, moved }).map_err(|source| {
         crate::tree::TreeError::Format { what: format!("the root index of {channel}"), source }
     })?;
     let compressed = zstd::bulk::compress(&bytes, ROOT_INDEX_LEVEL).map_err(|source| {

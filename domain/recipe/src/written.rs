@@ -96,6 +96,12 @@ impl Node {
 }
 
 impl Written {
+    /// The node that everything is in.
+    #[must_use]
+    pub fn root(&self) -> &Node {
+        &self.root
+    }
+
     /// Reads a text as YAML.
     ///
     /// # Errors

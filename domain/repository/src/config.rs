@@ -13,6 +13,20 @@ const DEFAULT_CHANNEL: &str = "main";
 /// The architecture where none is named.
 const DEFAULT_ARCHITECTURE: &str = "x86_64";
 
+/// Characters of a public key: 32 bytes as base64 of the kind that is safe in addresses, without filling.
+const KEY_CHARACTERS: usize = 43;
+
+/// Most keys of a repository: one, and the next while they change, for a few who may sign.
+const KEYS_MAX: usize = 16;
+
+/// Most mirrors of a repository; trying more would take longer than anybody waits.
+const MIRRORS_MAX: usize = 32;
+
+fn is_key(text: &str) -> bool {
+    text.len() == KEY_CHARACTERS
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+}
+
 /// A repository as a configuration file has it: every key that there may be, none of them judged.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RepositoryFields {
@@ -32,6 +46,10 @@ pub struct RepositoryFields {
     pub priority: Option<u64>,
     /// Whether it is used.
     pub active: Option<bool>,
+    /// Public keys of which one must vouch for everything that is fetched.
+    pub keys: Vec<String>,
+    /// Addresses of copies of the tree, tried for packages before or after the repository itself.
+    pub mirrors: Vec<String>,
 }
 
 /// A repository that a client uses. Every address and name in it is fit for use.
@@ -47,6 +65,10 @@ pub struct RepositoryConfig {
     pub priority: u64,
     /// Whether it is used.
     pub active: bool,
+    /// Public keys, as base64; when there are any, what none of them vouches for is refused.
+    pub keys: Vec<String>,
+    /// Addresses of copies of the tree, without a slash at the end.
+    pub mirrors: Vec<String>,
 }
 
 /// Where a repository is.
@@ -124,6 +146,28 @@ pub enum ConfigError {
         #[source]
         source: VersionError,
     },
+    /// A key that is none.
+    #[error(
+        "cannot use {key:?} as a key of repository {id:?}: it is not the {KEY_CHARACTERS} characters of a public key"
+    )]
+    Key {
+        /// The repository.
+        id: String,
+        /// The key.
+        key: String,
+    },
+    /// More than anybody needs.
+    #[error("cannot use repository {id:?}: it has {count} {what}, and {max} are the most")]
+    TooMany {
+        /// The repository.
+        id: String,
+        /// Of what.
+        what: &'static str,
+        /// How many it has.
+        count: usize,
+        /// How many it may have.
+        max: usize,
+    },
     /// An architecture that is none.
     #[error("cannot use the architecture {arch:?} of repository {id:?}: {fault}")]
     Architecture {
@@ -146,6 +190,10 @@ impl Fault for ConfigError {
             ConfigError::Url { source, .. } => source.hints(),
             ConfigError::Channel { source, .. } => source.hints(),
             ConfigError::Version { source, .. } => source.hints(),
+            ConfigError::Key { .. } => {
+                vec!["whoever publishes the repository tells its key: vessel key show".to_owned()]
+            }
+            ConfigError::TooMany { .. } => vec!["leave some of them out".to_owned()],
             _ => vec![
                 "a repository has a description, a priority, and either uri or base-uri with version"
                     .to_owned(),
@@ -176,7 +224,20 @@ impl RepositoryConfig {
         let description = fields.description.clone().ok_or_else(|| missing("description"))?;
         let priority = fields.priority.ok_or_else(|| missing("priority"))?;
         let source = RepositorySource::from_fields(&id, fields)?;
-        Ok(Self { source, description, priority, active: fields.active.unwrap_or(true), id })
+        for (what, count, max) in
+            [("keys", fields.keys.len(), KEYS_MAX), ("mirrors", fields.mirrors.len(), MIRRORS_MAX)]
+        {
+            if count > max {
+                return Err(ConfigError::TooMany { id, what, count, max });
+            }
+        }
+        if let Some(key) = fields.keys.iter().find(|key| !is_key(key)) {
+            return Err(ConfigError::Key { id, key: key.clone() });
+        }
+        let mirrors = fields.mirrors.iter().map(|mirror| check_base(mirror)).collect::<Result<_, _>>();
+        let mirrors = mirrors.map_err(|source| ConfigError::Url { id: id.clone(), source })?;
+        let active = fields.active.unwrap_or(true);
+        Ok(Self { source, description, priority, active, keys: fields.keys.clone(), mirrors, id })
     }
 
     /// The keys that say the same, for writing.
@@ -186,6 +247,8 @@ impl RepositoryConfig {
             description: Some(self.description.clone()),
             priority: Some(self.priority),
             active: Some(self.active),
+            keys: self.keys.clone(),
+            mirrors: self.mirrors.clone(),
             ..RepositoryFields::default()
         };
         match &self.source {
@@ -335,6 +398,9 @@ mod tests {
         check("r", RepositoryFields { channel: some("../x"), ..versioned() }, "channel");
         check("r", RepositoryFields { version: some("volatile"), ..versioned() }, "does not begin with");
         check("r", RepositoryFields { arch: some("../x"), ..versioned() }, "architecture");
+        check("r", RepositoryFields { keys: vec!["short".into()], ..versioned() }, "public key");
+        check("r", RepositoryFields { keys: vec!["k".repeat(43); 17], ..versioned() }, "17 keys");
+        check("r", RepositoryFields { mirrors: vec!["ftp://m".into()], ..versioned() }, "not an http");
     }
 
     #[test]

@@ -20,6 +20,9 @@ use crate::identifier::{Identifier, Version};
 /// The file in which streams and tags point to histories.
 pub const ROOT_INDEX_FILE: &str = "moss-root-index.json";
 
+/// The file that a channel leaves where it was, when nothing else is there any more: [`crate::Moved`] as JSON.
+pub const MOVED_FILE: &str = "moved.json";
+
 /// The file that lists packages.
 pub const INDEX_FILE: &str = "stone.index";
 
@@ -51,6 +54,12 @@ const INDEX_TO_CHANNEL: &str = "../../../";
 #[must_use]
 pub fn root_index_path(channel: &Identifier) -> String {
     format!("{channel}/{ROOT_INDEX_FILE}")
+}
+
+/// `CHANNEL/moved.json`
+#[must_use]
+pub fn moved_path(channel: &Identifier) -> String {
+    format!("{channel}/{MOVED_FILE}")
 }
 
 /// `CHANNEL/history/ID`

@@ -14,13 +14,14 @@ pub mod layout;
 pub mod retention;
 mod root_index;
 pub mod signed;
+pub mod transition;
 mod url;
 
 pub use config::{ConfigError, RepositoryConfig, RepositoryFields, RepositorySource, sanitize_id};
 pub use identifier::{IDENTIFIER_BYTES_MAX, Identifier, IdentifierError, Version, VersionError};
 pub use index::{Index, IndexError, PackedEntry, newest, supersedes, write_packed};
 pub use root_index::{
-    Format, Formats, HistoryEntry, ROOT_INDEX_BYTES_MAX, ResolveError, Resolved, RootIndex, RootIndexError,
-    StreamEntry, TagEntry, V0,
+    Format, Formats, HistoryEntry, KnownFormats, Moved, ROOT_INDEX_BYTES_MAX, ResolveError, Resolved,
+    RootIndex, RootIndexError, StreamEntry, TagEntry, V0,
 };
-pub use url::{UrlError, package_base, package_url};
+pub use url::{UrlError, check_base as check_base_uri, package_base, package_url};

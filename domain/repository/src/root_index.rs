@@ -25,6 +25,16 @@ pub enum Format {
 }
 
 impl Format {
+    /// The format of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Self {
+        match name {
+            "legacy" => Format::Legacy,
+            "v0" => Format::V0,
+            _ => Format::Other(name.to_owned()),
+        }
+    }
+
     /// The word in the file.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -35,10 +45,69 @@ impl Format {
         }
     }
 
-    /// Whether this version can read such an entry.
+    /// The number of a format `vN`; none of [`Format::Legacy`] and of names that are none of these.
     #[must_use]
-    pub fn is_supported(&self) -> bool {
-        !matches!(self, Format::Other(_))
+    pub fn number(&self) -> Option<u32> {
+        match self {
+            Format::Legacy => None,
+            Format::V0 => Some(0),
+            Format::Other(name) => name
+                .strip_prefix('v')
+                .filter(|digits| !digits.starts_with(['+', '0']))
+                .and_then(|digits| digits.parse().ok()),
+        }
+    }
+
+    /// The format `vN`.
+    #[must_use]
+    pub fn numbered(number: u32) -> Self {
+        if number == 0 { Format::V0 } else { Format::Other(format!("v{number}")) }
+    }
+
+    /// Whether a history of this format may come after one of the other. A channel only ever goes up.
+    #[must_use]
+    pub fn may_follow(&self, other: &Format) -> bool {
+        match (self, other) {
+            (Format::Legacy, Format::Legacy) => true,
+            (Format::Legacy, _) => false,
+            (_, Format::Legacy) => self.number().is_some(),
+            _ => self.number().zip(other.number()).is_some_and(|(new, old)| new >= old),
+        }
+    }
+}
+
+/// The formats that a client can read: legacy, and `v0` up to some `vN`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownFormats {
+    newest: u32,
+}
+
+impl KnownFormats {
+    /// Those that this version of Moraine reads.
+    pub const CURRENT: Self = Self::up_to(0);
+
+    /// Everything up to `vN`: what some older or newer client reads.
+    #[must_use]
+    pub const fn up_to(newest: u32) -> Self {
+        Self { newest }
+    }
+
+    /// Whether entries of this format can be read.
+    #[must_use]
+    pub fn contains(self, format: &Format) -> bool {
+        *format == Format::Legacy || format.number().is_some_and(|number| number <= self.newest)
+    }
+
+    /// The newest.
+    #[must_use]
+    pub fn newest(self) -> Format {
+        Format::numbered(self.newest)
+    }
+}
+
+impl Default for KnownFormats {
+    fn default() -> Self {
+        Self::CURRENT
     }
 }
 
@@ -50,12 +119,7 @@ impl Serialize for Format {
 
 impl<'de> Deserialize<'de> for Format {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let name = String::deserialize(deserializer)?;
-        Ok(match name.as_str() {
-            "legacy" => Format::Legacy,
-            "v0" => Format::V0,
-            _ => Format::Other(name),
-        })
+        Ok(Format::from_name(&String::deserialize(deserializer)?))
     }
 }
 
@@ -67,6 +131,34 @@ pub struct Formats {
     /// About all others, as the file has it.
     #[serde(flatten)]
     pub other: BTreeMap<String, serde_json::Value>,
+}
+
+/// The key under which a format names the way up.
+const UPGRADE_VIA: &str = "upgrade_via";
+
+impl Formats {
+    /// Where a client that knows nothing newer than this format finds a client that does.
+    #[must_use]
+    pub fn upgrade_via(&self, format: &Format) -> Option<Version> {
+        match format {
+            Format::V0 => self.v0.upgrade_via.clone(),
+            other => self.other.get(other.as_str())?.get(UPGRADE_VIA)?.as_str()?.parse().ok(),
+        }
+    }
+
+    /// Says where such a client is found. Of a legacy repository nothing can be said here: its clients read no root index.
+    pub fn set_upgrade_via(&mut self, format: &Format, version: Version) {
+        match format {
+            Format::Legacy => {}
+            Format::V0 => self.v0.upgrade_via = Some(version),
+            Format::Other(name) => {
+                let entry = self.other.entry(name.clone()).or_insert_with(|| serde_json::json!({}));
+                if let Some(entry) = entry.as_object_mut() {
+                    entry.insert(UPGRADE_VIA.to_owned(), serde_json::Value::String(version.to_string()));
+                }
+            }
+        }
+    }
 }
 
 /// About format v0.
@@ -108,6 +200,21 @@ pub struct HistoryEntry {
     pub format: Format,
 }
 
+/// Another address of a channel, to which its clients are sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moved {
+    /// The address of the tree there, as [`crate::RepositorySource::Versioned`] has it.
+    pub base_uri: String,
+    /// The channel there.
+    pub channel: Identifier,
+}
+
+impl std::fmt::Display for Moved {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{} channel {}", self.base_uri, self.channel)
+    }
+}
+
 /// The root index of a channel.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct RootIndex {
@@ -119,6 +226,9 @@ pub struct RootIndex {
     pub tags: BTreeMap<Identifier, TagEntry>,
     /// Histories by name.
     pub history: BTreeMap<Identifier, HistoryEntry>,
+    /// Where the channel went; not in the file while it is here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved: Option<Moved>,
 }
 
 /// Why a root index could not be read.
@@ -210,15 +320,17 @@ impl Fault for ResolveError {
     fn hints(&self) -> Vec<String> {
         let hint = match self {
             ResolveError::Unknown { .. } => {
-                "choose another version with `moss repo add --version`".to_owned()
+                "choose another version: moss repo add NAME URL --root-index version=…".to_owned()
             }
             ResolveError::Dangling { .. } => {
                 "tell the owner of the repository, and try again later".to_owned()
             }
             ResolveError::Unsupported { upgrade_via: Some(version), .. } => {
-                format!("update moss first, from {version} of the same repository")
+                format!("update moss first, from {version} of the same repository: moss sync does so by itself")
             }
-            ResolveError::Unsupported { .. } => "update moss first".to_owned(),
+            ResolveError::Unsupported { .. } => {
+                "the repository names no version from which this moss could be updated: get a newer one elsewhere, or ask its owner".to_owned()
+            }
         };
         vec![hint]
     }
@@ -245,11 +357,38 @@ impl RootIndex {
         bytes
     }
 
-    /// What a version stands for now.
+    /// What a version stands for now, for a client of this version of Moraine.
     ///
     /// # Errors
-    /// For a version that is not there, points nowhere, or has a format that this version does not know.
+    /// As [`RootIndex::resolve_for`].
     pub fn resolve(&self, version: &Version) -> Result<Resolved, ResolveError> {
+        self.resolve_for(version, KnownFormats::CURRENT)
+    }
+
+    /// Where a client that knows these formats finds one that knows newer ones: what the newest format that it reads names.
+    /// Only versions that it can read count.
+    #[must_use]
+    pub fn way_up(&self, known: KnownFormats) -> Option<Version> {
+        (0..=known.newest).rev().find_map(|number| {
+            let version = self.formats.upgrade_via(&Format::numbered(number))?;
+            let format = &self.history.get(self.pointee(&version)?)?.format;
+            known.contains(format).then_some(version)
+        })
+    }
+
+    fn pointee<'i>(&'i self, version: &'i Version) -> Option<&'i Identifier> {
+        match version {
+            Version::Stream(name) => self.streams.get(name).map(|entry| &entry.history),
+            Version::Tag(name) => self.tags.get(name).map(|entry| &entry.history),
+            Version::History(name) => Some(name),
+        }
+    }
+
+    /// What a version stands for now, for a client that knows these formats.
+    ///
+    /// # Errors
+    /// For a version that is not there, points nowhere, or has a format that the client does not know.
+    pub fn resolve_for(&self, version: &Version, known: KnownFormats) -> Result<Resolved, ResolveError> {
         let unknown = |known| ResolveError::Unknown { version: version.clone(), known };
         let history = match version {
             Version::Stream(name) => match self.streams.get(name) {
@@ -266,12 +405,12 @@ impl RootIndex {
         let Some(HistoryEntry { format }) = self.history.get(&history) else {
             return Err(ResolveError::Dangling { version: version.clone(), history });
         };
-        if !format.is_supported() {
+        if !known.contains(format) {
             return Err(ResolveError::Unsupported {
                 version: version.clone(),
                 history,
                 format: format.as_str().to_owned(),
-                upgrade_via: self.formats.v0.upgrade_via.clone(),
+                upgrade_via: self.way_up(known),
             });
         }
         Ok(Resolved { history, format: format.clone() })
@@ -367,6 +506,56 @@ mod tests {
         check("stream/unstable", Err("format \"v1\""));
         let error = index.resolve(&"stream/unstable".parse().unwrap()).unwrap_err();
         assert!(error.hints()[0].contains("tag/last-v0"));
+    }
+
+    #[test]
+    fn formats_go_up() {
+        let format = |name: &str| match name {
+            "legacy" => Format::Legacy,
+            "v0" => Format::V0,
+            _ => Format::Other(name.into()),
+        };
+        let order = ["legacy", "v0", "v1", "v2", "v10"];
+        for (new_place, new) in order.iter().enumerate() {
+            for (old_place, old) in order.iter().enumerate() {
+                assert_eq!(format(new).may_follow(&format(old)), new_place >= old_place, "{new} after {old}");
+            }
+            assert_eq!(KnownFormats::up_to(1).contains(&format(new)), new_place <= 2, "{new}");
+        }
+        for strange in ["v", "v01", "v+1", "v-1", "x", "v99999999999"] {
+            assert_eq!(format(strange).number(), None, "{strange}");
+            assert!(!format(strange).may_follow(&Format::V0));
+            assert!(!KnownFormats::up_to(u32::MAX).contains(&format(strange)));
+        }
+    }
+
+    #[test]
+    fn each_format_names_the_way_to_the_next() {
+        let mut index = RootIndex::from_json(REAL.as_bytes()).unwrap();
+        let volatile: Version = "stream/unstable".parse().unwrap();
+        index.history.insert("h4".parse().unwrap(), HistoryEntry { format: Format::numbered(2) });
+        index.streams.get_mut(&"unstable".parse().unwrap()).unwrap().history = "h4".parse().unwrap();
+        let via = |index: &RootIndex, newest| match index.resolve_for(&volatile, KnownFormats::up_to(newest))
+        {
+            Ok(_) => "here".to_owned(),
+            Err(ResolveError::Unsupported { upgrade_via, .. }) => {
+                upgrade_via.map_or_else(|| "nowhere".into(), |version| version.to_string())
+            }
+            Err(error) => panic!("{error}"),
+        };
+        assert_eq!(via(&index, 0), "tag/last-v0");
+        assert_eq!(via(&index, 1), "tag/last-v0", "v1 names nothing, so the way from v0 is taken");
+        index.formats.set_upgrade_via(&Format::numbered(1), "history/h3".parse().unwrap());
+        assert_eq!(via(&index, 0), "tag/last-v0");
+        assert_eq!(via(&index, 1), "history/h3");
+        assert_eq!(via(&index, 2), "here");
+        // What else was said of the format stays.
+        assert!(index.formats.other["v1"].get("a").is_some());
+        // A way that leads to what cannot be read is none.
+        index.formats.set_upgrade_via(&Format::V0, "history/h4".parse().unwrap());
+        assert_eq!(via(&index, 0), "nowhere");
+        index.formats.set_upgrade_via(&Format::V0, "tag/gone".parse().unwrap());
+        assert_eq!(via(&index, 0), "nowhere");
     }
 
     #[test]

@@ -118,7 +118,7 @@ impl Address {
 ///
 /// # Errors
 /// For an unknown scheme, and anything but a host and a plain path.
-pub(crate) fn check_base(url: &str) -> Result<String, UrlError> {
+pub fn check_base(url: &str) -> Result<String, UrlError> {
     let trimmed = url.trim_end_matches('/');
     // `file:///` alone loses its path.
     let trimmed = if trimmed.len() < "file://".len() { url } else { trimmed };

@@ -34,6 +34,8 @@ pub enum Request {
     Remove(Vec<Dependency>),
     /// Everything explicit in the newest release, and what it needs now.
     Sync,
+    /// This installed package in the newest release, and what it needs now; everything else stays as far as it can.
+    Upgrade(String),
 }
 
 /// What to do about a need that no package anywhere provides.
@@ -67,6 +69,7 @@ pub fn resolve(
         Request::Install(wanted) => search::install(universe, wanted, missing),
         Request::Remove(named) => remove::remove(universe, named),
         Request::Sync => search::sync(universe, missing),
+        Request::Upgrade(name) => search::upgrade(universe, name, missing),
     }
 }
 

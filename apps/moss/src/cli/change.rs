@@ -8,11 +8,14 @@ use serde_json::{Value, json};
 use system::resolve::Request;
 use system::{PackageSummary, StateId};
 
-use super::{CliError, Named, Options, Sync, print, print_json, show};
-use crate::change::{Change, System};
+use super::{CliError, Named, Options, Sync, migrate, print, print_json, show};
+use crate::change::{Change, ChangeError, System};
 use crate::installation::Access;
 use crate::refresh::Freshness;
 use crate::reporter::Reporter;
+
+/// Moves that one sync follows, each after the other; whoever was away for years has had a few.
+const MOVES_MAX: usize = 8;
 
 pub(super) fn install(
     options: &Options,
@@ -49,8 +52,22 @@ fn change(
     reporter: &dyn Reporter,
 ) -> Result<(), Box<dyn Fault>> {
     let access = if dry_run { Access::Read } else { Access::Write };
-    let system = System::open(&options.root, access, reporter)?;
-    let change = system.plan(request, freshness)?;
+    let system = options.system(access, reporter)?;
+    let change = match system.plan(request, freshness) {
+        Ok(change) => change,
+        Err(error) => return Err(other_moss(options, system, request, error, dry_run, reporter)),
+    };
+    let change = if *request == Request::Sync && !dry_run {
+        match followed(options, &system, change, freshness, reporter) {
+            Ok(change) => change,
+            Err(Stop::Change(error)) => {
+                return Err(other_moss(options, system, request, error, dry_run, reporter));
+            }
+            Err(Stop::Other(error)) => return Err(error),
+        }
+    } else {
+        change
+    };
     if !options.json {
         print(&show::plan(&change, Palette::of(Stream::Stdout)))?;
     }
@@ -68,8 +85,75 @@ fn change(
     }
 }
 
+/// What ends a sync before it begins.
+enum Stop {
+    Change(ChangeError),
+    Other(Box<dyn Fault>),
+}
+
+/// The plan, after repositories that moved were followed. A repository may have moved several times.
+fn followed(
+    options: &Options,
+    system: &System<'_>,
+    mut change: Change,
+    freshness: Freshness,
+    reporter: &dyn Reporter,
+) -> Result<Change, Stop> {
+    for _ in 0..MOVES_MAX {
+        if change.transitions.is_empty() {
+            break;
+        }
+        let changed = migrate::follow(options, system, &change.transitions, reporter).map_err(Stop::Other)?;
+        if !changed {
+            break;
+        }
+        change = system.plan(&Request::Sync, freshness).map_err(Stop::Change)?;
+    }
+    Ok(change)
+}
+
+/// Where a sync meets a repository in a format of the future, Moss updates itself, and the new one goes on in this process.
+/// So this comes back only with why nothing could be done, or why nothing was to be done.
+fn other_moss(
+    options: &Options,
+    system: System<'_>,
+    request: &Request,
+    error: ChangeError,
+    dry_run: bool,
+    reporter: &dyn Reporter,
+) -> Box<dyn Fault> {
+    let Some(outdated) = error.outdated().filter(|_| *request == Request::Sync).cloned() else {
+        return error.into();
+    };
+    let upgrade = match system.plan_self_upgrade(&outdated) {
+        Ok(upgrade) => upgrade,
+        Err(error) => return error.into(),
+    };
+    reporter.warn(&format!(
+        "repository {} has the format {:?}, which this moss does not know; moss is updated first, and the new one goes on",
+        outdated.repository.id, outdated.format
+    ));
+    if let Some(change) = upgrade.change() {
+        // The one object of --json is printed by the Moss that ends this.
+        if !options.json
+            && let Err(error) = print(&show::plan(change, Palette::of(Stream::Stdout)))
+        {
+            return error;
+        }
+        if dry_run {
+            return error.into();
+        }
+        if !options.yes
+            && let Err(error) = ask(options.json)
+        {
+            return error.into();
+        }
+    }
+    system.self_upgrade(upgrade, &options.arguments).into()
+}
+
 /// Asks whether to go on.
-fn ask(json: bool) -> Result<(), CliError> {
+pub(super) fn ask(json: bool) -> Result<(), CliError> {
     if json {
         return Err(CliError::CannotAsk { why: "with --json there is nobody to read the question" });
     }
@@ -114,7 +198,7 @@ pub(super) fn activate(
     id: StateId,
     reporter: &dyn Reporter,
 ) -> Result<(), Box<dyn Fault>> {
-    let system = System::open(&options.root, Access::Write, reporter)?;
+    let system = options.system(Access::Write, reporter)?;
     system.activate(id)?;
     if options.json {
         print_json(&json!({ "state": id }))

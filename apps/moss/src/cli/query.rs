@@ -8,7 +8,7 @@ use package::{Dependency, PackageMeta};
 use serde_json::{Value, json};
 
 use super::{CliError, Options, print, print_json, show};
-use crate::change::{InstalledPackage, System};
+use crate::change::InstalledPackage;
 use crate::installation::Access;
 use crate::refresh::{Freshness, Offer};
 use crate::reporter::Reporter;
@@ -54,7 +54,7 @@ pub(super) fn list_installed(
     explicit: bool,
     reporter: &dyn Reporter,
 ) -> Result<(), Box<dyn Fault>> {
-    let system = System::open(&options.root, Access::Read, reporter)?;
+    let system = options.system(Access::Read, reporter)?;
     let installed = system.installed()?;
     let shown = installed.iter().filter(|package| package.explicit || !explicit);
     let packages: Vec<Known<'_>> = shown
@@ -88,13 +88,13 @@ fn available<'a>(offers: &'a [Offer], installed: &'a [InstalledPackage]) -> Vec<
 }
 
 pub(super) fn list_available(options: &Options, reporter: &dyn Reporter) -> Result<(), Box<dyn Fault>> {
-    let system = System::open(&options.root, Access::Read, reporter)?;
+    let system = options.system(Access::Read, reporter)?;
     let (offers, installed) = (system.offers(Freshness::Cached)?, system.installed()?);
     print_packages(options, &available(&offers, &installed))
 }
 
 pub(super) fn search(options: &Options, word: &str, reporter: &dyn Reporter) -> Result<(), Box<dyn Fault>> {
-    let system = System::open(&options.root, Access::Read, reporter)?;
+    let system = options.system(Access::Read, reporter)?;
     let (offers, installed) = (system.offers(Freshness::Cached)?, system.installed()?);
     let provider: Option<Dependency> = word.parse().ok();
     let lower = word.to_lowercase();
@@ -122,7 +122,7 @@ pub(super) fn info(
     names: &[String],
     reporter: &dyn Reporter,
 ) -> Result<(), Box<dyn Fault>> {
-    let system = System::open(&options.root, Access::Read, reporter)?;
+    let system = options.system(Access::Read, reporter)?;
     let (offers, installed) = (system.offers(Freshness::Cached)?, system.installed()?);
     let offered = available(&offers, &installed);
     let (mut objects, mut text) = (Vec::new(), String::new());
@@ -182,7 +182,7 @@ fn describe(meta: &PackageMeta, installed: Option<&InstalledPackage>, repository
 }
 
 pub(super) fn list_states(options: &Options, reporter: &dyn Reporter) -> Result<(), Box<dyn Fault>> {
-    let system = System::open(&options.root, Access::Read, reporter)?;
+    let system = options.system(Access::Read, reporter)?;
     let (states, active) = system.states()?;
     if options.json {
         let objects = states.iter().map(|state| {

@@ -5,8 +5,8 @@ use fault::Fault;
 use repository::{RepositoryConfig, RepositoryFields, RepositorySource};
 use serde_json::{Value, json};
 
+use super::migrate::{self, MigrateArguments};
 use super::{CliError, Options, print, print_json};
-use crate::change::System;
 use crate::installation::Access;
 use crate::refresh::Refreshed;
 use crate::reporter::Reporter;
@@ -33,11 +33,17 @@ pub(super) enum RepoCommand {
         /// Which part of a versioned repository: version=stream/NAME|tag/NAME|history/ID, and channel=… and arch=… where not main and x86_64.
         #[arg(long, value_name = "KEY=VALUE,…")]
         root_index: Option<String>,
+        /// Its public key, which must vouch for everything that is fetched. Can be given several times. It may begin with a dash.
+        #[arg(long = "key", value_name = "KEY", allow_hyphen_values = true)]
+        keys: Vec<String>,
+        /// Address of a copy of it, from which packages are taken as well. Can be given several times.
+        #[arg(long = "mirror", value_name = "URL")]
+        mirrors: Vec<String>,
     },
     /// All repositories, the preferred first.
     #[command(
         visible_alias = "lr",
-        after_help = "JSON: {\"repositories\":[{\"id\",\"description\",\"priority\",\"active\",\"uri\"|\"base_uri\",\"channel\",\"version\",\"arch\"}]}"
+        after_help = "JSON: {\"repositories\":[{\"id\",\"description\",\"priority\",\"active\",\"keys\":[…],\"mirrors\":[…],\"uri\"|\"base_uri\",\"channel\",\"version\",\"arch\"}]}"
     )]
     List,
     /// Fetch what is new, of all repositories or of one.
@@ -49,6 +55,12 @@ pub(super) enum RepoCommand {
         /// Its name.
         name: Option<String>,
     },
+    /// Move repositories to their new addresses: to where they say that they are, or to where you say.
+    #[command(
+        after_help = "The configuration file is changed in place and kept as it was beside it; keys that are pinned stay pinned.\n\
+                      JSON: {\"migrated\":[{\"id\",\"from\",\"to\",\"file\",\"kept\":FILE|null}],\"dry_run\":bool}"
+    )]
+    Migrate(MigrateArguments),
     /// Remove a repository. What was installed from it stays.
     #[command(visible_alias = "rr", after_help = "JSON: {\"removed\":ID}")]
     Remove {
@@ -63,8 +75,10 @@ pub(super) fn run(
     reporter: &dyn Reporter,
 ) -> Result<(), Box<dyn Fault>> {
     match command {
-        RepoCommand::Add { name, uri, comment, priority, root_index } => {
+        RepoCommand::Add { name, uri, comment, priority, root_index, keys, mirrors } => {
             let fields = RepositoryFields {
+                keys,
+                mirrors,
                 description: Some(comment),
                 priority: Some(priority),
                 active: Some(true),
@@ -73,9 +87,10 @@ pub(super) fn run(
             add(options, &RepositoryConfig::from_fields(&name, &fields)?, reporter)
         }
         RepoCommand::List => list(options, reporter),
+        RepoCommand::Migrate(arguments) => migrate::run(options, &arguments, reporter),
         RepoCommand::Update { name } => update(options, name.as_deref(), reporter),
         RepoCommand::Remove { name } => {
-            let system = System::open(&options.root, Access::Write, reporter)?;
+            let system = options.system(Access::Write, reporter)?;
             remove_repository(system.installation().root(), &name)?;
             let id = repository::sanitize_id(&name);
             if options.json {
@@ -110,7 +125,7 @@ fn addresses(uri: String, root_index: Option<&str>) -> Result<RepositoryFields, 
 }
 
 fn add(options: &Options, config: &RepositoryConfig, reporter: &dyn Reporter) -> Result<(), Box<dyn Fault>> {
-    let system = System::open(&options.root, Access::Write, reporter)?;
+    let system = options.system(Access::Write, reporter)?;
     add_repository(system.installation().root(), config)?;
     // A repository may be added before it is there, so this is no error.
     let packages = match system.refresh(config) {
@@ -134,6 +149,8 @@ fn as_json(config: &RepositoryConfig) -> Value {
         "description": config.description,
         "priority": config.priority,
         "active": config.active,
+        "keys": config.keys,
+        "mirrors": config.mirrors,
     });
     match &config.source {
         RepositorySource::Direct { uri } => value["uri"] = json!(uri),
@@ -148,7 +165,7 @@ fn as_json(config: &RepositoryConfig) -> Value {
 }
 
 fn list(options: &Options, reporter: &dyn Reporter) -> Result<(), Box<dyn Fault>> {
-    let system = System::open(&options.root, Access::Read, reporter)?;
+    let system = options.system(Access::Read, reporter)?;
     let repositories = load_repositories(system.installation().root())?;
     if options.json {
         return print_json(&json!({ "repositories": repositories.iter().map(as_json).collect::<Vec<_>>() }));
@@ -168,7 +185,7 @@ fn list(options: &Options, reporter: &dyn Reporter) -> Result<(), Box<dyn Fault>
 }
 
 fn update(options: &Options, name: Option<&str>, reporter: &dyn Reporter) -> Result<(), Box<dyn Fault>> {
-    let system = System::open(&options.root, Access::Write, reporter)?;
+    let system = options.system(Access::Write, reporter)?;
     let mut repositories = load_repositories(system.installation().root())?;
     match name.map(repository::sanitize_id) {
         Some(id) => {

@@ -5,6 +5,7 @@
 mod changes;
 mod crashes;
 mod faults;
+mod moved;
 mod packages;
 mod program;
 mod real_packages;

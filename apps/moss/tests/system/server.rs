@@ -12,13 +12,13 @@ use repository::{RepositoryConfig, RepositoryFields};
 use crate::packages::{Place, direct, install, package, publish};
 
 /// Serves a directory; remembers each request as `path status`.
-struct Server {
-    address: String,
+pub(crate) struct Server {
+    pub(crate) address: String,
     requests: Arc<Mutex<Vec<String>>>,
 }
 
 impl Server {
-    fn serve(directory: PathBuf, cut_once_after: Option<usize>) -> Self {
+    pub(crate) fn serve(directory: PathBuf, cut_once_after: Option<usize>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let requests = Arc::new(Mutex::new(Vec::new()));
@@ -33,7 +33,7 @@ impl Server {
         Self { address, requests }
     }
 
-    fn take(&self) -> Vec<String> {
+    pub(crate) fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.requests.lock().unwrap())
     }
 }

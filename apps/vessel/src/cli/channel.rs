@@ -33,6 +33,11 @@ pub(super) enum ChannelCommand {
     /// Take packages out: the next history is without them.
     #[command(visible_alias = "remove")]
     RemovePackage(RemovePackageArguments),
+    /// Go to a newer format of the repository. Clients that do not know it are led to one that does, through the last history of
+    /// the older format.
+    UpgradeFormat(UpgradeFormatArguments),
+    /// Send clients to another address. What is published here stays and goes on.
+    Move(MoveArguments),
     /// Give up histories that are old and that nothing points to, and remove the files of those given up before the grace time.
     Prune(PruneArguments),
 }
@@ -196,6 +201,43 @@ pub(super) struct RemovePackageArguments {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct UpgradeFormatArguments {
+    /// The channel.
+    #[arg(value_name = "CHANNEL")]
+    channel: String,
+    /// The format; the next one when none is named.
+    #[arg(long, value_name = "FORMAT")]
+    to: Option<String>,
+    /// The name that the last history of the older format gets; last-FORMAT when none is said.
+    #[arg(long, value_name = "NAME")]
+    tag: Option<String>,
+    /// Also when the channel has no package moss, or Moss of this version does not read the format.
+    #[arg(long)]
+    unchecked: bool,
+    #[command(flatten)]
+    way: WayArguments,
+}
+
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("where").required(true).args(["to", "here"])))]
+pub(super) struct MoveArguments {
+    /// The channel.
+    #[arg(value_name = "CHANNEL")]
+    channel: String,
+    /// Address of the published tree there, above its channels.
+    #[arg(long, value_name = "URL")]
+    to: Option<String>,
+    /// The channel there, when it has another name.
+    #[arg(long, value_name = "CHANNEL", requires = "to")]
+    to_channel: Option<String>,
+    /// It is here after all.
+    #[arg(long)]
+    here: bool,
+    #[command(flatten)]
+    way: WayArguments,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct PruneArguments {
     /// The channel; all when none is named.
     #[arg(value_name = "CHANNEL")]
@@ -256,6 +298,12 @@ impl ChannelCommand {
             }
             ChannelCommand::RemovePackage(RemovePackageArguments { channel, names, architecture, way }) => {
                 (Operation::RemovePackage { channel, names, architecture }, way)
+            }
+            ChannelCommand::UpgradeFormat(UpgradeFormatArguments { channel, to, tag, unchecked, way }) => {
+                (Operation::UpgradeFormat { channel, to, tag, unchecked }, way)
+            }
+            ChannelCommand::Move(it) => {
+                (Operation::Move { channel: it.channel, to: it.to, to_channel: it.to_channel }, it.way)
             }
             ChannelCommand::Prune(it) => {
                 (Operation::Prune { channel: it.channel, dry_run: it.dry_run }, it.way)

@@ -3,7 +3,7 @@
 use database::DatabaseError;
 use fault::{Fault, Kind};
 
-use repository::{IdentifierError, VersionError};
+use repository::{IdentifierError, UrlError, VersionError};
 
 use crate::admission::Refusal;
 use crate::expectation::ExpectationError;
@@ -131,6 +131,29 @@ pub enum PublishError {
         /// What is wrong with it.
         why: String,
     },
+    /// The channel cannot go to the format.
+    #[error("cannot upgrade the format of channel {channel}: {why}")]
+    FormatUpgrade {
+        /// The channel.
+        channel: String,
+        /// What is in the way.
+        why: String,
+    },
+    /// Clients are led through this tag.
+    #[error(
+        "cannot remove tag {tag} of channel {channel}: clients that read nothing newer than {format} are led through it"
+    )]
+    WayUp {
+        /// The channel.
+        channel: String,
+        /// The tag.
+        tag: String,
+        /// The newest format that these clients read.
+        format: String,
+    },
+    /// An address that is none.
+    #[error(transparent)]
+    Address(#[from] UrlError),
     /// A text that names no version.
     #[error(transparent)]
     VersionText(#[from] VersionError),
@@ -226,6 +249,7 @@ impl PublishError {
             PublishError::Staging(error) => Some(error),
             PublishError::VersionText(error) => Some(error),
             PublishError::Name(error) => Some(error),
+            PublishError::Address(error) => Some(error),
             _ => None,
         }
     }
@@ -246,6 +270,8 @@ impl Fault for PublishError {
             | PublishError::HasLanded { .. }
             | PublishError::TagStands { .. }
             | PublishError::Needed { .. }
+            | PublishError::FormatUpgrade { .. }
+            | PublishError::WayUp { .. }
             | PublishError::StreamMoved { .. } => Kind::Conflict,
             PublishError::TooManyAttempts { .. } | PublishError::Interrupted { .. } => Kind::Unavailable,
             PublishError::Chunk { .. } | PublishError::HowMany { .. } | PublishError::ImportFolder { .. } => {
@@ -282,6 +308,13 @@ impl Fault for PublishError {
                 vec!["announce every artefact to Summit before uploading".into()]
             }
             PublishError::StreamMoved { .. } => vec!["do it again".into()],
+            PublishError::FormatUpgrade { channel, .. } => vec![
+                format!("see what it has: vessel channel show {channel}"),
+                "a check that is known to be wrong is left out with --unchecked".into(),
+            ],
+            PublishError::WayUp { .. } => {
+                vec!["it takes hardly any room; keep it as long as there may be such clients".into()]
+            }
             PublishError::NoVersion { channel, known, .. } => {
                 let ids = format!("`vessel channel histories {channel}` tells the ids of histories");
                 if known.is_empty() {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use repository::retention;
-use repository::{Identifier, Version};
+use repository::{Format, Identifier, Moved as MovedChannel, Version};
 use store::Source;
 
 use super::{Base, Channel, Current, PublishError, Publisher, State, blocking, unix_seconds};
@@ -29,36 +29,46 @@ const PACKAGES_REMOVED_MAX: usize = 10_000;
 
 /// A version, found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Found {
-    number: u64,
-    id: String,
+pub(super) struct Found {
+    pub(super) number: u64,
+    pub(super) id: String,
 }
 
 /// What a channel has, by the ledger.
-struct Versions {
+pub(super) struct Versions {
     channel: String,
     histories: BTreeMap<u64, History>,
     streams: BTreeMap<String, u64>,
-    tags: BTreeMap<String, u64>,
+    pub(super) tags: BTreeMap<String, u64>,
+    /// Tags through which clients of an older format are led.
+    upgrades: BTreeMap<Format, String>,
+    moved: Option<MovedChannel>,
 }
 
 impl Versions {
-    async fn read(ledger: &Ledger, channel: &str) -> Result<Self, PublishError> {
+    pub(super) async fn read(ledger: &Ledger, channel: &str) -> Result<Self, PublishError> {
         let histories = ledger.histories(channel).await?;
         Ok(Self {
             channel: channel.to_owned(),
             histories: histories.into_iter().map(|history| (history.number, history)).collect(),
             streams: ledger.streams(channel).await?,
             tags: ledger.tags(channel).await?,
+            upgrades: ledger.format_upgrades(channel).await?,
+            moved: ledger.moved(channel).await?,
         })
     }
 
-    fn id(&self, number: u64) -> Option<String> {
+    /// The format of a history.
+    pub(super) fn format(&self, number: u64) -> Format {
+        self.histories.get(&number).map_or(Format::V0, |history| history.format.clone())
+    }
+
+    pub(super) fn id(&self, number: u64) -> Option<String> {
         self.histories.get(&number).map(|history| history.id.clone())
     }
 
     /// Finds `stream/NAME`, `tag/NAME`, `history/ID`, or a name alone: of a stream, a tag or a history, in this order.
-    fn find(&self, version: &str) -> Result<Found, PublishError> {
+    pub(super) fn find(&self, version: &str) -> Result<Found, PublishError> {
         let by_id = |id: &str| {
             let history = self.histories.values().find(|history| history.id == id);
             history.map(|history| history.number)
@@ -137,6 +147,7 @@ fn channel_report(versions: &Versions) -> ChannelReport {
         recorded_at: it.recorded_at,
         cause: it.cause.clone(),
         given_up_at: it.given_up_at,
+        format: it.format.as_str().to_owned(),
     };
     ChannelReport {
         channel: versions.channel.clone(),
@@ -145,6 +156,12 @@ fn channel_report(versions: &Versions) -> ChannelReport {
         streams: named(&versions.streams),
         tags: named(&versions.tags),
         histories: versions.histories.values().rev().map(report).collect(),
+        upgrade_via: versions
+            .upgrades
+            .iter()
+            .map(|(format, tag)| (format.as_str().to_owned(), format!("tag/{tag}")))
+            .collect(),
+        moved: versions.moved.as_ref().map(ToString::to_string),
     }
 }
 
@@ -220,6 +237,14 @@ impl Publisher {
             }
             Operation::RemovePackage { channel, names, architecture } => {
                 self.remove_packages(&channel, &names, architecture.as_deref()).await?
+            }
+            Operation::UpgradeFormat { channel, to, tag, unchecked } => {
+                let (to, tag) = (to.as_deref(), tag.as_deref());
+                Outcome::UpgradeFormat(self.upgrade_format(&channel, to, tag, unchecked).await?)
+            }
+            Operation::Move { channel, to, to_channel } => {
+                let moved = self.move_channel(&channel, to.as_deref(), to_channel.as_deref(), by).await?;
+                Outcome::Move { channel, to: moved.as_ref().map(ToString::to_string) }
             }
             Operation::Prune { channel, dry_run } => self.prune(channel.as_deref(), dry_run).await?,
             // Answered above.
@@ -326,7 +351,7 @@ impl Publisher {
     }
 
     /// Lets readers see what the ledger says now.
-    async fn show_anew(&self, channel: &Channel, state: &mut State) -> Result<(), PublishError> {
+    pub(super) async fn show_anew(&self, channel: &Channel, state: &mut State) -> Result<(), PublishError> {
         state.is_pointed = false;
         self.settle_pointer(channel, state).await
     }
@@ -350,6 +375,14 @@ impl Publisher {
         let mut state = channel.state.lock().await;
         let versions = Versions::read(&self.ledger, &channel.name).await?;
         let now = versions.find(&format!("{kind}/{name}"))?;
+        let leads = versions.upgrades.iter().find(|(_, tag)| kind == "tag" && tag.as_str() == name);
+        if let Some((format, tag)) = leads {
+            return Err(PublishError::WayUp {
+                channel: channel.name.clone(),
+                tag: tag.clone(),
+                format: format.as_str().to_owned(),
+            });
+        }
         let pointee = Pointee { channel: &channel.name, kind, name };
         let movement = Movement { pointee, from: Some(now.number), to: None, at: unix_seconds(), by };
         if !self.ledger.point(&movement).await? {
@@ -433,6 +466,7 @@ impl Publisher {
             previous: now,
             snapshot: Arc::new(held),
             cause: format!("promotion of {}/{}", source.name, found.id),
+            upgrade: None,
         };
         let tree = source.tree.clone();
         let place = |package: &Package| Source::Stored(tree.object(&format::pool_path(&package.meta)));

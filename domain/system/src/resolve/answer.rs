@@ -126,6 +126,17 @@ pub enum Note {
     },
 }
 
+impl Note {
+    /// The installed package that it speaks of.
+    #[must_use]
+    pub fn package(&self) -> &PackageSummary {
+        match self {
+            Note::NewerThanAvailable { installed, .. } | Note::HeldBack { installed, .. } => installed,
+            Note::Unavailable(installed) => installed,
+        }
+    }
+}
+
 impl fmt::Display for Note {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -41,6 +41,23 @@ pub(super) fn sync(universe: &Universe<'_>, missing: &Missing) -> Result<Resolut
     Search { universe, missing, goals, style: Style::Sync }.run()
 }
 
+pub(super) fn upgrade(
+    universe: &Universe<'_>,
+    name: &str,
+    missing: &Missing,
+) -> Result<Resolution, ResolveError> {
+    let installed = universe.installed_by_name();
+    let (renewed, kept): (Vec<Place>, Vec<Place>) = installed
+        .into_iter()
+        .map(|(place, _)| place)
+        .partition(|place| universe.candidate(*place).name.as_str() == name);
+    let goals = renewed.into_iter().map(Goal::Renew).chain(kept.into_iter().map(Goal::Keep)).collect();
+    let mut resolution = Search { universe, missing, goals, style: Style::Install }.run()?;
+    // Of packages that nobody asked about there is nothing to say.
+    resolution.notes.retain(|note| note.package().name == name);
+    Ok(resolution)
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Style {
     /// What is installed is preferred.

@@ -81,6 +81,30 @@ fn refused(packages: &[Installed], sources: &[Source], request: &Request, expect
 }
 
 #[test]
+fn an_upgrade_of_one_package_leaves_all_others() {
+    let packages = [
+        installed(candidate("moss", 1).depends("libc"), false),
+        installed(candidate("libc", 1), false),
+        installed(candidate("tool", 1).depends("libc"), true),
+    ];
+    let plain = [source("main", 0, vec![candidate("moss", 2), candidate("libc", 2), candidate("tool", 2)])];
+    let request = Request::Upgrade("moss".into());
+    check(&packages, &plain, &request, &["libc-1", "moss-2", "tool-1*"]);
+    // What the new one needs comes along.
+    let needy = [source(
+        "main",
+        0,
+        vec![candidate("moss", 2).depends("soname(new.so)"), candidate("new", 1).provides("soname(new.so)")],
+    )];
+    check(&packages, &needy, &request, &["libc-1", "moss-2", "new-1", "tool-1*"]);
+    // Never to an older one, and nothing is said of the others.
+    let older = [source("main", 0, vec![candidate("moss", 0)])];
+    let resolution = check(&packages, &older, &request, &["libc-1", "moss-1", "tool-1*"]);
+    assert_eq!(resolution.notes.len(), 1);
+    assert!(resolution.changes_nothing());
+}
+
+#[test]
 fn install_brings_what_is_needed_and_says_who_asked() {
     let main = [source(
         "main",
