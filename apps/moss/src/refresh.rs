@@ -254,7 +254,7 @@ impl RepositoryCache<'_> {
             return Ok(cached.map(|(offer, _)| (offer, Refreshed::FromCache)));
         }
         match place.fetch(cached.as_ref().map(|(_, memory)| memory)) {
-            Ok(Fetched::New(offer)) => Ok(Some((offer, Refreshed::Changed))),
+            Ok(Fetched::New(offer)) => Ok(Some((*offer, Refreshed::Changed))),
             Ok(Fetched::Same(moved)) => {
                 Ok(cached.map(|(offer, _)| (Offer { moved, ..offer }, Refreshed::Unchanged)))
             }
@@ -294,7 +294,7 @@ fn is_gone(error: &RefreshError) -> bool {
 /// What a refresh found.
 enum Fetched {
     /// Another index.
-    New(Offer),
+    New(Box<Offer>),
     /// The one that is known; and where the repository is from now on.
     Same(Option<Transition>),
 }
@@ -412,7 +412,7 @@ impl Place<'_> {
         memory.index_etag = validators.etag;
         memory.index_last_modified = validators.last_modified;
         self.write(&bytes, &memory)?;
-        Ok(Fetched::New(offer))
+        Ok(Fetched::New(Box::new(offer)))
     }
 
     /// Where the repository is from now on.

@@ -61,8 +61,14 @@ fn read_key(fields: &mut RepositoryFields, node: &KdlNode, is_model: bool) -> Re
     };
     match key {
         // These may be repeated, and have several values.
-        "key" => return Ok(fields.keys.extend(texts()?)),
-        "mirror" => return Ok(fields.mirrors.extend(texts()?)),
+        "key" => {
+            fields.keys.extend(texts()?);
+            return Ok(());
+        }
+        "mirror" => {
+            fields.mirrors.extend(texts()?);
+            return Ok(());
+        }
         _ => {}
     }
     let value = match node.entries() {
