@@ -256,6 +256,7 @@ impl RepositoryCache<'_> {
         match place.fetch(cached.as_ref().map(|(_, memory)| memory)) {
             Ok(Fetched::New(offer)) => Ok(Some((*offer, Refreshed::Changed))),
             Ok(Fetched::Same(moved)) => {
+                let moved = *moved;
                 Ok(cached.map(|(offer, _)| (Offer { moved, ..offer }, Refreshed::Unchanged)))
             }
             Err(error) => match (freshness, cached) {
@@ -296,7 +297,7 @@ enum Fetched {
     /// Another index.
     New(Box<Offer>),
     /// The one that is known; and where the repository is from now on.
-    Same(Option<Transition>),
+    Same(Box<Option<Transition>>),
 }
 
 /// The directory of a repository in the cache.
@@ -370,7 +371,7 @@ impl Place<'_> {
             return Err(RefreshError::Unsigned { id: self.id() });
         }
         let mut memory = Memory::default();
-        let same = |memory: &Memory| Ok(Fetched::Same(self.transition(memory)));
+        let same = |memory: &Memory| Ok(Fetched::Same(Box::new(self.transition(memory))));
         let index_url = match (&self.repository.source, self.repository.source.root_index_url()) {
             (RepositorySource::Direct { uri }, _) => {
                 self.ask_by_rule(uri, known, &mut memory);
