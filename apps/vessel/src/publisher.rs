@@ -460,9 +460,10 @@ async fn pointer_of(ledger: &Ledger, channel: &str) -> Result<Vec<TreeFile>, Pub
     let histories = named.map(|history| (history.id.clone(), history.format.clone())).collect();
     let upgrades = ledger.format_upgrades(channel).await?;
     let moved = ledger.moved(channel).await?;
-    let bytes = format::root_index(&Pointer { streams, tags, histories, upgrades, moved }).map_err(|source| {
-        crate::tree::TreeError::Format { what: format!("the root index of {channel}"), source }
-    })?;
+    let bytes =
+        format::root_index(&Pointer { streams, tags, histories, upgrades, moved }).map_err(|source| {
+            crate::tree::TreeError::Format { what: format!("the root index of {channel}"), source }
+        })?;
     let compressed = zstd::bulk::compress(&bytes, ROOT_INDEX_LEVEL).map_err(|source| {
         crate::tree::TreeError::Disk { action: "compress the root index of a channel", source }
     })?;

@@ -4,6 +4,8 @@
 //! is the way up. The next history has the same packages and the newer format; so have all that follow. All of it is
 //! one transaction of the ledger, and one move of the pointer.
 
+use std::sync::Arc;
+
 use repository::{Format, Identifier, KnownFormats, Moved, check_base_uri};
 use store::Source;
 
@@ -76,7 +78,7 @@ impl Publisher {
         let base = Base { upgrade: Some(upgrade), ..Base::volatile(&state, &cause) };
         let snapshot = state.snapshot.packages().cloned().collect();
         let landing = Landing { snapshot, arriving: Vec::new(), obsolete: Vec::new() };
-        let nothing = |_: &Package| Source::Stored(String::new());
+        let nothing = |_: &Package| Source::Bytes(Arc::default());
         let published = self.act(channel, &mut state, base, landing, Vec::new(), nothing).await?;
         Ok(Upgraded {
             channel: channel.name.clone(),
