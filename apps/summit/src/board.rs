@@ -4,6 +4,7 @@
 //! is taken in: a task that changes costs what it touches. Nothing here waits, so a lock on it is held for moments.
 
 mod elsewhere;
+mod map;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use crate::sessions::Attached;
 use crate::store::{BuilderRow, Mark, TaskRow};
 use crate::world::{Arena, World, Worlds};
 use elsewhere::Elsewhere;
+pub(crate) use map::Ways;
 
 /// A task that still matters, as far as planning needs it. The ends of its leases are not kept up to date.
 #[derive(Debug, Clone)]

@@ -29,7 +29,7 @@ use database::{Address, Database, DatabaseError, DatabaseRow, During};
 use farm::task::Refusal;
 use fault::{Fault, Kind};
 
-pub use attempts::{AttemptRow, Outcome};
+pub use attempts::{AttemptRow, Built, Outcome};
 pub use audit::{AuditPage, AuditRow};
 pub use builders::{
     About, BuilderAttempt, BuilderChange, BuilderRefusal, BuilderRole, BuilderRow, BuilderSaid,

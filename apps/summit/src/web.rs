@@ -17,7 +17,6 @@ mod log_file;
 pub(crate) mod openapi;
 mod operation;
 mod pages;
-mod picture;
 mod rebuild;
 mod routes;
 mod search;

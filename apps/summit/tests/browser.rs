@@ -17,6 +17,8 @@ mod fixture;
 mod live;
 #[path = "browser/looks.rs"]
 mod looks;
+#[path = "browser/pictures.rs"]
+mod pictures;
 #[path = "farm/vessel.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod vessel;

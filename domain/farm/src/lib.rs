@@ -20,6 +20,7 @@ pub mod estimate;
 pub mod failure;
 pub mod graph;
 pub mod ids;
+pub mod map;
 pub mod missing;
 pub mod moment;
 mod number_set;

@@ -64,6 +64,24 @@ pub struct AttemptRow {
     pub peak_memory_bytes: u64,
 }
 
+/// What an attempt builds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Built {
+    /// Source name of the recipe.
+    pub source: String,
+    /// Its version.
+    pub version: String,
+    /// Its release.
+    pub release: u64,
+    /// The project.
+    pub project: String,
+    /// The architecture.
+    pub architecture: String,
+}
+
+/// Attempts that are looked at for those of a time: a large farm makes 10,000 in a busy day.
+const LOOKED_AT_MAX: u64 = 20_000;
+
 impl AttemptRow {
     /// What a report on it must carry.
     #[must_use]
@@ -100,6 +118,57 @@ impl Store {
             Some(row) => Ok(attempt_of(&row)?),
             None => Err(StoreError::NotFound { what: format!("attempt {id}") }),
         }
+    }
+
+    /// Attempts of all tasks that went on at any time from `from` on, the newest first, each with what it built: of the
+    /// newest [`LOOKED_AT_MAX`] attempts, at most `max`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn attempts_since(
+        &self,
+        from: Moment,
+        max: u64,
+    ) -> Result<Vec<(AttemptRow, Built)>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT attempt.*, task.source, task.architecture, task.project, task.version, task.release
+             FROM (SELECT * FROM attempt ORDER BY id DESC LIMIT $1) attempt JOIN task ON task.id = attempt.task
+             WHERE attempt.ended IS NULL OR attempt.ended >= $2 ORDER BY attempt.id DESC LIMIT $3",
+        )
+        .bind(integer(LOOKED_AT_MAX))
+        .bind(integer(from.0))
+        .bind(integer(max))
+        .fetch_all(self.database.pool())
+        .await
+        .during("list attempts")?;
+        rows.iter().map(|row| Ok((attempt_of(row)?, built_of(row)?))).collect()
+    }
+
+    /// The newest attempts of a source, the newest first; of a project and an architecture where they are given.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn attempts_of_source(
+        &self,
+        source: &str,
+        project: Option<&str>,
+        architecture: Option<&str>,
+        max: u64,
+    ) -> Result<Vec<(AttemptRow, Built)>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT attempt.*, task.source, task.architecture, task.project, task.version, task.release
+             FROM attempt JOIN task ON task.id = attempt.task
+             WHERE task.source = $1 AND ($2 = '' OR task.project = $2) AND ($3 = '' OR task.architecture = $3)
+             ORDER BY attempt.id DESC LIMIT $4",
+        )
+        .bind(source)
+        .bind(project.unwrap_or_default())
+        .bind(architecture.unwrap_or_default())
+        .bind(integer(max))
+        .fetch_all(self.database.pool())
+        .await
+        .during("list attempts of a source")?;
+        rows.iter().map(|row| Ok((attempt_of(row)?, built_of(row)?))).collect()
     }
 
     /// Notes how much memory the build of an attempt needed at once.
@@ -145,6 +214,16 @@ impl Store {
         self.database.change(statement, "note a withdrawal").await?;
         Ok(())
     }
+}
+
+fn built_of(row: &DatabaseRow) -> Result<Built, DatabaseError> {
+    Ok(Built {
+        source: text(row, "source")?,
+        version: text(row, "version")?,
+        release: number(row, "release")?,
+        project: text(row, "project")?,
+        architecture: text(row, "architecture")?,
+    })
 }
 
 pub(super) fn attempt_of(row: &DatabaseRow) -> Result<AttemptRow, DatabaseError> {

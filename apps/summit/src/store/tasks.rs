@@ -152,6 +152,28 @@ impl Store {
         Ok(optional_number(&row, "oldest")?.map(Moment))
     }
 
+    /// When the oldest task of an arena that moves by itself was made: one that waits, may start, is being built or is on
+    /// its way into the repository.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn moving_since(
+        &self,
+        project: &str,
+        architecture: &str,
+    ) -> Result<Option<Moment>, StoreError> {
+        let row = sqlx::query(
+            "SELECT min(created) AS oldest FROM task WHERE project = $1 AND architecture = $2
+             AND phase IN ('waiting', 'ready', 'leased', 'building', 'publishing')",
+        )
+        .bind(project)
+        .bind(architecture)
+        .fetch_one(self.database.pool())
+        .await
+        .during("find the oldest task that moves")?;
+        Ok(optional_number(&row, "oldest")?.map(Moment))
+    }
+
     /// The task of this number.
     ///
     /// # Errors

@@ -18,7 +18,10 @@ use serde::Deserialize;
 
 use super::Web;
 use super::error::WebError;
-use super::view::{GraphView, ProjectListView, QueueView, StatusView, TaskListView, TaskPageView};
+use super::view::{
+    DurationsQuery, DurationsView, GraphView, ProjectListView, QueueView, StatusView, TaskListView,
+    TaskPageView, TimelineQuery, TimelineView,
+};
 use crate::store::{AuditPage, RecipeSummary};
 use crate::watcher::{LookReport, look_everywhere};
 
@@ -162,6 +165,20 @@ pub(crate) async fn queue(
 ) -> Result<Json<QueueView>, WebError> {
     let query = asked(arena)?;
     web.queue_view(web.arena(query.project(), query.architecture())?).await.map(Json)
+}
+
+pub(crate) async fn durations(
+    State(web): State<Web>,
+    query: Asked<DurationsQuery>,
+) -> Result<Json<DurationsView>, WebError> {
+    web.durations(&asked(query)?).await.map(Json)
+}
+
+pub(crate) async fn timeline(
+    State(web): State<Web>,
+    query: Asked<TimelineQuery>,
+) -> Result<Json<TimelineView>, WebError> {
+    web.timeline(&asked(query)?).await.map(Json)
 }
 
 pub(crate) async fn plan_graph(

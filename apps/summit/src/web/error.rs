@@ -117,6 +117,10 @@ impl WebError {
         StoreError::NotFound { what: format!("project {name:?}") }.into()
     }
 
+    pub(crate) fn no_recipe(source: &str) -> Self {
+        StoreError::NotFound { what: format!("recipe {source:?}") }.into()
+    }
+
     fn status(&self) -> StatusCode {
         match self {
             WebError::WhoAreYou { .. } => StatusCode::UNAUTHORIZED,

@@ -11,8 +11,10 @@ pub(crate) mod log;
 mod logs;
 mod order;
 mod overview;
+pub(crate) mod pictures;
 mod task;
 mod tasks;
+mod timeline;
 
 use axum::response::Html;
 use fault::Fault;
@@ -33,6 +35,7 @@ pub(crate) use order::queue;
 pub(crate) use overview::overview;
 pub(crate) use task::task;
 pub(crate) use tasks::tasks;
+pub(crate) use timeline::timeline;
 
 type Page = Result<Html<String>, PageError>;
 
@@ -66,6 +69,7 @@ fn frame(title: &str, project: &str, paused: Option<&Paused>, body: &Markup) -> 
                 link rel="icon" href="/icon.svg" type="image/svg+xml";
                 link rel="stylesheet" href="/style.css";
                 link rel="stylesheet" href="/colours.css";
+                link rel="stylesheet" href="/pictures.css";
                 script src="/script.js" defer {}
                 script src="/log.js" defer {}
             }
@@ -77,6 +81,7 @@ fn frame(title: &str, project: &str, paused: Option<&Paused>, body: &Markup) -> 
                         a href="/tasks" { "Tasks" }
                         a href="/queue" { "Order" }
                         a href="/builders" { "Builders" }
+                        a href="/timeline" { "Timeline" }
                         a href="/logs" { "Logs" }
                     }
                     span #live role="status" title="whether this page is kept up to date" {}

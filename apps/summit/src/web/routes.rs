@@ -35,8 +35,9 @@ use super::operation::{Operation, delete, get, post};
 use super::search::SearchQuery;
 use super::session::WhoView;
 use super::view::{
-    BuilderListView, BuilderView, GraphView, ProjectListView, QueueView, StatusView, TaskListView,
-    TaskPageView,
+    BuilderListView, BuilderView, DurationsQuery, DurationsView, GraphView, MapQuery, MapView,
+    NeighboursView, ProjectListView, QueueView, SignsView, StatusView, TaskListView, TaskPageView,
+    TimelineQuery, TimelineView,
 };
 use super::why::WhyView;
 use super::{Web, api, health, live, log_file, openapi, pages, rebuild, session, why};
@@ -164,6 +165,23 @@ pub(crate) fn operations() -> Vec<Operation> {
         get("/api/queue", "queue", "What is built in which order", Action::Look, api::queue)
             .query::<ArenaQuery>()
             .gives::<QueueView>(),
+        get("/api/queue/map", "queue_map", "Where everything stands in the picture of the queue", Action::Look, api::queue::map)
+            .query::<MapQuery>()
+            .gives::<MapView>(),
+        get("/api/queue/signs", "queue_signs", "How everything in the picture of the queue stands", Action::Look, api::queue::signs)
+            .described("As short as can be, for those who know the map: a letter for each recipe, in its order.")
+            .query::<MapQuery>()
+            .gives::<SignsView>(),
+        get("/api/queue/neighbours", "queue_neighbours", "Who a recipe needs, and who needs it", Action::Look, api::queue::neighbours)
+            .described("`find` is its source name.")
+            .query::<MapQuery>()
+            .gives::<NeighboursView>(),
+        get("/api/timeline", "timeline", "Who built what and when", Action::Look, api::timeline)
+            .query::<TimelineQuery>()
+            .gives::<TimelineView>(),
+        get("/api/durations", "durations", "How long builds of a recipe took", Action::Look, api::durations)
+            .query::<DurationsQuery>()
+            .gives::<DurationsView>(),
         get("/api/plan/graph", "plan_graph", "The build graph in figures", Action::Look, api::plan_graph)
             .query::<ArenaQuery>()
             .gives::<GraphView>(),
@@ -207,6 +225,8 @@ fn pages() -> Vec<(&'static str, Action, MethodRouter<Web>)> {
     let colours = || asset("text/css; charset=utf-8", pages::colours());
     let log_script = || asset("text/javascript; charset=utf-8", include_str!("assets/log.js"));
     let script = || asset("text/javascript; charset=utf-8", include_str!("assets/script.js"));
+    let pictures = || asset("text/css; charset=utf-8", include_str!("assets/pictures.css"));
+    let queue_script = || asset("text/javascript; charset=utf-8", include_str!("assets/queue.js"));
     let icon = || asset("image/svg+xml", include_str!("assets/icon.svg"));
     vec![
         ("/", Action::Look, routing::get(pages::overview)),
@@ -218,6 +238,8 @@ fn pages() -> Vec<(&'static str, Action, MethodRouter<Web>)> {
         ("/tasks/{id}/log/{attempt}/stream", Action::Look, routing::get(live::log_stream)),
         ("/builders", Action::Look, routing::get(pages::builders)),
         ("/queue", Action::Look, routing::get(pages::queue)),
+        ("/durations", Action::Look, routing::get(pages::pictures::durations)),
+        ("/timeline", Action::Look, routing::get(pages::timeline)),
         ("/logs", Action::Look, routing::get(pages::logs)),
         ("/audit", Action::ReadAudit, routing::get(pages::audit)),
         ("/sign-in", Action::Greet, routing::get(session::show)),
@@ -226,6 +248,8 @@ fn pages() -> Vec<(&'static str, Action, MethodRouter<Web>)> {
         ("/events", Action::Look, routing::get(live::events)),
         ("/colours.css", Action::Greet, routing::get(colours)),
         ("/log.js", Action::Greet, routing::get(log_script)),
+        ("/pictures.css", Action::Greet, routing::get(pictures)),
+        ("/queue.js", Action::Greet, routing::get(queue_script)),
         ("/style.css", Action::Greet, routing::get(css)),
         ("/script.js", Action::Greet, routing::get(script)),
         ("/icon.svg", Action::Greet, routing::get(icon)),

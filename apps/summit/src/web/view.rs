@@ -1,9 +1,11 @@
 //! What pages and API say about things, gathered from the store. Times are milliseconds since 1970.
 
 mod builders;
+mod map;
 mod order;
 mod status;
 mod tasks;
+mod timeline;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,9 +21,11 @@ use super::error::WebError;
 use crate::hub::Hub;
 
 pub(crate) use builders::{BuilderListView, BuilderView};
+pub(crate) use map::{MapPage, MapQuery, MapScope, MapView, NeighboursView, QueueMap, SignsView};
 pub(crate) use order::{GraphView, QueueView};
 pub(crate) use status::{Head, ProjectListView, ProjectView, StatusView};
 pub(crate) use tasks::{AttemptView, TaskListView, TaskPageView, TaskView};
+pub(crate) use timeline::{DurationsQuery, DurationsView, HOURS, TimelineQuery, TimelineView};
 
 /// Tasks that one waits for up to which they are named.
 const WAITS_NAMED_MAX: usize = 20;

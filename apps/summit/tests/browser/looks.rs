@@ -7,7 +7,13 @@ use crate::busy::Busy;
 
 /// Pages that everybody sees, with a name for their pictures.
 fn pages(_busy: &Busy) -> Vec<(&'static str, String)> {
-    vec![("sign-in", "/sign-in".into()), ("not-found", "/tasks/99999999".into())]
+    vec![
+        ("sign-in", "/sign-in".into()),
+        ("not-found", "/tasks/99999999".into()),
+        ("queue", "/queue".into()),
+        ("queue-list", "/queue?view=list".into()),
+        ("timeline", "/timeline".into()),
+    ]
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

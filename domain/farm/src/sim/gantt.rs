@@ -3,8 +3,12 @@
 //! The picture is one SVG without scripts, fonts or anything from elsewhere. It follows the reader's choice of light or
 //! dark, prints in light colours, and says under the mouse what a bar is. All foreign text in it is escaped.
 
+use picture::{escaped, shortened};
+
 use super::outcome::{BuildEnd, BuildRun, Outcome};
 use crate::graph::Graph;
+
+pub use picture::clock;
 
 /// All lengths below are in the picture's own units, a little less than a pixel on most screens.
 const WIDTH: f64 = 1400.0;
@@ -25,9 +29,8 @@ const BARS_MAX: usize = 20_000;
 /// Lanes beyond which the picture would be taller than browsers draw. The last are left out, and the picture says so.
 const LANES_MAX: usize = 1500;
 
-/// Steps of the time axis, in seconds.
-const STEPS_SECONDS: [u64; 16] =
-    [1, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14_400, 28_800, 86_400, 172_800, 604_800];
+/// As much of a builder's name as fits beside its lanes.
+const NAME_CHARACTERS_MAX: usize = 16;
 
 /// Steps that the axis has at most.
 const STEPS_MAX: u64 = 14;
@@ -84,22 +87,6 @@ pub fn gantt(outcome: &Outcome, graph: &Graph, title: &str) -> String {
     }
     svg.push_str("</svg>\n");
     svg
-}
-
-/// A time as people say it: at most two units.
-#[must_use]
-pub fn clock(milliseconds: u64) -> String {
-    let seconds = (milliseconds + 500) / 1000;
-    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds} s"),
-        (0, 0, _) if seconds.is_multiple_of(60) => format!("{minutes} min"),
-        (0, 0, _) => format!("{minutes} min {} s", seconds % 60),
-        (0, _, 0) => format!("{hours} h"),
-        (0, _, _) => format!("{hours} h {minutes} min"),
-        (_, 0, _) => format!("{days} d"),
-        (_, _, _) => format!("{days} d {hours} h"),
-    }
 }
 
 /// What the colours mean, and the figures.
@@ -165,7 +152,7 @@ impl Canvas {
                 "<text x=\"{MARGIN}\" y=\"{:.1}\">{}</text><text class=\"small soft end\" x=\"{:.1}\" y=\"{:.1}\">{:.0} \
                  %</text>\n",
                 top + 13.0,
-                escaped(&shortened(&machine.name)),
+                escaped(&shortened(&machine.name, NAME_CHARACTERS_MAX)),
                 self.left - 8.0,
                 top + 13.0,
                 machine.utilisation * 100.0,
@@ -187,19 +174,16 @@ impl Canvas {
     }
 
     fn axis(&self, svg: &mut String) {
-        let seconds = self.milliseconds / 1000;
-        let longest = STEPS_SECONDS[STEPS_SECONDS.len() - 1];
-        let step = STEPS_SECONDS.into_iter().find(|step| seconds / step <= STEPS_MAX);
-        let step = step.unwrap_or_else(|| (seconds / STEPS_MAX).next_multiple_of(longest));
-        for number in 0..=(seconds / step) {
-            let at = self.x(number * step * 1000);
+        let step_ms = picture::step_ms(self.milliseconds, STEPS_MAX);
+        for number in 0..=(self.milliseconds / step_ms) {
+            let at = self.x(number * step_ms);
             svg.push_str(&format!(
                 "<line class=\"grid\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{:.1}\" y2=\"{:.1}\"/>\
                  <text class=\"small soft middle\" x=\"{at:.1}\" y=\"{:.1}\">{}</text>\n",
                 HEAD_HEIGHT - 4.0,
                 self.bottom,
                 self.bottom + 14.0,
-                clock(number * step * 1000),
+                clock(number * step_ms),
             ));
         }
     }
@@ -243,31 +227,6 @@ fn remark(outcome: BuildEnd) -> &'static str {
         BuildEnd::Stopped => ", stopped because the other start was faster",
         BuildEnd::Broke => ", cannot be built",
     }
-}
-
-/// As much of a builder's name as fits beside its lanes.
-fn shortened(name: &str) -> String {
-    const CHARACTERS_MAX: usize = 16;
-    match name.chars().count() > CHARACTERS_MAX {
-        true => name.chars().take(CHARACTERS_MAX - 1).chain(['…']).collect(),
-        false => name.to_owned(),
-    }
-}
-
-/// For text and quoted attributes of XML. Control characters, which XML cannot hold at all, are left out.
-fn escaped(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for sign in text.chars().filter(|sign| !sign.is_control() && !matches!(sign, '\u{FFFE}' | '\u{FFFF}')) {
-        match sign {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            '\'' => safe.push_str("&#39;"),
-            _ => safe.push(sign),
-        }
-    }
-    safe
 }
 
 fn f64_of(count: usize) -> f64 {

@@ -11,9 +11,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::tasks::{MaybeReason, reason};
+use super::{Asked, asked};
 use crate::web::Web;
 use crate::web::error::WebError;
-use crate::web::view::TaskView;
+use crate::web::view::{MapQuery, MapView, NeighboursView, SignsView, TaskView};
 
 /// Tasks that are named of those that come next.
 const NEXT_MAX: usize = 20;
@@ -65,6 +66,24 @@ pub(crate) async fn now(State(web): State<Web>) -> Result<Json<QueueNowView>, We
         failed: count(Phase::Failed),
         now_ms: web.hub.clock.now().0,
     }))
+}
+
+pub(crate) async fn map(State(web): State<Web>, query: Asked<MapQuery>) -> Result<Json<MapView>, WebError> {
+    Ok(Json(web.queue_map(&asked(query)?).await?.view()))
+}
+
+pub(crate) async fn signs(
+    State(web): State<Web>,
+    query: Asked<MapQuery>,
+) -> Result<Json<SignsView>, WebError> {
+    Ok(Json(web.queue_map(&asked(query)?).await?.signs()))
+}
+
+pub(crate) async fn neighbours(
+    State(web): State<Web>,
+    query: Asked<MapQuery>,
+) -> Result<Json<NeighboursView>, WebError> {
+    web.neighbours(&asked(query)?).await.map(Json)
 }
 
 pub(crate) async fn pause(

@@ -36,7 +36,7 @@ async function refresh() {
   if (refreshing) { wanted = true; return; }
   refreshing = true;
   try {
-    const answer = await fetch(location.href, { headers: { accept: "text/html" } });
+    const answer = await fetch(document.querySelector("[data-live-from]")?.dataset.liveFrom ?? location.href, { headers: { accept: "text/html" } });
     if (answer.ok) {
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
       for (const part of document.querySelectorAll("[data-live]")) {
@@ -59,9 +59,9 @@ async function refresh() {
 function watch() {
   const events = new EventSource("/events");
   let lost = false;
-  events.onopen = () => { live.className = "on"; live.textContent = "live"; if (lost) { lost = false; refresh(); } };
+  events.onopen = () => { live.className = "on"; live.textContent = "live"; if (lost) { lost = false; refresh(); document.dispatchEvent(new Event("moraine:change")); } };
   events.onerror = () => { live.className = "off"; live.textContent = "connecting"; lost = true; };
-  events.addEventListener("change", refresh);
+  events.addEventListener("change", () => { refresh(); document.dispatchEvent(new Event("moraine:change")); });
 }
 
 document.addEventListener("click", async (event) => {

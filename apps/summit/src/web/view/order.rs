@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use farm::graph::GraphSummary;
 use farm::ids::TaskId;
+use farm::moment::Moment;
 use farm::plan::KnownTask;
 use farm::task::Phase;
 use schemars::JsonSchema;
@@ -76,26 +77,37 @@ impl Web {
         })
     }
 
-    pub(crate) async fn queue_view(&self, arena: Arena) -> Result<QueueView, WebError> {
-        let worlds = self.hub.worlds();
-        let world = match worlds.get(&arena) {
-            Some(world) => Arc::clone(world),
-            None => {
-                let project = self.hub.config().project(&arena.project).cloned();
-                let project = project.ok_or_else(|| WebError::no_project(&arena.project))?;
-                Arc::new(World::new(Arc::new(project), &arena.architecture))
-            }
-        };
-        let recipes = world.catalogue.recipes();
-        let mut newest: HashMap<String, KnownTask> = HashMap::new();
-        for (task, _) in self.hub.store.known_tasks(&arena.project, &arena.architecture).await? {
+    /// What was understood of an arena; nothing yet when it was never looked at.
+    pub(super) fn world(&self, arena: &Arena) -> Result<Arc<World>, WebError> {
+        if let Some(world) = self.hub.worlds().get(arena) {
+            return Ok(Arc::clone(world));
+        }
+        let project = self.hub.config().project(&arena.project).cloned();
+        let project = project.ok_or_else(|| WebError::no_project(&arena.project))?;
+        Ok(Arc::new(World::new(Arc::new(project), &arena.architecture)))
+    }
+
+    /// The newest task of each source of an arena, with when it changed last.
+    pub(super) async fn newest_tasks(
+        &self,
+        arena: &Arena,
+    ) -> Result<HashMap<String, (KnownTask, Moment)>, WebError> {
+        let mut newest: HashMap<String, (KnownTask, Moment)> = HashMap::new();
+        for (task, updated) in self.hub.store.known_tasks(&arena.project, &arena.architecture).await? {
             match newest.get(&task.source) {
-                Some(known) if known.id > task.id => {}
+                Some((known, _)) if known.id > task.id => {}
                 _ => {
-                    newest.insert(task.source.clone(), task);
+                    newest.insert(task.source.clone(), (task, updated));
                 }
             }
         }
+        Ok(newest)
+    }
+
+    pub(crate) async fn queue_view(&self, arena: Arena) -> Result<QueueView, WebError> {
+        let world = self.world(&arena)?;
+        let recipes = world.catalogue.recipes();
+        let newest = self.newest_tasks(&arena).await?;
         let graph = &world.graph;
         let heights = graph.heights();
         let shortened = recipes.len() > WHOLE_PICTURE_MAX;
@@ -106,7 +118,7 @@ impl Web {
         let mut nodes = Vec::new();
         for recipe in recipes {
             let Some(id) = graph.by_source(&recipe.source) else { continue };
-            let task = newest.get(&recipe.source);
+            let task = newest.get(&recipe.source).map(|(task, _)| task);
             let is_done = task.is_none_or(|task| task.phase == Phase::Published);
             if shortened && is_done {
                 continue;
