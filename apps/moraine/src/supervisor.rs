@@ -166,6 +166,18 @@ impl Supervisor {
         true
     }
 
+    /// Kills a service as a crash would, and starts it at once.
+    ///
+    /// # Errors
+    /// When its process cannot be started.
+    pub(crate) fn restart(&mut self, name: &str) -> Result<(), SupervisorError> {
+        self.kill(name);
+        let Some(index) = self.kept.iter().position(|kept| kept.service.name == name) else { return Ok(()) };
+        let child = self.spawn(&self.kept[index].service)?;
+        self.kept[index].state = State::Running { child, since: Instant::now() };
+        Ok(())
+    }
+
     /// The services that run, with their processes.
     pub(crate) fn processes(&self) -> Vec<(&str, u32)> {
         let running = self.kept.iter().filter_map(|kept| match &kept.state {

@@ -21,6 +21,7 @@ mod report;
 mod script;
 mod stage;
 mod stones;
+mod usage;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write;
@@ -39,7 +40,7 @@ use self::check::{Evidence, judge};
 use self::faults::{Mishap, Schedule};
 use self::pack::Pack;
 use self::replay::{Needs, Pace};
-use self::report::{Details, Outcome};
+use self::report::{Details, Outcome, Queued};
 use self::stage::{CHANNEL, Stage, Wiring};
 use crate::signals::Stop;
 
@@ -53,6 +54,8 @@ const TELL_EVERY: Duration = Duration::from_secs(10);
 const POSTPONED_MAX: Duration = Duration::from_secs(5);
 /// Everything is over when Summit says so for this long: a knot may still want another round.
 const REST: Duration = Duration::from_secs(3);
+/// Time for services to come to rest when everything is queued.
+const SETTLING: Duration = Duration::from_secs(1);
 /// Time in which something must be published.
 const STUCK: Duration = Duration::from_secs(5 * 60);
 /// Time for agents and Vessel to clean up after the last build.
@@ -151,6 +154,8 @@ struct Play<'a> {
     /// What is published to begin with.
     generation: Vec<PackageMeta>,
     needs: BTreeMap<String, Needs>,
+    /// What it took to have everything queued.
+    queued: Queued,
     begun: Instant,
     faults: BTreeMap<String, usize>,
 }
@@ -204,6 +209,7 @@ impl<'a> Play<'a> {
             begins_with,
             generation,
             needs,
+            queued: Queued::default(),
             begun: Instant::now(),
             faults: BTreeMap::new(),
         })
@@ -227,12 +233,52 @@ impl<'a> Play<'a> {
         let mut stage = Stage::set(self.data, self.arguments.builders, generation, wiring)?;
         note(&format!("dashboard {} after {:.1} s", stage.dashboard_url(), begun.elapsed().as_secs_f64()));
         let summit = Summit::new(stage.dashboard_url());
+        self.queued = self.queue_all(&mut stage, &summit)?;
         self.begun = Instant::now();
+        stage.admit_builders()?;
         let (status, seconds) = self.watch(&mut stage, &summit)?;
         let mut evidence = self.collect(&stage, &summit, &status)?;
         stage.stop();
         evidence.orphans.extend(stage.left_behind());
         self.tell(&evidence, &stage, seconds)
+    }
+
+    /// Waits until every recipe has a task, and starts Summit once more with all of them.
+    fn queue_all(&self, stage: &mut Stage, summit: &Summit) -> Result<Queued, WorldError> {
+        self.wait_queued(stage, summit)?;
+        let reopening = stage.restart_summit()?;
+        let tasks = self.wait_queued(stage, summit)?;
+        // What the first look takes goes back to the system when it is over.
+        let until = Instant::now() + SETTLING;
+        while Instant::now() < until {
+            stage.look_after()?;
+            std::thread::sleep(TICK);
+        }
+        let (summit_bytes, vessel_bytes) = (stage.usage.last("summit"), stage.usage.last("vessel"));
+        Ok(Queued { tasks, reopening, summit_bytes, vessel_bytes })
+    }
+
+    /// Waits until every recipe has a task and Summit has read all that it reads. How many tasks are open then.
+    fn wait_queued(&self, stage: &mut Stage, summit: &Summit) -> Result<u64, WorldError> {
+        let deadline = Instant::now() + STUCK;
+        loop {
+            stage.look_after()?;
+            let status = summit.status().filter(Status::has_looked);
+            if let Some(status) = status.filter(|status| status.open >= self.recipes()) {
+                return Ok(status.open);
+            }
+            if self.stop.is_asked() {
+                return Err(WorldError::Interrupted);
+            }
+            if Instant::now() >= deadline {
+                return Err(stuck(summit)?);
+            }
+            std::thread::sleep(TICK);
+        }
+    }
+
+    fn recipes(&self) -> u64 {
+        u64::try_from(self.pack.recipes.len()).unwrap_or(u64::MAX)
     }
 
     /// Watches until everything is published, and lets go wrong what is due.
@@ -340,7 +386,7 @@ impl<'a> Play<'a> {
                 .iter()
                 .map(|(source, recipe)| (source.clone(), recipe.release))
                 .collect(),
-            needs: self.needs.clone(),
+            waits_for: waits_for(&self.pack, &self.generation),
             published,
             lost_log_bytes,
             orphans: self.left_over(stage),
@@ -423,7 +469,8 @@ impl<'a> Play<'a> {
             builders: self.arguments.builders,
             verdict,
             build_seconds: build_time.as_secs_f64(),
-            sizes: stage.sizes.clone(),
+            usage: stage.usage.clone(),
+            queued: self.queued,
             faults: self.faults,
         };
         let text = report::text(&outcome, &details);
@@ -476,6 +523,13 @@ fn needs(pack: &Pack, generation: &[PackageMeta]) -> BTreeMap<String, Needs> {
         (graph.source(id).to_owned(), Needs { sources: needed.collect() })
     };
     graph.recipes().map(of_recipe).collect()
+}
+
+/// Whose tasks the task of each recipe waits for directly.
+fn waits_for(pack: &Pack, generation: &[PackageMeta]) -> BTreeMap<String, Vec<String>> {
+    let graph = pack.graph(generation);
+    let names = |id| graph.waits_for(id).map(|needed| graph.source(needed).to_owned()).collect();
+    graph.recipes().map(|id| (graph.source(id).to_owned(), names(id))).collect()
 }
 
 /// What any client finds.

@@ -39,9 +39,16 @@ pub(super) struct Project {
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Arena {
     pub(super) unsettled: Vec<String>,
+    /// When recipes and repository were read last.
+    pub(super) looked_ms: Option<u64>,
 }
 
 impl Status {
+    /// Whether everything was read since Summit was started.
+    pub(super) fn has_looked(&self) -> bool {
+        self.projects.iter().flat_map(|project| &project.architectures).all(|arena| arena.looked_ms.is_some())
+    }
+
     /// Tasks in this phase.
     pub(super) fn count(&self, phase: &str) -> usize {
         self.counts.iter().filter(|count| count.phase == phase).map(|count| count.tasks).sum()

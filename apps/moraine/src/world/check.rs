@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::ask::{Attempt, TaskPage};
-use super::replay::Needs;
 
 /// Most builds of one member of a cycle: what a project allows unless it says otherwise.
 const ROUNDS_MAX: usize = 3;
@@ -14,8 +13,8 @@ const ROUNDS_MAX: usize = 3;
 pub(super) struct Evidence {
     /// The release of every recipe.
     pub(super) recipes: BTreeMap<String, u64>,
-    /// What each must wait for.
-    pub(super) needs: BTreeMap<String, Needs>,
+    /// Those whose tasks the task of each waits for directly; nobody waits for itself on any way.
+    pub(super) waits_for: BTreeMap<String, Vec<String>>,
     /// The newest published release of every source, as any client reads it.
     pub(super) published: HashMap<String, u64>,
     pub(super) tasks: Vec<TaskPage>,
@@ -51,7 +50,7 @@ pub(super) struct Verdict {
     pub(super) assign_ms: Spread,
     /// From the end of a build until the repository had it.
     pub(super) publish_ms: Spread,
-    /// From the landing of the last thing that a task needs until it was ready.
+    /// From the landing of the last thing that a task waits for, near or far, until it was ready.
     pub(super) ready_ms: Spread,
     /// What is not as it must be, a line each.
     pub(super) wrong: Vec<String>,
@@ -176,24 +175,40 @@ fn publish_ms(tasks: &[TaskPage]) -> Vec<u64> {
 }
 
 fn ready_ms(evidence: &Evidence) -> Vec<u64> {
-    let mut landed: HashMap<&str, u64> = HashMap::new();
     let mut first: BTreeMap<&str, &TaskPage> = BTreeMap::new();
     for page in &evidence.tasks {
-        let source = page.task.source.as_str();
-        if first.contains_key(source) {
-            continue;
-        }
-        first.insert(source, page);
-        landed.extend(published_at(page).map(|at| (source, at)));
+        first.entry(&page.task.source).or_insert(page);
     }
+    let mut last_below = BTreeMap::new();
     let of_page = |(source, page): (&&str, &&TaskPage)| {
-        let needs = evidence.needs.get(*source)?;
         let ready_ms = page.events.iter().find(|event| event.phase == "ready")?.at_ms;
-        let last = needs.sources.keys().filter_map(|needed| landed.get(needed.as_str())).max()?;
-        // It may have been ready before: what it needs in its own cycle need not be new.
-        ready_ms.checked_sub(*last)
+        let last = last_landing_below(source, evidence, &first, &mut last_below)?;
+        // It may have been ready before: who has a previous generation need not always be waited for.
+        ready_ms.checked_sub(last)
     };
     first.iter().filter_map(of_page).collect()
+}
+
+/// When the last of those landed that `source` waits for, near or far; none when it waits for nobody.
+fn last_landing_below<'a>(
+    source: &str,
+    evidence: &'a Evidence,
+    first: &BTreeMap<&str, &TaskPage>,
+    known: &mut BTreeMap<&'a str, Option<u64>>,
+) -> Option<u64> {
+    if let Some(last) = known.get(source) {
+        return *last;
+    }
+    let (name, needed) = evidence.waits_for.get_key_value(source)?;
+    // Should there be a ring after all, it ends here.
+    known.insert(name, None);
+    let of_needed = |needed: &'a String| {
+        let landed = first.get(needed.as_str()).and_then(|page| published_at(page));
+        landed.max(last_landing_below(needed, evidence, first, known))
+    };
+    let last = needed.iter().filter_map(of_needed).max();
+    known.insert(name, last);
+    last
 }
 
 /// Nearest rank.
@@ -248,7 +263,9 @@ mod tests {
         Evidence {
             recipes: names.map(|name| (name.to_owned(), 3)).into(),
             published: names.map(|name| (name.to_owned(), 3)).into(),
-            needs: [("nano".to_owned(), Needs { sources: [("bash".to_owned(), 3)].into() })].into(),
+            waits_for: [("nano", "sh"), ("sh", "bash")]
+                .map(|(user, needed)| (user.into(), vec![needed.into()]))
+                .into(),
             tasks: vec![page(1, "bash", "a", 1000), page(2, "nano", "a", 2085)],
             ..Evidence::default()
         }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::check::{Spread, Verdict};
+use super::stage::Reopening;
+use super::usage::Usage;
 
 /// The JSON of `moraine world`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -24,6 +26,19 @@ pub(super) struct Outcome {
     pub(super) assign_ms: Spread,
 }
 
+/// What it takes to have every recipe queued and nothing built.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Queued {
+    /// Tasks that were open.
+    pub(super) tasks: u64,
+    /// How soon Summit was there when it was started with them.
+    pub(super) reopening: Reopening,
+    /// Its resident set afterwards.
+    pub(super) summit_bytes: u64,
+    /// Vessel's.
+    pub(super) vessel_bytes: u64,
+}
+
 /// What else was measured.
 #[derive(Debug)]
 pub(super) struct Details {
@@ -36,8 +51,9 @@ pub(super) struct Details {
     pub(super) verdict: Verdict,
     /// What all builds together took, in seconds.
     pub(super) build_seconds: f64,
-    /// The largest resident set of each service, in bytes.
-    pub(super) sizes: BTreeMap<String, u64>,
+    /// What services took.
+    pub(super) usage: Usage,
+    pub(super) queued: Queued,
     /// Faults by kind.
     pub(super) faults: BTreeMap<String, usize>,
 }
@@ -76,19 +92,50 @@ pub(super) fn text(outcome: &Outcome, details: &Details) -> String {
         ("built → published, p50, p99".to_owned(), milliseconds(verdict.publish_ms)),
         ("needs published → ready, p50, p99".to_owned(), milliseconds(verdict.ready_ms)),
     ];
-    let size = |name: &str| {
-        let of_kind = details.sizes.iter().filter(|(service, _)| service.starts_with(name));
-        of_kind.map(|(_, size_bytes)| *size_bytes).max().unwrap_or(0).div_ceil(1 << 20)
-    };
-    let sizes = format!(
-        "Summit {} MiB, Vessel {} MiB, an agent {} MiB",
-        size("summit"),
-        size("vessel"),
-        size("agent")
-    );
-    rows.push(("largest resident set".to_owned(), sizes));
+    rows.extend(machine_rows(details, builds));
     let rows: String = rows.iter().map(|(name, value)| format!("| {name} | {value} |\n")).collect();
     format!("```sh\n{}\n```\n\n| | |\n|---|---|\n{rows}", details.command)
+}
+
+/// What services take of the machine.
+fn machine_rows(details: &Details, builds: f64) -> Vec<(String, String)> {
+    let Details { usage, queued, .. } = details;
+    let mebibytes = |size_bytes: u64| size_bytes.div_ceil(1 << 20);
+    let per_build =
+        |name: &str| f64::from(u32::try_from(usage.processor_ms(name)).unwrap_or(u32::MAX)) / builds.max(1.0);
+    let Reopening { open, answers } = queued.reopening;
+    vec![
+        (
+            "processor time per build".to_owned(),
+            format!(
+                "Summit {:.0} ms, Vessel {:.0} ms, agents with played builds {:.0} ms",
+                per_build("summit"),
+                per_build("vessel"),
+                per_build("agent")
+            ),
+        ),
+        (
+            format!("Summit killed and started with {} tasks queued", queued.tasks),
+            format!("port open after {} ms, answers after {} ms", open.as_millis(), answers.as_millis()),
+        ),
+        (
+            "resident with all of them queued".to_owned(),
+            format!(
+                "Summit {} MiB, Vessel {} MiB",
+                mebibytes(queued.summit_bytes),
+                mebibytes(queued.vessel_bytes)
+            ),
+        ),
+        (
+            "largest resident set".to_owned(),
+            format!(
+                "Summit {} MiB, Vessel {} MiB, an agent {} MiB",
+                mebibytes(usage.largest("summit")),
+                mebibytes(usage.largest("vessel")),
+                mebibytes(usage.largest("agent"))
+            ),
+        ),
+    ]
 }
 
 fn faults(outcome: &Outcome, details: &Details) -> String {
@@ -127,11 +174,19 @@ mod tests {
             builders: 2,
             verdict: Verdict { builds: 3, ..Verdict::default() },
             build_seconds: 1.5,
-            sizes: [("agent-1".to_owned(), 20 << 20)].into(),
+            usage: Usage::default(),
+            queued: Queued { tasks: 7, summit_bytes: 20 << 20, ..Queued::default() },
             faults: BTreeMap::new(),
         };
         let text = text(&outcome, &details);
-        for expected in ["2 of 2", "2.0 builds/s", "500 ms", "an agent 20 MiB", "20 ms, 90 ms"] {
+        for expected in [
+            "2 of 2",
+            "2.0 builds/s",
+            "500 ms",
+            "with 7 tasks queued",
+            "Summit 20 MiB, Vessel 0 MiB",
+            "20 ms, 90 ms",
+        ] {
             assert!(text.contains(expected), "{expected}: {text}");
         }
     }

@@ -3,7 +3,6 @@
 //! With faults, whoever speaks with another does it over a [`Proxy`], or each program has a network namespace of its own.
 //! The driver itself asks Summit directly.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -19,6 +18,7 @@ use super::faults::{LEASE_SECONDS, Mishap};
 use super::network::{self, Host, Link};
 use super::proxy::Proxy;
 use super::replay;
+use super::usage::Usage;
 use crate::ports;
 use crate::supervisor::{Service, Supervisor};
 
@@ -96,6 +96,15 @@ pub(super) enum Wiring {
     Namespaces,
 }
 
+/// How soon a service was there again.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Reopening {
+    /// From its start until somebody could connect.
+    pub(super) open: Duration,
+    /// From its start until its first answer.
+    pub(super) answers: Duration,
+}
+
 /// The programs, running; they end with it.
 pub(super) struct Stage {
     supervisor: Supervisor,
@@ -109,12 +118,14 @@ pub(super) struct Stage {
     ways: Vec<Proxy>,
     /// What can be parted; nothing but with [`Wiring::Namespaces`].
     links: Vec<Link>,
-    /// The largest resident set of each service, in bytes.
-    pub(super) sizes: BTreeMap<String, u64>,
+    /// The key that agents pin.
+    summit_key: Option<PublicKey>,
+    /// What services take.
+    pub(super) usage: Usage,
 }
 
 impl Stage {
-    /// Publishes `generation`, the folder of what is there to begin with, and starts everything.
+    /// Publishes `generation`, the folder of what is there to begin with, and starts Vessel and Summit.
     pub(super) fn set(
         data: &Path,
         builders: usize,
@@ -147,7 +158,8 @@ impl Stage {
             agents,
             ways: Vec::new(),
             links,
-            sizes: BTreeMap::new(),
+            summit_key: None,
+            usage: Usage::default(),
         };
         if wiring == Wiring::Proxies {
             stage.open_ways()?;
@@ -174,11 +186,7 @@ impl Stage {
     /// Looks after the services once, and measures them. Returns what happened to them.
     pub(super) fn look_after(&mut self) -> Result<Vec<String>, WorldError> {
         let events = self.supervisor.look_after()?;
-        for (name, pid) in self.supervisor.processes() {
-            let size_bytes = resident_bytes(pid);
-            let largest = self.sizes.entry(name.to_owned()).or_default();
-            *largest = size_bytes.max(*largest);
-        }
+        self.usage.look(&self.supervisor.processes());
         Ok(events)
     }
 
@@ -268,7 +276,29 @@ impl Stage {
             .collect();
         self.launch("summit", arguments)?;
         self.wait_ready("summit", &format!("{}/api/status", self.dashboard_url()))?;
+        self.summit_key = Some(summit_key);
+        Ok(())
+    }
 
+    /// Kills Summit, starts it again, and says after which time its port was open and after which it answered.
+    pub(super) fn restart_summit(&mut self) -> Result<Reopening, WorldError> {
+        let begun = Instant::now();
+        self.supervisor.restart("summit")?;
+        while std::net::TcpStream::connect(self.places.dashboard).is_err() {
+            self.supervisor.look_after()?;
+            if begun.elapsed() >= READY_LIMIT {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let open = begun.elapsed();
+        self.wait_ready("summit", &format!("{}/api/status", self.dashboard_url()))?;
+        Ok(Reopening { open, answers: begun.elapsed() })
+    }
+
+    /// Starts the agents.
+    pub(super) fn admit_builders(&mut self) -> Result<(), WorldError> {
+        let Some(summit_key) = self.summit_key else { return Ok(()) };
         for (index, agent) in self.agents.clone().iter().enumerate() {
             let summit = self.reached(index + 2, self.places.summit).to_string();
             let world = self.data.join("world").display().to_string();
@@ -429,12 +459,4 @@ fn processes() -> Vec<(u32, String)> {
         (!words.is_empty()).then(|| (pid, words.join(" ")))
     })
     .collect()
-}
-
-/// Memory of a process that is in memory, in bytes; 0 when it is gone.
-fn resident_bytes(pid: u32) -> u64 {
-    let status = fs_err::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")).and_then(|text| text.parse().ok());
-    kibibytes.unwrap_or(0_u64).saturating_mul(1024)
 }
