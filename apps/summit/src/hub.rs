@@ -352,7 +352,12 @@ impl Hub {
         for effect in effects {
             match effect {
                 Effect::SendOrder(_) | Effect::JudgeDependents => self.dispatch.notify_one(),
-                Effect::ExpectUpload(_) | Effect::Withdraw(_) => self.publish.notify_one(),
+                // Its builder has a place free again.
+                Effect::ExpectUpload(_) => {
+                    self.publish.notify_one();
+                    self.dispatch.notify_one();
+                }
+                Effect::Withdraw(_) => self.publish.notify_one(),
                 Effect::StopBuild(claim) => {
                     let cancel = Cancel { attempt_id: claim.attempt.0 };
                     self.send(&claim.builder, to_agent::Message::Cancel(cancel));

@@ -4,12 +4,13 @@
 //! Nothing is remembered that matters: after a restart everything is asked again, and Vessel answers the same.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use farm::ids::AttemptId;
 use farm::task::{Artefact, Event, Lease, Phase, State};
 use fault::{Fault, Kind};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use wire::summit::{Upload, to_agent};
 use wire::tonic::transport::Channel;
@@ -28,6 +29,10 @@ const SWEEP: Duration = Duration::from_secs(1);
 
 /// How often nothing is looked for.
 const IDLE_SWEEP: Duration = Duration::from_secs(5);
+
+/// Tasks that Vessel is asked about at the same time: enough that none waits for the answers to all before it, and few enough
+/// that whoever else writes finds a turn in between.
+const AT_ONCE: usize = 8;
 
 /// Longest answer of Vessel. Expecting and asking are one row each; a minute covers a disk that stalls.
 const CALL_TIME_LIMIT: Duration = Duration::from_secs(60);
@@ -58,8 +63,11 @@ impl Fault for PublishError {
 
 /// Publishes for ever.
 pub(crate) async fn run(hub: Arc<Hub>) {
-    let mut publisher =
-        Publisher { hub: Arc::clone(&hub), link: VesselLink::default(), expected: HashSet::new() };
+    let publisher = Arc::new(Publisher {
+        hub: Arc::clone(&hub),
+        link: tokio::sync::Mutex::default(),
+        expected: Mutex::default(),
+    });
     let mut trouble = String::new();
     loop {
         hub.metrics.passed("publisher");
@@ -84,18 +92,18 @@ pub(crate) async fn run(hub: Arc<Hub>) {
 
 struct Publisher {
     hub: Arc<Hub>,
-    link: VesselLink,
+    link: tokio::sync::Mutex<VesselLink>,
     /// Attempts that Vessel was told of by this process.
-    expected: HashSet<AttemptId>,
+    expected: Mutex<HashSet<AttemptId>>,
 }
 
 impl Publisher {
     /// One look at everything. Returns whether something is on its way.
-    async fn sweep(&mut self) -> Result<bool, PublishError> {
+    async fn sweep(self: &Arc<Self>) -> Result<bool, PublishError> {
         let publishing = self.hub.store.tasks_in(&[Phase::Publishing]).await?;
         let withdrawals = self.hub.store.to_withdraw().await?;
         if publishing.is_empty() && withdrawals.is_empty() {
-            self.expected.clear();
+            self.expected().clear();
             return Ok(false);
         }
         for attempt in withdrawals {
@@ -106,24 +114,43 @@ impl Publisher {
         }
         let mut first_error = None;
         let mut troubles = HashMap::new();
-        for task in publishing {
-            // One task that Vessel does not like must not hold up the others.
-            if let Err(error) = self.publish(&task).await {
-                troubles.insert(task.id, fault::chain(&error).join(": "));
-                first_error.get_or_insert(error);
+        let mut waiting = publishing.into_iter();
+        let mut asked = JoinSet::new();
+        loop {
+            while asked.len() < AT_ONCE
+                && let Some(task) = waiting.next()
+            {
+                let publisher = Arc::clone(self);
+                asked.spawn(async move { (task.id, publisher.publish(&task).await) });
+            }
+            match asked.join_next().await {
+                None => break,
+                // One task that Vessel does not like must not hold up the others.
+                Some(Ok((task, Err(error)))) => {
+                    troubles.insert(task, fault::chain(&error).join(": "));
+                    first_error.get_or_insert(error);
+                }
+                Some(Ok((_, Ok(())))) => {}
+                Some(Err(panic)) => {
+                    tracing::error!(%panic, "a task was not published; it is looked at again");
+                }
             }
         }
         self.hub.set_unpublished(troubles);
         first_error.map_or(Ok(true), Err)
     }
 
-    async fn publish(&mut self, task: &TaskRow) -> Result<(), PublishError> {
+    fn expected(&self) -> MutexGuard<'_, HashSet<AttemptId>> {
+        self.expected.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn publish(&self, task: &TaskRow) -> Result<(), PublishError> {
         let State::Publishing { lease, artefacts, .. } = &task.state else { return Ok(()) };
         let attempt = lease.claim.attempt;
-        if !self.expected.contains(&attempt) {
+        if !self.expected().contains(&attempt) {
             match self.expect(task, lease, artefacts).await {
                 Ok(()) => {
-                    self.expected.insert(attempt);
+                    self.expected().insert(attempt);
                 }
                 Err(PublishError::Vessel { source, .. }) if is_verdict(&source) => {
                     // It may have landed already, and Vessel then refuses to expect it once more.
@@ -153,7 +180,7 @@ impl Publisher {
             LandingState::Refused => self.rejected(task, attempt, reply.reason).await,
             LandingState::Unknown | LandingState::Unspecified => {
                 // Vessel has forgotten it; it is told again the next time.
-                self.expected.remove(&attempt);
+                self.expected().remove(&attempt);
                 Ok(())
             }
             LandingState::Expected | LandingState::Receiving => self.expire(task, lease).await,
@@ -161,7 +188,7 @@ impl Publisher {
     }
 
     /// A builder that is gone while it uploads: nothing may land any more before the task goes elsewhere.
-    async fn expire(&mut self, task: &TaskRow, lease: &Lease) -> Result<(), PublishError> {
+    async fn expire(&self, task: &TaskRow, lease: &Lease) -> Result<(), PublishError> {
         let now = self.hub.clock.now();
         if now < lease.until || now < self.hub.grace_until {
             return Ok(());
@@ -176,7 +203,7 @@ impl Publisher {
     }
 
     async fn landed(
-        &mut self,
+        &self,
         task: &TaskRow,
         attempt: AttemptId,
         reply: LandingReply,
@@ -189,7 +216,7 @@ impl Publisher {
         }
         let event = Event::Landed { attempt, history: reply.history };
         ignore_refusal(self.hub.apply(task.id, &event).await)?;
-        self.expected.remove(&attempt);
+        self.expected().remove(&attempt);
         if let State::Publishing { lease, .. } = &task.state {
             self.hub.store.builder_fared_well(&lease.claim.builder).await?;
         }
@@ -197,20 +224,15 @@ impl Publisher {
         Ok(())
     }
 
-    async fn rejected(
-        &mut self,
-        task: &TaskRow,
-        attempt: AttemptId,
-        reason: String,
-    ) -> Result<(), PublishError> {
+    async fn rejected(&self, task: &TaskRow, attempt: AttemptId, reason: String) -> Result<(), PublishError> {
         tracing::warn!(task.id = %task.id, reason, "Vessel does not take what was built");
         ignore_refusal(self.hub.apply(task.id, &Event::Rejected { attempt, reason }).await)?;
-        self.expected.remove(&attempt);
+        self.expected().remove(&attempt);
         Ok(())
     }
 
     async fn expect(
-        &mut self,
+        &self,
         task: &TaskRow,
         lease: &Lease,
         artefacts: &[Artefact],
@@ -229,21 +251,21 @@ impl Publisher {
         };
         let mut client = self.client().await?;
         let answer = timeout(CALL_TIME_LIMIT, client.expect(request)).await;
-        self.understand("announce an upload", answer).map(drop)
+        self.understand("announce an upload", answer).await.map(drop)
     }
 
-    async fn landing(&mut self, attempt: AttemptId) -> Result<LandingReply, PublishError> {
+    async fn landing(&self, attempt: AttemptId) -> Result<LandingReply, PublishError> {
         let mut client = self.client().await?;
         let answer = timeout(CALL_TIME_LIMIT, client.landing(LandingRequest { attempt_id: attempt.0 })).await;
-        self.understand("ask for an upload", answer)
+        self.understand("ask for an upload", answer).await
     }
 
     /// Returns whether nothing of the attempt can land any more; not so when it has landed.
-    async fn withdraw(&mut self, attempt: AttemptId) -> Result<bool, PublishError> {
+    async fn withdraw(&self, attempt: AttemptId) -> Result<bool, PublishError> {
         let mut client = self.client().await?;
         let answer =
             timeout(CALL_TIME_LIMIT, client.withdraw(WithdrawRequest { attempt_id: attempt.0 })).await;
-        match self.understand("withdraw an upload", answer) {
+        match self.understand("withdraw an upload", answer).await {
             Ok(_) => Ok(true),
             // Never expected, or withdrawn before.
             Err(PublishError::Vessel { source, .. }) if source.kind() == Kind::NotFound => Ok(true),
@@ -252,12 +274,12 @@ impl Publisher {
         }
     }
 
-    async fn client(&mut self) -> Result<VesselClient<Channel>, PublishError> {
-        Ok(self.link.client(&self.hub).await?)
+    async fn client(&self) -> Result<VesselClient<Channel>, PublishError> {
+        Ok(self.link.lock().await.client(&self.hub).await?)
     }
 
-    fn understand<T>(
-        &mut self,
+    async fn understand<T>(
+        &self,
         action: &'static str,
         answer: Result<Result<Response<T>, Status>, tokio::time::error::Elapsed>,
     ) -> Result<T, PublishError> {
@@ -267,12 +289,12 @@ impl Publisher {
                 let source = wire::from_status(&status);
                 if source.kind() == Kind::Unavailable {
                     // A fresh connection finds a Vessel that moved or was restarted.
-                    self.link.forget();
+                    self.link.lock().await.forget();
                 }
                 Err(PublishError::Vessel { action, source })
             }
             Err(_elapsed) => {
-                self.link.forget();
+                self.link.lock().await.forget();
                 Err(PublishError::Timeout { action })
             }
         }

@@ -51,6 +51,8 @@ pub(crate) struct Watcher {
     link: VesselLink,
     /// Recipes that are not used because an earlier project has their source, as they were written down last.
     left_out: Vec<Unreadable>,
+    /// Where the branch was when it was fetched last: nobody else moves it.
+    head: Option<Commit>,
 }
 
 /// Reads recipes as one architecture sees them.
@@ -85,7 +87,7 @@ impl Watcher {
             })
             .collect();
         let (client, link) = (Client::default(), VesselLink::default());
-        Self { hub, project, mirror, readers, client, link, left_out: Vec::new() }
+        Self { hub, project, mirror, readers, client, link, left_out: Vec::new(), head: None }
     }
 
     /// Looks every so often, when somebody asks, and when the repository has something new.
@@ -117,9 +119,13 @@ impl Watcher {
     }
 
     async fn look(&mut self, fetch: bool) -> Result<ProjectLook, LookError> {
-        let commit = if fetch { self.mirror.fetch().await } else { self.mirror.head().await };
+        let commit = match (fetch, self.head.take()) {
+            (false, Some(known)) => Ok(known),
+            (false, None) => self.mirror.head().await,
+            (true, _) => self.mirror.fetch().await,
+        };
         let commit = match commit {
-            Ok(commit) => commit,
+            Ok(commit) => self.head.insert(commit).clone(),
             Err(error) => {
                 let error = LookError::from(error);
                 for reader in &self.readers {

@@ -20,6 +20,8 @@ mod life;
 mod logs;
 #[path = "farm/projects.rs"]
 mod projects;
+#[path = "farm/rows.rs"]
+mod rows;
 #[path = "farm/twins.rs"]
 mod twins;
 #[path = "farm/vessel.rs"]
@@ -158,7 +160,7 @@ async fn a_new_commit_is_found_by_a_wake_up_call_and_replaces_what_waits() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_names_the_commit_that_its_task_was_made_for() {
     let Some(farm) = Farm::start(&[("z/zlib", &recipe("zlib", 1, &[]))]).await else { return };
-    let status = farm.until_status(|status| status["open"] == 1).await;
+    let status = farm.until_status(|status| status["open"] == 1 && status["commit"].is_string()).await;
     farm.commit(&[("x/xz", &recipe("xz", 1, &["zlib"]))]);
     let (_, report) = farm.post("/api/wake-up").await;
     assert_ne!(report["commit"], status["commit"]);
