@@ -124,7 +124,13 @@ pub(crate) fn log(arguments: &LogArguments) -> Result<(), LogError> {
     }
     let Some(task) = &arguments.task else { return Ok(()) };
     // A name means the newest task of that name; the log is that of this one, even when a newer one comes meanwhile.
-    let task = api.task_number(task)?;
+    let mut back_off = BackOff::default();
+    let task = loop {
+        match api.task_number(task) {
+            Err(error) if arguments.follow && back_off.may_wait_for(&error) => back_off.wait(&error, 0),
+            number => break number?,
+        }
+    };
     let attempt = choose(&api, task, arguments)?;
     let mut printer = Printer::new(arguments.summit.json);
     let mut offset = 0;
@@ -133,7 +139,7 @@ pub(crate) fn log(arguments: &LogArguments) -> Result<(), LogError> {
         let wait_seconds = if arguments.follow { WAIT_SECONDS } else { 0 };
         let piece = match api.log_piece(task, attempt.id, offset, wait_seconds) {
             Ok(piece) => piece,
-            Err(error) if error.kind() == Kind::Unavailable && back_off.may_wait() => {
+            Err(error) if back_off.may_wait_for(&error) => {
                 back_off.wait(&error, offset);
                 continue;
             }
@@ -157,8 +163,16 @@ pub(crate) fn log(arguments: &LogArguments) -> Result<(), LogError> {
 /// The attempt that is asked for.
 fn choose(api: &SummitApi, task: u64, arguments: &LogArguments) -> Result<TaskAttempt, LogError> {
     let mut told = false;
+    let mut back_off = BackOff::default();
     loop {
-        let attempts = api.task_attempts(task)?;
+        let attempts = match api.task_attempts(task) {
+            Err(error) if arguments.follow && back_off.may_wait_for(&error) => {
+                back_off.wait(&error, 0);
+                continue;
+            }
+            attempts => attempts?,
+        };
+        back_off = BackOff::default();
         let wanted = match arguments.attempt {
             Some(number) => attempts.iter().find(|attempt| attempt.number == number),
             None => attempts.last(),
@@ -192,8 +206,8 @@ struct BackOff {
 }
 
 impl BackOff {
-    fn may_wait(&self) -> bool {
-        self.since.is_none_or(|since| since.elapsed() < PATIENCE)
+    fn may_wait_for(&self, error: &ApiError) -> bool {
+        error.kind() == Kind::Unavailable && self.since.is_none_or(|since| since.elapsed() < PATIENCE)
     }
 
     fn wait(&mut self, error: &ApiError, offset: u64) {

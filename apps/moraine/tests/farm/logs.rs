@@ -41,6 +41,38 @@ fn a_followed_log_goes_on_over_a_killed_summit_without_losing_or_doubling_a_byte
         "{}",
         said(&none)
     );
+    // Somebody who comes while Summit is away waits for it as well.
+    farm.kill("summit");
+    let late = moraine().args(["task", "log", "--follow", &task]).args(summit).output().unwrap();
+    assert!(late.status.success(), "{}", said(&late));
+    assert_eq!(String::from_utf8_lossy(&late.stdout), seen());
+    farm.stop();
+    bench.assert_quiet();
+}
+
+#[test]
+fn row_u7_a_command_says_what_became_of_it() {
+    let Some(bench) = Bench::new() else { return };
+    bench.write_recipe("right", &slow("right", 1));
+    bench.commit("release 1");
+    let farm = Farm::start(&bench, 1);
+    let summit = ["--summit", farm.dashboard.as_str()];
+    farm.wait_phase("right", 1, "building");
+    let cancelled = succeed(moraine().args(["task", "cancel", "right"]).args(summit));
+    assert!(cancelled.contains("is cancelled"), "{cancelled}");
+    assert_eq!(farm.task("right", 1).unwrap()["phase"], "cancelled", "it was so when the command returned");
+    for verb in ["cancel", "hold", "release"] {
+        let output = moraine().args(["task", verb, "right"]).args(summit).output().unwrap();
+        assert_eq!(output.status.code(), Some(4), "{verb}: {}", said(&output));
+        assert!(said(&output).contains(&format!("cannot {verb}")), "{}", said(&output));
+    }
+    let unknown = moraine().args(["task", "retry", "nobody"]).args(summit).output().unwrap();
+    assert_eq!(unknown.status.code(), Some(3), "{}", said(&unknown));
+    let queue = || succeed(moraine().args(["queue", "--json"]).args(summit));
+    succeed(moraine().args(["queue", "pause", "--why", "a new disk"]).args(summit));
+    assert!(queue().contains("a new disk"), "{}", queue());
+    succeed(moraine().args(["queue", "resume"]).args(summit));
+    assert!(!queue().contains("a new disk"), "{}", queue());
     farm.stop();
     bench.assert_quiet();
 }
