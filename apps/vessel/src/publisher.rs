@@ -19,6 +19,9 @@ mod groups;
 mod import;
 mod prune;
 mod recovery;
+mod signing;
+#[cfg(test)]
+mod signing_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -30,6 +33,7 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use repository::layout::STATEMENT_FILE;
 use repository::retention::Retention;
 use store::{Source, Store};
 use tokio::sync::{Mutex, Semaphore, watch};
@@ -37,13 +41,15 @@ use wire::PublicKey;
 
 use crate::admission::{Landing, Package, PackageKey, Scope, Snapshot, history_id, land};
 use crate::closure;
+use crate::described::Plan;
 use crate::folder::DataFolder;
 use crate::format::{self, Pointer};
 use crate::http::ChannelFacts;
 use crate::ledger::{Change, FormatUpgrade, Ledger, NewHistory, PublishedObject, Recorded, VOLATILE};
 use crate::purge::Moves;
+use crate::signing::Signing;
 use crate::staging::Staging;
-use crate::tree::{Object, ROOT_INDEX, Step, Tree, TreeFile};
+use crate::tree::{Object, ROOT_INDEX, Step, StoneIndex, Tree, TreeFile};
 
 pub(crate) use attempts::LandingStatus;
 pub(crate) use changes::Changes;
@@ -74,6 +80,8 @@ pub struct Publisher {
     moves: watch::Sender<Moves>,
     verifications: Semaphore,
     retention: Retention,
+    stone_index: StoneIndex,
+    seals: signing::Seals,
     reached: Reached,
 }
 
@@ -165,17 +173,31 @@ impl Publisher {
     /// # Errors
     /// When another process uses it, when the disk or the database refuses, when what is published is damaged.
     pub async fn open(data: &Path, channels: &[String]) -> Result<Self, PublishError> {
-        Self::open_watched(data, channels, Arc::new(|_| {})).await
+        Self::open_signing(data, channels, Signing::default()).await
+    }
+
+    /// The same, with other keys than those in the data folder.
+    ///
+    /// # Errors
+    /// As [`Publisher::open`], and when something must be signed and cannot be.
+    pub async fn open_signing(
+        data: &Path,
+        channels: &[String],
+        signing: Signing,
+    ) -> Result<Self, PublishError> {
+        Self::open_watched(data, channels, signing, Arc::new(|_| {})).await
     }
 
     pub(crate) async fn open_watched(
         data: &Path,
         names: &[String],
+        signing: Signing,
         reached: Reached,
     ) -> Result<Self, PublishError> {
         let folder = DataFolder::open(data)?;
         let store = Store::folder(&folder.public()).map_err(crate::tree::TreeError::from)?;
         let ledger = Ledger::open(&folder.database()).await?;
+        let seals = signing::Seals::open(&ledger, data, signing).await?;
         let mut channels = BTreeMap::new();
         let known = ledger.channels().await?;
         for name in names.iter().chain(&known).collect::<BTreeSet<_>>() {
@@ -201,8 +223,11 @@ impl Publisher {
             moves: watch::Sender::new(moves),
             verifications: Semaphore::new(VERIFICATIONS_MAX),
             retention: Retention::default(),
+            stone_index: StoneIndex::default(),
+            seals,
             reached,
         };
+        publisher.sign_at_start().await?;
         publisher.tell_facts();
         Ok(publisher)
     }
@@ -211,6 +236,12 @@ impl Publisher {
     #[must_use]
     pub fn keeping(self, retention: Retention) -> Self {
         Self { retention, ..self }
+    }
+
+    /// The same, with another way with channels that have too many packages for a plain index.
+    #[must_use]
+    pub fn with_stone_index(self, stone_index: StoneIndex) -> Self {
+        Self { stone_index, ..self }
     }
 
     /// The data folder.
@@ -310,7 +341,8 @@ impl Publisher {
             upgrade: base.upgrade,
         };
         let size_bytes: u64 = objects.iter().map(|object| object.size_bytes).sum();
-        let snapshot = Arc::new(self.write(channel, &id, objects, landing.snapshot).await?);
+        let plan = self.plan(&new).await?;
+        let snapshot = Arc::new(self.write(channel, plan, objects, landing.snapshot).await?);
         self.record(channel, state, &new).await?;
         if let Some(before) = &state.current {
             let key = |change: &Change| PackageKey {
@@ -348,17 +380,23 @@ impl Publisher {
     async fn write(
         &self,
         channel: &Channel,
-        id: &str,
+        plan: Plan,
         objects: Vec<Object>,
         snapshot: Snapshot,
     ) -> Result<Snapshot, PublishError> {
-        let (tree, id, reached) = (channel.tree.clone(), id.to_owned(), Arc::clone(&self.reached));
+        let (tree, reached, stone_index) =
+            (channel.tree.clone(), Arc::clone(&self.reached), self.stone_index);
+        let sign = self.signer_of_statements();
         blocking(move || {
             tree.store(&objects)?;
             reached(Step::ObjectsLinked);
             tree.read_back(&objects)?;
             reached(Step::ObjectsReadBack);
-            tree.write_history(&id, &tree.indexes(&id, &snapshot)?)?;
+            let id = plan.id.as_str();
+            let indexes = tree.indexes(id, &snapshot, stone_index)?;
+            let (mut files, statement) = tree.describe(&plan, &snapshot, indexes)?;
+            files.push(TreeFile { path: STATEMENT_FILE.to_owned(), bytes: sign(&statement)? });
+            tree.write_history(id, &files)?;
             reached(Step::IndexesWritten);
             Ok(snapshot)
         })
@@ -406,9 +444,14 @@ impl Publisher {
         if state.is_pointed {
             return Ok(());
         }
+        self.sign_pointers(channel).await?;
         let pointer = pointer_of(&self.ledger, &channel.name).await?;
         let (tree, reached) = (channel.tree.clone(), Arc::clone(&self.reached));
-        blocking(move || Ok(tree.move_pointer(&pointer, &*reached)?)).await?;
+        blocking(move || {
+            tree.move_pointer(&pointer, &*reached)?;
+            Ok(tree.remove_other_pointers(&pointer)?)
+        })
+        .await?;
         state.is_pointed = true;
         channel.show(state);
         self.moves.send_modify(|moves| *moves.entry(channel.name.clone()).or_default() += 1);
@@ -469,7 +512,8 @@ async fn pointer_of(ledger: &Ledger, channel: &str) -> Result<Vec<TreeFile>, Pub
     })?;
     // A copy for web servers that send files compressed beforehand.
     let copy = TreeFile { path: format!("{ROOT_INDEX}.zst"), bytes: compressed };
-    Ok(vec![TreeFile { path: ROOT_INDEX.to_owned(), bytes }, copy])
+    let root = [TreeFile { path: ROOT_INDEX.to_owned(), bytes }, copy];
+    Ok(root.into_iter().chain(signing::signed_files(ledger, channel).await?).collect())
 }
 
 /// The files that arrive, in the order of `landing.arriving`.
@@ -507,7 +551,7 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-fn unix_seconds() -> i64 {
+pub(crate) fn unix_seconds() -> i64 {
     let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX)
 }
