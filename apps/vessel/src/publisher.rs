@@ -31,7 +31,7 @@ mod versions;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use repository::layout::STATEMENT_FILE;
 use repository::retention::Retention;
@@ -159,6 +159,8 @@ struct Published {
     /// Whether it is a new one.
     is_new: bool,
     packages: usize,
+    /// How long making its indexes took.
+    index_time: Duration,
 }
 
 impl std::fmt::Debug for Publisher {
@@ -301,7 +303,8 @@ impl Publisher {
         let landing = land(&state.snapshot, incoming, Scope::Folder)?;
         if let (true, Some(current)) = (landing.is_unchanged(), state.current.clone()) {
             self.settle_pointer(channel, &mut state).await?;
-            return Ok(Published { history: current.id, is_new: false, packages: state.snapshot.len() });
+            let (history, packages) = (current.id, state.snapshot.len());
+            return Ok(Published { history, is_new: false, packages, index_time: Duration::ZERO });
         }
         (self.reached)(Step::Decided);
         let base = Base::volatile(&state, "import");
@@ -342,7 +345,8 @@ impl Publisher {
         };
         let size_bytes: u64 = objects.iter().map(|object| object.size_bytes).sum();
         let plan = self.plan(&new).await?;
-        let snapshot = Arc::new(self.write(channel, plan, objects, landing.snapshot).await?);
+        let (snapshot, index_time) = self.write(channel, plan, objects, landing.snapshot).await?;
+        let snapshot = Arc::new(snapshot);
         self.record(channel, state, &new).await?;
         if let Some(before) = &state.current {
             let key = |change: &Change| PackageKey {
@@ -367,13 +371,14 @@ impl Publisher {
             arriving = landing.arriving.len(),
             obsolete = landing.obsolete.len(),
             size_bytes,
+            index_ms = u64::try_from(index_time.as_millis()).unwrap_or(u64::MAX),
             "published"
         );
         if !new.remarks.is_empty() {
             let remarks = new.remarks;
             tracing::warn!(channel.name = %channel.name, history = %id, "{remarks}");
         }
-        Ok(Published { history: id, is_new: true, packages })
+        Ok(Published { history: id, is_new: true, packages, index_time })
     }
 
     /// Everything before the transaction: objects, read back, indexes. Nothing names any of it yet.
@@ -383,7 +388,7 @@ impl Publisher {
         plan: Plan,
         objects: Vec<Object>,
         snapshot: Snapshot,
-    ) -> Result<Snapshot, PublishError> {
+    ) -> Result<(Snapshot, Duration), PublishError> {
         let (tree, reached, stone_index) =
             (channel.tree.clone(), Arc::clone(&self.reached), self.stone_index);
         let sign = self.signer_of_statements();
@@ -392,13 +397,15 @@ impl Publisher {
             reached(Step::ObjectsLinked);
             tree.read_back(&objects)?;
             reached(Step::ObjectsReadBack);
+            let begin = Instant::now();
             let id = plan.id.as_str();
             let indexes = tree.indexes(id, &snapshot, stone_index)?;
             let (mut files, statement) = tree.describe(&plan, &snapshot, indexes)?;
             files.push(TreeFile { path: STATEMENT_FILE.to_owned(), bytes: sign(&statement)? });
+            let index_time = begin.elapsed();
             tree.write_history(id, &files)?;
             reached(Step::IndexesWritten);
-            Ok(snapshot)
+            Ok((snapshot, index_time))
         })
         .await
     }
