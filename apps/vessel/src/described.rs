@@ -240,16 +240,16 @@ mod tests {
     use crate::tree::{StoneIndex, Tree};
     use store::{Sha256, Store};
 
-    /// Packages that are nowhere: each has one file.
-    struct Nowhere;
+    /// Packages that are nowhere, all with the same files.
+    struct Nowhere(Vec<u8>);
 
     impl Shelf for Nowhere {
         fn read(&self, _path: &str) -> Result<Option<Vec<u8>>, TreeError> {
             Ok(None)
         }
 
-        fn paths(&self, package: &Package) -> Result<Vec<u8>, TreeError> {
-            Ok(compact::pack_paths([package.meta.name.as_str()]))
+        fn paths(&self, _package: &Package) -> Result<Vec<u8>, TreeError> {
+            Ok(self.0.clone())
         }
     }
 
@@ -272,6 +272,7 @@ mod tests {
         let told = fault::chain(&error).join(": ") + &fault::Fault::hints(&error).join(" ");
         assert!(told.contains("65536 packages do not fit") && told.contains("stone_index"), "{told}");
 
+        let nowhere = Nowhere(compact::pack_paths(["bin/it"]));
         let indexes = tree.indexes(&id, &snapshot, StoneIndex::WhileItFits).unwrap();
         assert!(indexes.is_empty());
         let plan = Plan {
@@ -284,7 +285,7 @@ mod tests {
             bases: Vec::new(),
         };
         let (files, statement) =
-            describe(&plan, &snapshot, indexes, &mut Memory::default(), &Nowhere).unwrap();
+            describe(&plan, &snapshot, indexes, &mut Memory::default(), &nowhere).unwrap();
         let described = statement.architecture("x86_64").unwrap();
         assert_eq!(described.packages, 65_536);
         assert!(

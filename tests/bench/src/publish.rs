@@ -169,7 +169,7 @@ async fn channel(
         // The first does not count.
         if run > 0 {
             ones.push(begin.elapsed().as_secs_f64());
-            indexes.push(imported.index_seconds);
+            indexes.push(imported.index_time.as_secs_f64());
         }
     }
     (figures.one, figures.indexes) = (median(ones), median(indexes));

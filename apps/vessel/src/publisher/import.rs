@@ -30,8 +30,8 @@ pub struct Imported {
     pub packages: usize,
     /// File names of older releases that were passed over.
     pub passed_over: Vec<String>,
-    /// How long making the indexes took, in seconds; 0 where nothing changed.
-    pub index_seconds: f64,
+    /// How long making the indexes took; nothing where nothing changed.
+    pub index_time: std::time::Duration,
 }
 
 impl Publisher {
@@ -64,7 +64,7 @@ impl Publisher {
             is_new: published.is_new,
             packages: packages.len(),
             passed_over: passed_over.iter().map(|package| package.meta.file_name()).collect(),
-            index_seconds: published.index_time.as_secs_f64(),
+            index_time: published.index_time,
         })
     }
 }
