@@ -249,8 +249,8 @@ impl Publisher {
                     issued: now,
                     expires,
                     keys: hands.list.version,
-                    history,
                     format: formats.get(history.as_str()).unwrap_or(&Format::V0).as_str().to_owned(),
+                    history,
                     statement,
                     what,
                 };
