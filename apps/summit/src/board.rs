@@ -3,6 +3,7 @@
 //! Everything here can be made again from the store and the worlds, and is at every start. Afterwards only what changed
 //! is taken in: a task that changes costs what it touches. Nothing here waits, so a lock on it is held for moments.
 
+mod blockers;
 mod elsewhere;
 mod map;
 

@@ -5,6 +5,7 @@
 //! shown. A log is kept with its attempt until [`Logs::forget`].
 
 pub(crate) mod archiver;
+pub mod first_error;
 pub mod outline;
 pub mod reader;
 pub mod rows;

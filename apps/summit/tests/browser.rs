@@ -13,6 +13,8 @@ mod busy;
 #[path = "farm/fixture.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod fixture;
+#[path = "browser/hard.rs"]
+mod hard;
 #[path = "browser/live.rs"]
 mod live;
 #[path = "browser/looks.rs"]

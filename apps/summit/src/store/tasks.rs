@@ -250,41 +250,6 @@ impl Store {
         Ok(adopted)
     }
 
-    /// A page of tasks, those that changed last first, and how many there are in all.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn task_page(
-        &self,
-        phase: Option<Phase>,
-        project: Option<&str>,
-        offset: u64,
-        count: u64,
-    ) -> Result<(Vec<TaskRow>, u64), StoreError> {
-        let keyword = phase.map(Phase::keyword);
-        let total = sqlx::query(
-            "SELECT count(*) AS n FROM task WHERE ($1 IS NULL OR phase = $1) AND ($2 IS NULL OR project = $2)",
-        )
-            .bind(keyword)
-            .bind(project)
-            .fetch_one(self.database.pool())
-            .await
-            .during("count tasks")?;
-        let rows = sqlx::query(
-            "SELECT * FROM task WHERE ($1 IS NULL OR phase = $1) AND ($2 IS NULL OR project = $2)
-             ORDER BY updated DESC, id DESC LIMIT $3 OFFSET $4",
-        )
-        .bind(keyword)
-        .bind(project)
-        .bind(integer(count))
-        .bind(integer(offset))
-        .fetch_all(self.database.pool())
-        .await
-        .during("list tasks")?;
-        let tasks = rows.iter().map(task_of).collect::<Result<_, _>>()?;
-        Ok((tasks, number(&total, "n")?))
-    }
-
     /// How many tasks stand where, in one project or in all.
     ///
     /// # Errors

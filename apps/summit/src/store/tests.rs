@@ -170,7 +170,8 @@ async fn a_new_task_takes_the_place_of_the_old_one() {
         assert_eq!(known.iter().map(|(task, _)| task.id).collect::<Vec<_>>(), [new]);
         let counts = fixture.store.counts(None).await.unwrap();
         assert_eq!(counts.iter().map(|(_, count)| count).sum::<u64>(), 2);
-        let (page, total) = fixture.store.task_page(Some(Phase::Waiting), None, 0, 1).await.unwrap();
+        let (page, total) =
+            fixture.store.task_page(&TaskFilter::in_phase(Phase::Waiting), 0, 1).await.unwrap();
         assert_eq!((page[0].id, total), (new, 1));
     })
     .await;

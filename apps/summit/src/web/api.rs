@@ -19,14 +19,17 @@ use serde::Deserialize;
 use super::Web;
 use super::error::WebError;
 use super::view::{
-    DurationsQuery, DurationsView, GraphView, ProjectListView, QueueView, StatusView, TaskListView,
-    TaskPageView, TimelineQuery, TimelineView,
+    DurationsQuery, DurationsView, GraphView, PackageView, ProjectListView, QueueView, StatusView,
+    TaskListView, TaskPageView, TimelineQuery, TimelineView,
 };
-use crate::store::{AuditPage, RecipeSummary};
+use crate::store::{AuditPage, RecipeSummary, TaskFilter, TaskOrder};
 use crate::watcher::{LookReport, look_everywhere};
 
 /// Rows of a page unless asked otherwise.
-const PER_PAGE: u64 = 50;
+pub(crate) const PER_PAGE: u64 = 50;
+
+/// Characters of a name that is searched for; those of recipes have some thirty.
+const TEXT_CHARACTERS_MAX: usize = 200;
 
 /// Most rows of a page.
 const PER_PAGE_MAX: u64 = 500;
@@ -40,6 +43,11 @@ pub(crate) struct ListQuery {
     phase: Option<String>,
     /// Only tasks of this project; every one unless given, or `all`.
     project: Option<String>,
+    /// Only tasks whose recipe has this text in its name.
+    q: Option<String>,
+    /// Which come first: those that changed last unless given.
+    #[schemars(schema_with = "order")]
+    sort: Option<String>,
     /// Which page, from 1.
     page: Option<u64>,
     /// Rows of a page: 50 unless given, 500 at most.
@@ -79,14 +87,19 @@ fn phase_or_all(_: &mut SchemaGenerator) -> Schema {
     schemars::json_schema!({ "type": "string", "enum": words })
 }
 
+fn order(_: &mut SchemaGenerator) -> Schema {
+    let words: Vec<&str> = [""].into_iter().chain(TaskOrder::ALL.map(TaskOrder::keyword)).collect();
+    schemars::json_schema!({ "type": "string", "enum": words })
+}
+
 /// A name, if one is given.
 fn named(name: Option<&String>) -> Option<&str> {
     name.map(String::as_str).filter(|name| !matches!(*name, "" | "all"))
 }
 
 impl ListQuery {
-    /// The phase, the page from 1, the rows of a page.
-    pub(crate) fn read(&self) -> Result<(Option<Phase>, u64, u64), WebError> {
+    /// Which tasks, the page from 1, the rows of a page.
+    pub(crate) fn read(&self) -> Result<(TaskFilter, u64, u64), WebError> {
         let phase = match self.phase.as_deref() {
             None | Some("" | "all") => None,
             Some(keyword) => Some(Phase::from_keyword(keyword).ok_or_else(|| WebError::BadRequest {
@@ -94,13 +107,22 @@ impl ListQuery {
                 why: format!("{keyword:?} is none; known are {}", Phase::ALL.map(Phase::keyword).join(", ")),
             })?),
         };
+        let order = match self.sort.as_deref() {
+            None | Some("") => TaskOrder::default(),
+            Some(keyword) => TaskOrder::from_keyword(keyword).ok_or_else(|| WebError::BadRequest {
+                what: "the order",
+                why: format!(
+                    "{keyword:?} is none; known are {}",
+                    TaskOrder::ALL.map(TaskOrder::keyword).join(", ")
+                ),
+            })?,
+        };
+        let text: String =
+            self.q.as_deref().unwrap_or_default().trim().chars().take(TEXT_CHARACTERS_MAX).collect();
+        let project = named(self.project.as_ref()).map(str::to_owned);
+        let filter = TaskFilter { phase, project, text, order };
         let per_page = self.per_page.unwrap_or(PER_PAGE).clamp(1, PER_PAGE_MAX);
-        Ok((phase, self.page.unwrap_or(1).max(1), per_page))
-    }
-
-    /// The project, if one is named.
-    pub(crate) fn project(&self) -> Option<&str> {
-        named(self.project.as_ref())
+        Ok((filter, self.page.unwrap_or(1).max(1), per_page))
     }
 }
 
@@ -146,9 +168,8 @@ pub(crate) async fn tasks(
     State(web): State<Web>,
     list: Asked<ListQuery>,
 ) -> Result<Json<TaskListView>, WebError> {
-    let list = asked(list)?;
-    let (phase, page, per_page) = list.read()?;
-    web.task_list(phase, list.project(), page, per_page).await.map(Json)
+    let (filter, page, per_page) = asked(list)?.read()?;
+    web.task_list(&filter, page, per_page).await.map(Json)
 }
 
 pub(crate) async fn task(State(web): State<Web>, id: MaybeId) -> Result<Json<TaskPageView>, WebError> {
@@ -196,6 +217,12 @@ pub(crate) async fn recipes(
     web.recipe_summary(named(asked(project)?.project.as_ref())).await.map(Json)
 }
 
+pub(crate) async fn package(State(web): State<Web>, source: MaybeId) -> Result<Json<PackageView>, WebError> {
+    let Path(source) =
+        source.map_err(|error| WebError::BadRequest { what: "the package", why: error.body_text() })?;
+    web.package_view(&source).await.map(Json)
+}
+
 pub(crate) async fn wake_up(
     State(web): State<Web>,
     Extension(actor): Extension<Actor>,
@@ -222,7 +249,8 @@ mod tests {
     #[test]
     fn odd_queries_are_bounded_or_refused() {
         let read = |phase: Option<&str>, page, per_page| {
-            ListQuery { phase: phase.map(str::to_owned), page, per_page, project: None }.read().ok()
+            let query = ListQuery { phase: phase.map(str::to_owned), page, per_page, ..ListQuery::default() };
+            query.read().ok().map(|(filter, page, per_page)| (filter.phase, page, per_page))
         };
         assert_eq!(read(None, None, None), Some((None, 1, PER_PAGE)));
         assert_eq!(read(Some("all"), Some(0), Some(0)), Some((None, 1, 1)));

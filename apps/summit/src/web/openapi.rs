@@ -169,6 +169,7 @@ fn path_parameter(name: &str) -> Option<(schemars::Schema, &'static str)> {
         "builder" => (text(), "The builder: its name or its public key."),
         "attempt" => (number(), "Number of the attempt."),
         "token" => (text(), "Name or id of the token."),
+        "source" => (text(), "Source name of the recipe."),
         "project" => (text(), "Name of the project."),
         "name" => (text(), "Name of the project."),
         _ => return None,

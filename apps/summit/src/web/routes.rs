@@ -36,8 +36,8 @@ use super::search::SearchQuery;
 use super::session::WhoView;
 use super::view::{
     BuilderListView, BuilderView, DurationsQuery, DurationsView, GraphView, MapQuery, MapView,
-    NeighboursView, ProjectListView, QueueView, SignsView, StatusView, TaskListView, TaskPageView,
-    TimelineQuery, TimelineView,
+    NeighboursView, PackageView, ProjectListView, QueueView, SignsView, StatusView, TaskListView,
+    TaskPageView, TimelineQuery, TimelineView,
 };
 use super::why::WhyView;
 use super::{Web, api, health, live, log_file, openapi, pages, rebuild, session, why};
@@ -188,6 +188,8 @@ pub(crate) fn operations() -> Vec<Operation> {
         get("/api/recipes", "list_recipes", "Recipes, and files that cannot be read", Action::Look, api::recipes)
             .query::<ProjectQuery>()
             .gives::<RecipeSummary>(),
+        get("/api/packages/{source}", "show_package", "A recipe with its builds and what is published of it", Action::Look, api::package)
+            .gives::<PackageView>(),
         post("/api/wake-up", "wake_up", "Look at recipes and repositories now", Action::WakeUp, api::wake_up)
             .gives::<LookReport>(),
         get("/api/audit", "audit", "Who did what, the newest first", Action::ReadAudit, api::audit)
@@ -237,6 +239,8 @@ fn pages() -> Vec<(&'static str, Action, MethodRouter<Web>)> {
         ("/tasks/{id}/log/{attempt}/rows", Action::Look, routing::get(api::logs::rows)),
         ("/tasks/{id}/log/{attempt}/stream", Action::Look, routing::get(live::log_stream)),
         ("/builders", Action::Look, routing::get(pages::builders)),
+        ("/builders/{builder}", Action::Look, routing::get(pages::builder)),
+        ("/packages/{name}", Action::Look, routing::get(pages::package)),
         ("/queue", Action::Look, routing::get(pages::queue)),
         ("/durations", Action::Look, routing::get(pages::pictures::durations)),
         ("/timeline", Action::Look, routing::get(pages::timeline)),

@@ -96,7 +96,7 @@ fn form(web: &Web, actor: &Actor, next: &str, trouble: Option<&str>) -> Response
             p.hint { "Whoever runs this farm makes one: " code { "summit token add NAME --scope operate --data DIR" } }
         }
     };
-    page("Sign in", &web.farm_name(), body).into_response()
+    page("Sign in", &web.farm_name().twin("/api/whoami").read_by(web, actor), body).into_response()
 }
 
 /// Takes a token and gives a cookie. The form itself carries the secret, so that no other site can send it for somebody else.

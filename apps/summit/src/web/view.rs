@@ -3,6 +3,7 @@
 mod builders;
 mod map;
 mod order;
+mod packages;
 mod status;
 mod tasks;
 mod timeline;
@@ -23,8 +24,9 @@ use crate::hub::Hub;
 pub(crate) use builders::{BuilderListView, BuilderView};
 pub(crate) use map::{MapPage, MapQuery, MapScope, MapView, NeighboursView, QueueMap, SignsView};
 pub(crate) use order::{GraphView, QueueView};
+pub(crate) use packages::{InputsView, OutputView, PackagePlaceView, PackageView, SourceBuildView};
 pub(crate) use status::{Head, ProjectListView, ProjectView, StatusView};
-pub(crate) use tasks::{AttemptView, TaskListView, TaskPageView, TaskView};
+pub(crate) use tasks::{AttemptView, TaskListView, TaskPageView, TaskView, task_view};
 pub(crate) use timeline::{DurationsQuery, DurationsView, HOURS, TimelineQuery, TimelineView};
 
 /// Tasks that one waits for up to which they are named.

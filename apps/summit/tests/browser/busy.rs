@@ -26,6 +26,10 @@ pub struct Busy {
     pub running: Vec<Running>,
     /// A task whose build failed, and the attempt.
     pub failed: (u64, u64),
+    /// The address of a task that is blocked.
+    pub blocked: String,
+    /// A recipe of which something is published.
+    pub published: String,
 }
 
 pub struct Running {
@@ -53,12 +57,21 @@ impl Busy {
         for (name, slots) in BUILDERS {
             agents.push(farm.attach(name, slots, &[]).await);
         }
-        let mut busy = Self { farm, agents, running: Vec::new(), failed: (0, 0) };
+        let mut busy = Self {
+            farm,
+            agents,
+            running: Vec::new(),
+            failed: (0, 0),
+            blocked: String::new(),
+            published: String::new(),
+        };
         for _ in 0..PUBLISHED {
             busy.publish_one().await;
         }
         busy.fail_one().await;
         busy.fill().await;
+        let blocked = &busy.farm.get("/api/tasks?phase=blocked&sort=newest&per_page=1").await["tasks"][0];
+        busy.blocked = format!("/tasks/{}", blocked["id"]);
         Some(busy)
     }
 
@@ -78,6 +91,7 @@ impl Busy {
         self.begin(0, &order).await;
         self.farm.clock.advance(Duration::from_secs(70 + order.attempt_id * 37 % 400));
         self.agents[0].build_and_publish(&self.farm.vessel, &order).await;
+        self.published = order.source_name;
     }
 
     /// One build that does not compile.

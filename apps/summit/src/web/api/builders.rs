@@ -94,20 +94,20 @@ pub(crate) struct RemovedView {
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct BuilderPageView {
     #[serde(flatten)]
-    builder: BuilderView,
+    pub(crate) builder: BuilderView,
     /// Its last attempts, the newest first.
-    attempts: Vec<TriedView>,
+    pub(crate) attempts: Vec<TriedView>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
-struct TriedView {
-    task: u64,
-    attempt: u64,
+pub(crate) struct TriedView {
+    pub(crate) task: u64,
+    pub(crate) attempt: u64,
     /// What was to be built.
-    title: String,
-    assigned_ms: u64,
-    ended_ms: Option<u64>,
-    outcome: Option<Outcome>,
+    pub(crate) title: String,
+    pub(crate) assigned_ms: u64,
+    pub(crate) ended_ms: Option<u64>,
+    pub(crate) outcome: Option<Outcome>,
 }
 
 type MaybeName = Result<Path<String>, PathRejection>;
@@ -138,6 +138,21 @@ impl Web {
         all.pop().ok_or_else(|| StoreError::NotFound { what: format!("builder {:?}", row.said.name) }.into())
     }
 
+    /// A builder, by its name or its key, with what it did.
+    pub(crate) async fn builder_page(&self, name: &str) -> Result<BuilderPageView, WebError> {
+        let row = self.hub.store.builder(name).await?;
+        let attempts = self.hub.store.attempts_of_builder(&row.id, ATTEMPTS_MAX).await?;
+        let attempts = attempts.into_iter().map(|tried| TriedView {
+            task: tried.attempt.task.0,
+            attempt: tried.attempt.id.0,
+            title: tried.title,
+            assigned_ms: tried.attempt.assigned.0,
+            ended_ms: tried.attempt.ended.map(|moment| moment.0),
+            outcome: tried.attempt.outcome,
+        });
+        Ok(BuilderPageView { attempts: attempts.collect(), builder: self.builder_view(&row).await? })
+    }
+
     /// What was changed takes effect now, not only at the next sweep.
     async fn builders_changed(
         &self,
@@ -162,17 +177,7 @@ pub(crate) async fn show(
     State(web): State<Web>,
     builder: MaybeName,
 ) -> Result<Json<BuilderPageView>, WebError> {
-    let row = web.hub.store.builder(&name(builder)?).await?;
-    let attempts = web.hub.store.attempts_of_builder(&row.id, ATTEMPTS_MAX).await?;
-    let attempts = attempts.into_iter().map(|tried| TriedView {
-        task: tried.attempt.task.0,
-        attempt: tried.attempt.id.0,
-        title: tried.title,
-        assigned_ms: tried.attempt.assigned.0,
-        ended_ms: tried.attempt.ended.map(|moment| moment.0),
-        outcome: tried.attempt.outcome,
-    });
-    Ok(Json(BuilderPageView { attempts: attempts.collect(), builder: web.builder_view(&row).await? }))
+    web.builder_page(&name(builder)?).await.map(Json)
 }
 
 pub(crate) async fn add(

@@ -149,11 +149,12 @@
     }
   }
 
-  function follow() {
-    let offset = log.dataset.offset;
+  function follow(offset = log.dataset.offset) {
+    let seen = offset;
     const stream = new EventSource(`${base}/stream?offset=${offset}`);
     stream.addEventListener("rows", (event) => {
       const data = JSON.parse(event.data);
+      seen = event.lastEventId || seen;
       for (const part of data.parts) {
         let section = sections().at(-1);
         if (part.phase || !section) section = newSection(part.phase || "log", part.line, part.begin);
@@ -171,10 +172,18 @@
       if (section) section.append(pager(data.begin, data.end, false));
       tail.innerHTML = "";
     });
+    // The browser goes on by itself after what it has seen, unless it got another answer than a log.
+    stream.onerror = () => { if (stream.readyState === EventSource.CLOSED) setTimeout(() => follow(seen), 3000); };
     stream.addEventListener("end", () => {
       stream.close();
       if (state && !log.querySelector(".r")) state.textContent = "The log is empty.";
     });
+  }
+
+  // What the page was opened for, such as the first error of a failed build, without moving the page itself.
+  function toWanted() {
+    const row = log.querySelector(".r.wanted");
+    if (row) log.scrollTop += row.getBoundingClientRect().top - log.getBoundingClientRect().top - log.clientHeight / 3;
   }
 
   // The line that an address ends with, wherever in the log it is.
@@ -218,6 +227,6 @@
     top = log.scrollTop;
   }, { passive: true });
   addEventListener("hashchange", toLine);
-  if (!toLine() && sticks) toEnd();
+  if (!toLine()) { if (sticks) toEnd(); else toWanted(); }
   if (log.dataset.follow) follow();
 })();

@@ -1,5 +1,7 @@
 //! Who did what.
 
+use access::Actor;
+use axum::Extension;
 use axum::extract::State;
 use maud::html;
 
@@ -11,7 +13,11 @@ use crate::web::api::{Asked, AuditQuery, asked};
 /// Rows of a page.
 const ROWS: u64 = 100;
 
-pub(crate) async fn audit(State(web): State<Web>, query: Asked<AuditQuery>) -> Page {
+pub(crate) async fn audit(
+    State(web): State<Web>,
+    Extension(actor): Extension<Actor>,
+    query: Asked<AuditQuery>,
+) -> Page {
     let query = asked(query)?;
     let trail = web.hub.store.audit(query.before, ROWS).await?;
     let body = html! {
@@ -19,7 +25,7 @@ pub(crate) async fn audit(State(web): State<Web>, query: Asked<AuditQuery>) -> P
         @if trail.entries.is_empty() {
             p.empty { "Nobody has changed anything yet." }
         } @else {
-            table {
+            div.table { table {
                 thead { tr { th { "Who" } th { "Did" } th { "To" } th.wide { "What became of it" } th.right { "When" } } }
                 tbody {
                     @for entry in &trail.entries {
@@ -32,11 +38,11 @@ pub(crate) async fn audit(State(web): State<Web>, query: Asked<AuditQuery>) -> P
                         }
                     }
                 }
-            }
+            } }
         }
         @if let Some(older) = trail.older {
             nav.paging aria-label="pages" { a href=(format!("/audit?before={older}")) rel="next" { "older →" } }
         }
     };
-    Ok(page("Who did what", &web.farm_name(), body))
+    Ok(page("Who did what", &web.farm_name().at("").twin("/api/audit").read_by(&web, &actor), body))
 }

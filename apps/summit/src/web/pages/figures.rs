@@ -3,13 +3,43 @@
 use farm::task::Phase;
 use maud::{Markup, html};
 
+use crate::web::view::TaskView;
+
 pub(super) fn badge(phase: Phase) -> Markup {
     html! { span class=(format!("badge {phase}")) { (phase) } }
 }
 
-/// A point in time. The script says how long ago it was, in the reader's own time zone.
-pub(super) fn time(at_ms: u64) -> Markup {
-    html! { time data-ms=(at_ms) { (utc(at_ms)) } }
+/// A point in time. The script says how long ago it was, and on demand when, in the reader's own time zone.
+pub(crate) fn time(at_ms: u64) -> Markup {
+    let [minute, rest] = [utc(at_ms), format!(":{:02}.{:03}Z", at_ms / 1000 % 60, at_ms % 1000)];
+    let exact = format!("{}{rest}", minute.trim_end_matches(" UTC").replace(' ', "T"));
+    html! { time datetime=(exact) { (minute) } }
+}
+
+/// How long a task runs, beside how long it is expected to.
+pub(super) fn progress(task: &TaskView, now_ms: u64) -> Markup {
+    let Some(since) = task.running_since_ms else { return html! { (time(task.updated_ms)) } };
+    let expected = task.expected_end_ms.map(|end| end.saturating_sub(since)).filter(|expected| *expected > 0);
+    let gone = now_ms.saturating_sub(since);
+    html! {
+        span.time {
+            span { (elapsed(since, now_ms)) @if let Some(expected) = expected { small { " of about " (about(expected)) } } }
+            @if let Some(expected) = expected {
+                progress .late[gone > expected] max=(expected) value=(gone.min(expected)) data-since=(since) aria-label="of the time that is expected" {}
+            }
+        }
+    }
+}
+
+/// A time that is not known exactly: `40 s`, `6 min`, `2 h 10 min`.
+pub(super) fn about(milliseconds: u64) -> String {
+    let minutes = (milliseconds + 30_000) / 60_000;
+    match minutes {
+        0 => format!("{} s", (milliseconds / 10_000 * 10).max(1000.min(milliseconds) / 1000).max(1)),
+        1..=9 => format!("{minutes} min"),
+        10..=59 => format!("{} min", minutes / 5 * 5),
+        _ => format!("{} h {:02} min", minutes / 60, minutes % 60 / 10 * 10),
+    }
 }
 
 /// Time that goes on. The script counts.
@@ -76,6 +106,18 @@ mod tests {
         {
             assert_eq!(duration(milliseconds), expect);
         }
+        for (milliseconds, expect) in [
+            (300, "1 s"),
+            (7_000, "1 s"),
+            (43_000, "1 min"),
+            (25_000, "20 s"),
+            (400_000, "7 min"),
+            (1_999_000, "30 min"),
+            (7_900_000, "2 h 10 min"),
+        ] {
+            assert_eq!(about(milliseconds), expect, "{milliseconds}");
+        }
+        assert!(time(951_782_399_042).into_string().contains("datetime=\"2000-02-28T23:59:59.042Z\""));
         for (at_ms, expect) in [
             (0, "1970-01-01 00:00 UTC"),
             (951_782_400_000, "2000-02-29 00:00 UTC"),

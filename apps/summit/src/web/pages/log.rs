@@ -3,6 +3,8 @@
 //! Without the script the page shows the end of a log, or with `?line=N` what is around a line, and links lead to the rest.
 //! The script goes on from there: it follows a log that grows and fetches what is not shown.
 
+use access::Actor;
+use axum::Extension;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use farm::ids::{AttemptId, TaskId};
@@ -11,6 +13,7 @@ use serde::Deserialize;
 
 use super::figures::size;
 use super::{Page, page};
+use crate::logs::first_error::{self, FirstError};
 use crate::logs::rows::Row;
 use crate::logs::terminal::Style;
 use crate::logs::view::{LogView, Part, Section, WINDOW_BYTES_MAX, Window};
@@ -29,6 +32,7 @@ pub(crate) struct Place {
 /// `/tasks/ID/attempts/ATTEMPT?line=N`
 pub(crate) async fn log(
     State(web): State<Web>,
+    Extension(actor): Extension<Actor>,
     path: LogPath,
     place: Result<Query<Place>, QueryRejection>,
 ) -> Page {
@@ -38,7 +42,12 @@ pub(crate) async fn log(
     let attempts = &view.attempts;
     let missing = || WebError::NoSuchPage { path: format!("attempt {} of task {}", row.id, row.task) };
     let attempt = attempts.iter().find(|attempt| attempt.id == row.id.0).ok_or_else(missing)?;
-    let window = place.line.map_or(Window::End(WINDOW_BYTES_MAX), Window::Line);
+    let error = match place.line {
+        Some(_) => None,
+        None => first_error(&web, row.task, attempt).await?,
+    };
+    let line = place.line.or(error.as_ref().map(|error| error.line));
+    let window = line.map_or(Window::End(WINDOW_BYTES_MAX), Window::Line);
     let panel = panel(&web, row.task, attempt, window).await?;
     let task = &view.task;
     let body = html! {
@@ -51,9 +60,35 @@ pub(crate) async fn log(
             }
         }
         p.lead { "Attempt " (attempt.number) ", " (attempt.builder) ": " (super::task::outcome(attempt)) }
+        @if let Some(error) = &error { (first_error_markup(error, attempt)) }
         (panel)
     };
-    Ok(page(&format!("{} – log {}", task.source, attempt.number), &web.farm_name(), body))
+    let head = web.farm_name().at("/tasks").twin(format!("/api{}/log", attempt.log_page_url));
+    Ok(page(&format!("{} – log {}", task.source, attempt.number), &head.read_by(&web, &actor), body))
+}
+
+/// Where the first error of a failed build is.
+pub(super) async fn first_error(
+    web: &Web,
+    task: TaskId,
+    attempt: &AttemptView,
+) -> Result<Option<FirstError>, WebError> {
+    let Some(Outcome::Failed { during, .. }) = &attempt.outcome else { return Ok(None) };
+    let failed_in = Some(during.clone()).filter(|during| !during.is_empty());
+    let found = web.hub.logs.with_outline(task, AttemptId(attempt.id), move |reader, outline| {
+        first_error::first_error(reader, outline, failed_in.as_deref())
+    });
+    Ok(found.await?)
+}
+
+pub(super) fn first_error_markup(error: &FirstError, attempt: &AttemptView) -> Markup {
+    let line = error.line;
+    html! {
+        div.callout.failed {
+            p { strong { "First error" } ", " a href=(format!("{}?line={line}#L{line}", attempt.log_page_url)) { "line " (line) } }
+            pre { (error.text) }
+        }
+    }
 }
 
 /// The log itself.
@@ -96,7 +131,7 @@ fn markup(view: &LogView, attempt: &AttemptView, wanted: Option<u64>) -> Markup 
         div.log.(digits(view.lines)) #log tabindex="0" role="log" aria-label="log" data-attempt=(attempt.id) data-base=(attempt.log_url)
             data-page=(attempt.log_page_url) data-offset=(view.end) data-follow=[follows.then_some("1")] data-line=[wanted] {
             @for (number, section) in view.sections.iter().enumerate() {
-                (section_markup(section, number, attempt, section.name.is_some() && section.name.as_deref() == failed_in))
+                (section_markup(section, number, attempt, section.name.is_some() && section.name.as_deref() == failed_in, wanted))
             }
             div.tail #tail { @if let Some(row) = &view.tail { (row_markup(row)) } }
         }
@@ -118,7 +153,13 @@ fn digits(lines: u64) -> &'static str {
     }
 }
 
-fn section_markup(section: &Section, number: usize, attempt: &AttemptView, failed: bool) -> Markup {
+fn section_markup(
+    section: &Section,
+    number: usize,
+    attempt: &AttemptView,
+    failed: bool,
+    wanted: Option<u64>,
+) -> Markup {
     let body = html! {
         @match &section.part {
             None => (more("", section.begin, section.end, section.first_line, attempt, false, Some(section.lines))),
@@ -127,7 +168,7 @@ fn section_markup(section: &Section, number: usize, attempt: &AttemptView, faile
                 @if part.begin > section.begin {
                     (more("↑ ", section.begin, part.begin, first.saturating_sub(1).max(1), attempt, true, None))
                 }
-                (part_markup(part))
+                (part_markup(part, wanted))
                 @let last = part.rows.last().map_or(section.first_line, |row| row.line);
                 // What is left of a log that grows is an unfinished row.
                 @if part.end < section.end && (attempt.ended_ms.is_some() || section.end - part.end > WINDOW_BYTES_MAX / 4) {
@@ -170,8 +211,12 @@ fn more(
     }
 }
 
-fn part_markup(part: &Part) -> Markup {
-    html! { div.piece data-begin=(part.begin) data-end=(part.end) { (rows_markup(&part.rows)) } }
+fn part_markup(part: &Part, wanted: Option<u64>) -> Markup {
+    html! {
+        div.piece data-begin=(part.begin) data-end=(part.end) {
+            @for row in &part.rows { (marked_row(row, Some(row.line) == wanted)) }
+        }
+    }
 }
 
 /// Rows one below the other.
@@ -181,9 +226,13 @@ pub(crate) fn rows_markup(rows: &[Row]) -> Markup {
 
 /// One row: its number, its text.
 pub(crate) fn row_markup(row: &Row) -> Markup {
+    marked_row(row, false)
+}
+
+fn marked_row(row: &Row, is_wanted: bool) -> Markup {
     let id = (!row.continues).then(|| format!("L{}", row.line));
     html! {
-        div.r .c[row.continues] .m[row.phase.is_some()] id=[&id] {
+        div.r .c[row.continues] .m[row.phase.is_some()] .wanted[is_wanted] id=[&id] {
             a href=[id.as_ref().map(|id| format!("#{id}"))] tabindex="-1" { @if !row.continues { (row.line) } }
             span {
                 @for span in &row.spans {

@@ -1,5 +1,7 @@
 //! The search over logs: which builds print a text, and what changed since the build before.
 
+use access::Actor;
+use axum::Extension;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use farm::task::Phase;
@@ -12,7 +14,11 @@ use crate::web::error::WebError;
 use crate::web::search::{self, BeforeView, BuildView, HitView, LogHits, SearchEnd, SearchLine, SearchQuery};
 
 /// `/logs?q=TEXT`
-pub(crate) async fn logs(State(web): State<Web>, query: Result<Query<SearchQuery>, QueryRejection>) -> Page {
+pub(crate) async fn logs(
+    State(web): State<Web>,
+    Extension(actor): Extension<Actor>,
+    query: Result<Query<SearchQuery>, QueryRejection>,
+) -> Page {
     let query = query.map_err(|error| WebError::BadRequest { what: "the search", why: error.body_text() })?.0;
     let (mut found, mut end) = (Vec::new(), None);
     if !query.q.is_empty() {
@@ -35,7 +41,14 @@ pub(crate) async fn logs(State(web): State<Web>, query: Result<Query<SearchQuery
         @for log in &found { (log_markup(log, &query)) }
         @if end.is_some() && found.is_empty() { p.empty { "No log has it." } }
     };
-    Ok(page("Logs", &web.farm_name(), body))
+    Ok(page(
+        "Logs",
+        &web.farm_name()
+            .at("/logs")
+            .twin(format!("/api/logs/search?q={}", in_address(&query.q)))
+            .read_by(&web, &actor),
+        body,
+    ))
 }
 
 fn form(query: &SearchQuery) -> Markup {

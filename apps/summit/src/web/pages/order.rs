@@ -51,7 +51,7 @@ pub(crate) async fn queue(State(web): State<Web>, query: Asked<MapQuery>) -> Pag
             }
         }
     };
-    Ok(page("Build order", &web.farm_name(), body))
+    Ok(page("Build order", &web.farm_name().at("/queue").twin("/api/queue/map"), body))
 }
 
 /// The address of this page with another view, or with everything.

@@ -1,13 +1,14 @@
 //! One task: where it stands and why, its attempts, its log.
 
+use access::{Action, Actor};
+use axum::Extension;
 use axum::extract::State;
+use farm::schedule::Priority;
 use farm::task::Phase;
 use maud::{Markup, html};
 
-use super::figures::{badge, duration, elapsed, size, time};
-use super::log;
-use super::tasks::detail;
-use super::{Page, page};
+use super::figures::{about, badge, duration, elapsed, progress, size, time};
+use super::{Page, forge, log, package, page};
 use crate::logs::view::Window;
 use crate::store::Outcome;
 use crate::web::Web;
@@ -18,7 +19,10 @@ use crate::web::view::{AttemptView, TaskPageView, TaskView};
 /// Bytes at the end of a log that the page of its task shows.
 const PANEL_BYTES_MAX: u64 = 64 << 10;
 
-pub(crate) async fn task(State(web): State<Web>, id: MaybeId) -> Page {
+/// Recipes up to which each that needs this one is named.
+const NEEDED_BY_MAX: usize = 60;
+
+pub(crate) async fn task(State(web): State<Web>, Extension(actor): Extension<Actor>, id: MaybeId) -> Page {
     let id = web.task_id(id).await?;
     let view = web.task_page(id).await?;
     let task = &view.task;
@@ -27,35 +31,41 @@ pub(crate) async fn task(State(web): State<Web>, id: MaybeId) -> Page {
         Some(attempt) => Some(log_panel(&web, &view, attempt).await?),
         None => None,
     };
+    let recipes_url =
+        web.hub.config().project(&task.project).map(|project| project.recipes.clone()).unwrap_or_default();
+    let may = |action: Action| web.judge(&actor, action).is_ok();
     let body = html! {
         div #head data-live {
-            h1 { (task.source) " " small { (task.version) "-" (task.release) } " " (badge(task.phase)) }
-            p.lead { (detail(task)) }
-            (actions(task))
-        }
-        div #why data-live {
-            p { (view.why.headline) }
-            ul {
-                @for because in &view.why.because {
-                    li {
-                        @match because.task {
-                            Some(task) => a href=(format!("/tasks/{task}")) { (because.text) },
-                            None => (because.text),
-                        }
-                    }
-                }
+            h1 {
+                a href=(package::address(&task.source)) { (task.source) } " "
+                small { (task.version) "-" (task.release) } " " (badge(task.phase))
             }
-            p.hint { "Next: " (view.why.next_step) }
         }
-        div #facts data-live { (facts(&view, now)) }
-        div #attempts data-live {
-            h2 { "Attempts" }
-            @if view.attempts.is_empty() { p.empty { "It was not handed out yet." } }
-            @else { (attempts(&view.attempts, now)) }
-        }
+        div #actions data-live { (actions(task, &may)) }
+        div #why data-live { (why(&view)) }
+        div #facts data-live { (facts(&view, &recipes_url, now)) }
         @match log {
             Some(panel) => (panel),
             None => { h2 { "Log" } p.empty { "A log begins when a builder does." } }
+        }
+        div #attempts data-live {
+            h2 { "Attempts" }
+            @if view.attempts.is_empty() { p.empty { "It was not handed out yet." } }
+            @else { (attempts(&view, now)) }
+        }
+        div.two {
+            div #inputs data-live { h2 { "Built with" } (package::inputs(&view.inputs)) }
+            div #outputs data-live {
+                h2 { "Published of it" }
+                @if view.outputs.is_empty() { p.empty { "Nothing of this recipe is published yet." } } @else { (package::outputs(&view.outputs)) }
+                @if !view.needed_by.is_empty() {
+                    h2 { "Waits for it " small { (view.needed_by.len()) } }
+                    ul.names {
+                        @for link in view.needed_by.iter().take(NEEDED_BY_MAX) { li { a href=(format!("/tasks/{}", link.task)) { (link.source) } } }
+                    }
+                    @if view.needed_by.len() > NEEDED_BY_MAX { p.hint { "and " (view.needed_by.len() - NEEDED_BY_MAX) " more" } }
+                }
+            }
         }
         div #history data-live {
             h2 { "What happened" }
@@ -67,61 +77,83 @@ pub(crate) async fn task(State(web): State<Web>, id: MaybeId) -> Page {
             @if view.events.is_empty() { p.empty { "Nothing yet." } }
         }
     };
-    Ok(page(&format!("{} – task {id}", task.source), &web.farm_name(), body))
+    let head = web.farm_name().at("/tasks").twin(format!("/api/tasks/{id}")).read_by(&web, &actor);
+    Ok(page(&format!("{} – task {id}", task.source), &head, body))
 }
 
-fn actions(task: &TaskView) -> Markup {
-    let retry = matches!(task.phase, Phase::Failed | Phase::Cancelled);
-    let cancel = task.phase.is_open() && task.phase != Phase::Publishing;
-    let release = task.phase == Phase::Held;
+fn actions(task: &TaskView, may: &dyn Fn(Action) -> bool) -> Markup {
+    let retry = matches!(task.phase, Phase::Failed | Phase::Cancelled) && may(Action::RetryTask);
+    let cancel = task.phase.is_open() && task.phase != Phase::Publishing && may(Action::CancelTask);
+    let release = task.phase == Phase::Held && may(Action::ReleaseTask);
+    let hold = task.phase.is_queued() && task.phase != Phase::Held && may(Action::HoldTask);
+    let urge = task.phase.is_open() && may(Action::SetPriority);
+    let to = |verb: &str| format!("/api/tasks/{}/{verb}", task.id);
     html! {
-        @if retry || cancel {
-            p.actions {
-                @if retry { button type="button" data-post=(format!("/api/tasks/{}/retry", task.id)) { "Try again" } }
-                @if release { button type="button" data-post=(format!("/api/tasks/{}/release", task.id)) { "Release" } }
-                @if task.phase.is_queued() { button.quiet type="button" data-post=(format!("/api/tasks/{}/hold", task.id)) { "Hold" } }
-                @if cancel { button.quiet type="button" data-post=(format!("/api/tasks/{}/cancel", task.id)) { "Cancel" } }
+        @if retry || cancel || release || hold || urge {
+            div.actions role="group" aria-label="actions" {
+                @if retry { button type="button" data-post=(to("retry")) { "Try again" } }
+                @if release { button type="button" data-post=(to("release")) { "Release" } }
+                @if hold || cancel { input name="why" maxlength="500" placeholder="why (for others to read)" aria-label="why"; }
+                @if hold { button.quiet type="button" data-post=(to("hold")) data-why="1" { "Hold" } }
+                @if cancel { button.quiet type="button" data-post=(to("cancel")) data-why="1" data-sure="Really cancel?" { "Cancel" } }
+                @if urge {
+                    select name="priority" data-post=(to("priority")) aria-label="priority" {
+                        option value="" selected[task.priority.is_none()] { "priority as configured" }
+                        @for priority in Priority::ALL {
+                            option value=(priority.keyword()) selected[task.priority == Some(priority)] { (priority.keyword()) }
+                        }
+                    }
+                }
                 span.answer role="status" {}
             }
         }
     }
 }
 
-fn facts(view: &TaskPageView, now_ms: u64) -> Markup {
-    let task = &view.task;
+fn why(view: &TaskPageView) -> Markup {
     html! {
-        dl.facts {
-            div { dt { "Project" } dd { (task.project) ", published to channel " (task.channel) } }
-            div { dt { "Why" } dd { (task.reason) } }
-            div { dt { "Recipe" } dd { code { (task.recipe) } " at " code title=(task.commit) { (task.commit.get(..10).unwrap_or(&task.commit)) } } }
-            div { dt { "For" } dd { (task.architecture) ", build release " (task.build_release) } }
-            div { dt { "Made" } dd { (time(task.created_ms)) } }
-            @if let Some(builder) = &task.builder { div { dt { "Builder" } dd { (builder) } } }
-            @if let Some(since) = task.running_since_ms { div { dt { "Running" } dd { (elapsed(since, now_ms)) } } }
-            @if let Some(failure) = &task.failure {
-                div.failure { dt { "Failure" } dd { strong { (failure.class) } @if !failure.during.is_empty() { " in " (failure.during) } ": " (failure.message) } }
-            }
-            @if let Some(history) = &task.history { div { dt { "Published in" } dd { "history " code { (history) } } } }
-            @if !view.needed_by.is_empty() {
-                div { dt { "Needed by" } dd {
-                    @for (number, link) in view.needed_by.iter().enumerate() {
-                        @if number > 0 { ", " }
-                        a href=(format!("/tasks/{}", link.task)) { (link.source) }
+        div class=(format!("callout {}", view.task.phase)) {
+            p { (view.why.headline) }
+            @if !view.why.because.is_empty() {
+                ul {
+                    @for because in &view.why.because {
+                        li {
+                            @match because.task {
+                                Some(task) => a href=(format!("/tasks/{task}")) { (because.text) },
+                                None => (because.text),
+                            }
+                        }
                     }
-                } }
+                }
             }
+            p.hint { "Next: " (view.why.next_step) }
         }
     }
 }
 
-fn attempts(attempts: &[AttemptView], now_ms: u64) -> Markup {
+fn facts(view: &TaskPageView, recipes_url: &str, now_ms: u64) -> Markup {
+    let task = &view.task;
     html! {
-        table {
+        dl.facts {
+            div { dt { "Recipe" } dd { code { (task.recipe) } " at " (forge::commit(recipes_url, &task.commit)) } }
+            div { dt { "For" } dd { (task.project) ", " (task.architecture) ", channel " (task.channel) } }
+            div { dt { "Why it was made" } dd { (task.reason) ", build release " (task.build_release) ", " (time(task.created_ms)) } }
+            @if let Some(builder) = &task.builder { div { dt { "Builder" } dd { a href=(format!("/builders/{}", super::figures::in_address(builder))) { (builder) } } } }
+            @if task.running_since_ms.is_some() { div class=(task.phase.keyword()) { dt { "Running" } dd { (progress(task, now_ms)) } } }
+            @else if let Some(expected) = view.expected_ms { div { dt { "A build takes" } dd { "about " (about(expected)) } } }
+            @if let Some(history) = &task.history { div { dt { "Published in" } dd { "history " code { (history) } } } }
+        }
+    }
+}
+
+fn attempts(view: &TaskPageView, now_ms: u64) -> Markup {
+    html! {
+        div.table { table {
             thead { tr { th { "Attempt" } th { "Builder" } th.wide { "End" } th { "Log" } th.right { "Memory" } th.right { "Time" } } }
             tbody {
-                @for attempt in attempts {
+                @for attempt in view.attempts.iter().rev() {
                     tr {
-                        td title=(attempt.why) { (attempt.number) }
+                        td title=(attempt.why) data-label="attempt" { (attempt.number) }
                         td { (attempt.builder) }
                         td.wide { (outcome(attempt)) }
                         td { a href=(attempt.log_page_url) { (size(attempt.log_size_bytes)) } @if attempt.log_full { " (cut at its limit)" } }
@@ -134,11 +166,12 @@ fn attempts(attempts: &[AttemptView], now_ms: u64) -> Markup {
                                 Some(end) => { (duration(end.saturating_sub(begin))) }
                                 None => (elapsed(begin, now_ms)),
                             }
+                            @if let Some(expected) = view.expected_ms { " " small { "of about " (about(expected)) } }
                         }
                     }
                 }
             }
-        }
+        } }
     }
 }
 
@@ -157,11 +190,14 @@ pub(super) fn outcome(attempt: &AttemptView) -> Markup {
     }
 }
 
-/// The end of the newest log; the script goes on from there.
+/// The end of the newest log, from which the script goes on; of a failed build what is around its first error.
 async fn log_panel(web: &Web, view: &TaskPageView, attempt: &AttemptView) -> Result<Markup, WebError> {
-    let panel = log::panel(web, view.task.id, attempt, Window::End(PANEL_BYTES_MAX)).await?;
+    let error = log::first_error(web, view.task.id, attempt).await?;
+    let window = error.as_ref().map_or(Window::End(PANEL_BYTES_MAX), |error| Window::Line(error.line));
+    let panel = log::panel(web, view.task.id, attempt, window).await?;
     Ok(html! {
         h2 { "Log of attempt " (attempt.number) " " small { a href=(attempt.log_page_url) { "on a page of its own" } } }
+        @if let Some(error) = &error { (log::first_error_markup(error, attempt)) }
         (panel)
     })
 }

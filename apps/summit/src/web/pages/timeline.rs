@@ -34,7 +34,7 @@ pub(crate) async fn timeline(State(web): State<Web>, query: Asked<TimelineQuery>
         }
         div #timeline data-live[is_now] { (picture_of(&view)) }
     };
-    Ok(page("Timeline", &web.farm_name(), body))
+    Ok(page("Timeline", &web.farm_name().at("/timeline").twin("/api/timeline"), body))
 }
 
 fn address(hours: u64, until_ms: u64) -> String {

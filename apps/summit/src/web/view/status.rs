@@ -2,20 +2,25 @@
 
 use std::collections::HashMap;
 
+use access::{Action, Actor};
 use farm::ids::TaskId;
+use farm::queue::Blocker;
 use farm::task::{Phase, State};
 use farm::why::Paused;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::config::{Priority, Project};
-use crate::store::{RecipeSummary, StoreError, TaskRow};
+use crate::store::{RecipeSummary, StoreError, TaskFilter, TaskRow};
 use crate::web::Web;
 use crate::web::error::WebError;
 use crate::world::{Arena, Worlds};
 
 /// Failed tasks that the status names; the rest is counted.
 const FAILED_NAMED_MAX: usize = 100;
+
+/// Blockers that the status names.
+const BLOCKERS_NAMED_MAX: usize = 10;
 
 /// `/api/status`
 #[derive(Debug, Serialize, JsonSchema)]
@@ -49,6 +54,12 @@ pub(crate) struct StatusView {
     pub(crate) failed: Vec<FailedView>,
     pub(crate) builders_attached: usize,
     pub(crate) builders: usize,
+    /// Builds that all attached builders do at once, drained ones left out.
+    pub(crate) places: u64,
+    /// How many of these places are taken.
+    pub(crate) places_taken: u64,
+    /// What blocks tasks, whatever blocks most first.
+    pub(crate) blockers: Vec<BlockerCountView>,
     /// Who paused the queue; null when it goes on.
     pub(crate) paused: Option<Paused>,
     /// Tasks that somebody holds.
@@ -69,6 +80,41 @@ pub(crate) struct Head {
     pub(crate) name: String,
     /// Who paused the queue.
     pub(crate) paused: Option<Paused>,
+    /// The time of the server, from which browsers count.
+    pub(crate) now_ms: u64,
+    /// The entry of the navigation that the page belongs to.
+    pub(crate) place: &'static str,
+    /// Where the API says the same.
+    pub(crate) twin: Option<String>,
+    /// Who looks at it, when they are known.
+    pub(crate) reader: Option<String>,
+    /// Whether they may let a paused queue go on.
+    pub(crate) may_resume: bool,
+}
+
+impl Head {
+    /// It belongs to this entry of the navigation.
+    pub(crate) fn at(mut self, place: &'static str) -> Self {
+        self.place = place;
+        self
+    }
+
+    /// The API says the same there.
+    pub(crate) fn twin(mut self, address: impl Into<String>) -> Self {
+        self.twin = Some(address.into());
+        self
+    }
+
+    /// This is who looks at it.
+    pub(crate) fn read_by(mut self, web: &Web, actor: &Actor) -> Self {
+        self.reader = match actor {
+            Actor::Token { name, .. } => Some(name.clone()),
+            Actor::Local => Some("at this machine".into()),
+            _ => None,
+        };
+        self.may_resume = web.judge(actor, Action::ResumeQueue).is_ok();
+        self
+    }
 }
 
 /// One of `/api/projects`
@@ -114,6 +160,16 @@ pub(crate) struct CountView {
     pub(crate) tasks: u64,
 }
 
+/// Something in the way of tasks.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct BlockerCountView {
+    /// The task that is in the way, if it is one.
+    pub(crate) task: Option<TaskId>,
+    pub(crate) text: String,
+    /// How many tasks it blocks directly.
+    pub(crate) tasks: usize,
+}
+
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct FailedView {
     pub(crate) task: TaskId,
@@ -132,7 +188,8 @@ impl Web {
         let count_of = |wanted: &dyn Fn(Phase) -> bool| -> u64 {
             counts.iter().filter(|(phase, _)| wanted(*phase)).map(|(_, count)| count).sum()
         };
-        let failed = hub.store.task_page(Some(Phase::Failed), None, 0, FAILED_NAMED_MAX as u64).await?.0;
+        let failed =
+            hub.store.task_page(&TaskFilter::in_phase(Phase::Failed), 0, FAILED_NAMED_MAX as u64).await?.0;
         let blocked = count_of(&|phase| phase == Phase::Blocked);
         let held = count_of(&|phase| phase == Phase::Held);
         let open = count_of(&Phase::is_open);
@@ -145,6 +202,9 @@ impl Web {
             projects.iter().filter_map(|project| project.architectures.iter().map(count).max()).sum()
         };
         let config_state = hub.config_state();
+        let builders = self.builder_list().await?;
+        let at_work = || builders.iter().filter(|builder| builder.attached && !builder.drained);
+        let blockers = hub.with_board(|board| board.blockers(BLOCKERS_NAMED_MAX));
         let troubles: Vec<String> = config_state.trouble.into_iter().chain(troubles(&projects)).collect();
         let is_read = arenas().all(|arena| arena.current);
         Ok(StatusView {
@@ -167,7 +227,10 @@ impl Web {
             blocked,
             failed: failed.into_iter().filter_map(failed_view).collect(),
             builders_attached: hub.sessions.attached().len(),
-            builders: hub.store.builders().await?.len(),
+            builders: builders.len(),
+            places: at_work().map(|builder| u64::from(builder.slots)).sum(),
+            places_taken: at_work().map(|builder| builder.running.len() as u64).sum(),
+            blockers: blockers.into_iter().map(blocker_view).collect(),
             paused: hub.paused(),
             held,
             idle: is_read && open == blocked + held,
@@ -273,7 +336,15 @@ impl Web {
             [only] => only.name.clone(),
             [first, others @ ..] => format!("{} and {} more", first.name, others.len()),
         };
-        Head { name, paused: self.hub.paused() }
+        Head {
+            name,
+            paused: self.hub.paused(),
+            now_ms: self.hub.clock.now().0,
+            place: "",
+            twin: None,
+            reader: None,
+            may_resume: false,
+        }
     }
 }
 
@@ -307,6 +378,14 @@ fn published_packages(worlds: &Worlds) -> usize {
         })
         .collect();
     places.values().sum()
+}
+
+fn blocker_view((blocker, tasks): (Blocker, usize)) -> BlockerCountView {
+    let (task, text) = match blocker {
+        Blocker::Task { task, source } => (Some(task), source),
+        other => (None, other.to_string()),
+    };
+    BlockerCountView { task, text, tasks }
 }
 
 fn failed_view(task: TaskRow) -> Option<FailedView> {

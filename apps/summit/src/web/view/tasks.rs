@@ -7,10 +7,12 @@ use farm::why::Explanation;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::packages::{InputsView, OutputView};
 use super::{Names, TaskLink};
-use crate::store::{AttemptRow, Outcome, TaskRow};
+use crate::store::{AttemptRow, Outcome, TaskFilter, TaskRow};
 use crate::web::Web;
 use crate::web::error::WebError;
+use crate::world::Arena;
 
 /// Events that a task page shows.
 const EVENTS_SHOWN_MAX: u64 = 200;
@@ -53,6 +55,8 @@ pub(crate) struct TaskView {
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct BlockerView {
     pub(crate) task: Option<TaskId>,
+    /// What that task builds.
+    pub(crate) source: Option<String>,
     pub(crate) text: String,
 }
 
@@ -75,6 +79,12 @@ pub(crate) struct TaskPageView {
     pub(crate) events: Vec<EventView>,
     /// Open tasks that need this one directly.
     pub(crate) needed_by: Vec<TaskLink>,
+    /// How long its build takes on the reference machine, by experience.
+    pub(crate) expected_ms: Option<u64>,
+    /// What goes into it.
+    pub(crate) inputs: InputsView,
+    /// What is published of its recipe.
+    pub(crate) outputs: Vec<OutputView>,
     pub(crate) now_ms: u64,
 }
 
@@ -120,14 +130,13 @@ pub(crate) struct TaskListView {
 impl Web {
     pub(crate) async fn task_list(
         &self,
-        phase: Option<Phase>,
-        project: Option<&str>,
+        filter: &TaskFilter,
         page: u64,
         per_page: u64,
     ) -> Result<TaskListView, WebError> {
         let names = self.names().await?;
         let offset = page.saturating_sub(1).saturating_mul(per_page);
-        let (tasks, total) = self.hub.store.task_page(phase, project, offset, per_page).await?;
+        let (tasks, total) = self.hub.store.task_page(filter, offset, per_page).await?;
         let tasks = tasks.iter().map(|task| task_view(task, &names)).collect();
         Ok(TaskListView { tasks, total, page, per_page, now_ms: self.hub.clock.now().0 })
     }
@@ -153,7 +162,11 @@ impl Web {
             verb: event.verb,
             phase: event.phase,
         });
+        let arena = Arena::of(&task);
         Ok(TaskPageView {
+            expected_ms: self.expected_ms(&task.source, &task.architecture),
+            inputs: self.inputs(&arena, &task.source),
+            outputs: self.outputs(&arena, &task.source),
             now_ms: self.hub.clock.now().0,
             needed_by: self
                 .hub
@@ -169,7 +182,7 @@ impl Web {
     }
 }
 
-fn task_view(task: &TaskRow, names: &Names) -> TaskView {
+pub(crate) fn task_view(task: &TaskRow, names: &Names) -> TaskView {
     let mut view = TaskView {
         id: task.id,
         project: task.project.clone(),
@@ -225,6 +238,10 @@ fn describe(view: &mut TaskView, state: &State, names: &Names) {
                 .map(|blocker| BlockerView {
                     task: match blocker {
                         farm::queue::Blocker::Task { task, .. } => Some(*task),
+                        _ => None,
+                    },
+                    source: match blocker {
+                        farm::queue::Blocker::Task { source, .. } => Some(source.clone()),
                         _ => None,
                     },
                     text: blocker.to_string(),
