@@ -29,12 +29,16 @@ type Program = fn(Vec<OsString>) -> ExitCode;
 /// What Vessel does with channels, also as a command of this program.
 const CHANNEL: &str = "channel";
 
+/// And with the keys that sign.
+const KEY: &str = "key";
+
 /// The other programs in this binary.
-const PROGRAMS: [(&str, Program); 7] = [
+const PROGRAMS: [(&str, Program); 8] = [
     ("avalanche", |arguments| avalanche::cli::main(arguments)),
     ("boulder", |arguments| boulder::cli::main(arguments)),
     // Said so often that it has a way of its own.
     (CHANNEL, |arguments| vessel::cli::main(iter::once("vessel".into()).chain(arguments))),
+    (KEY, |arguments| vessel::cli::main(iter::once("vessel".into()).chain(arguments))),
     ("moss", |arguments| moss::cli::main(arguments)),
     ("summit", |arguments| summit::cli::main(arguments)),
     ("vessel", |arguments| vessel::cli::main(arguments)),
@@ -47,7 +51,7 @@ const PROGRAMS: [(&str, Program); 7] = [
     name = "moraine",
     version,
     after_help = "The other programs are in this binary too: moraine summit|vessel|avalanche|boulder|moss …\n\
-                  Channels, streams and tags of a repository: moraine channel …"
+                  Channels, streams and tags of a repository: moraine channel …, their keys: moraine key …"
 )]
 struct Moraine {
     #[command(subcommand)]

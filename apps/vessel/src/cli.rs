@@ -1,6 +1,7 @@
 //! The command line of `vessel`.
 
 mod channel;
+mod key;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use wire::{Identity, PublicKey};
 
 use channel::ChannelCommand;
+use key::{KeyCommand, SignerArguments};
 
 use crate::folder::DataFolder;
 use crate::operator;
@@ -36,8 +38,11 @@ struct Vessel {
 enum Command {
     /// Take packages from builders and serve the published tree, until interrupted.
     Serve(ServeArguments),
-    /// Print the public key of this Vessel, which Summit and builders pin; makes it when there is none.
+    /// Print the public key of this Vessel, which Summit and builders pin; makes it when there is none. With a command: look after
+    /// the keys that sign what is published.
     Key(KeyArguments),
+    /// Hold a key and sign with it what a Vessel asks for over a socket, until interrupted; run it as a user of its own.
+    Signer(SignerArguments),
     /// Publish a folder of .stone packages as one history.
     Import(ImportArguments),
     /// Look at channels, move streams, name histories, take packages out, remove what is old.
@@ -75,10 +80,13 @@ struct ServeArguments {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 struct KeyArguments {
+    #[command(subcommand)]
+    command: Option<KeyCommand>,
     /// The data folder.
-    #[arg(long, value_name = "DIR")]
-    data: PathBuf,
+    #[arg(long, value_name = "DIR", required = true)]
+    data: Option<PathBuf>,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -92,6 +100,9 @@ struct ImportArguments {
     /// The data folder.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
+    /// Settings of the Vessel, for where its keys are.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// The channel to publish in.
     #[arg(long, value_name = "NAME", default_value = "main")]
     channel: String,
@@ -121,7 +132,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     observe::run(|| match vessel.command {
         Command::Serve(arguments) => run_serve(arguments),
-        Command::Key(arguments) => run_key(&arguments),
+        Command::Key(arguments) => run_key(arguments),
+        Command::Signer(arguments) => key::run_signer(arguments),
         Command::Import(arguments) => run_import(&arguments),
         Command::Channel(command) => run_channel(command),
     })
@@ -178,8 +190,14 @@ fn interruption() -> Result<impl Future<Output = ()> + Send, CliError> {
     })
 }
 
-fn run_key(arguments: &KeyArguments) -> Result<(), Box<dyn Fault>> {
-    let key = Identity::load_or_create(&DataFolder::identity_of(&arguments.data))?.public_key();
+fn run_key(arguments: KeyArguments) -> Result<(), Box<dyn Fault>> {
+    if let Some(command) = arguments.command {
+        Tracing::start(LogLevel::Warn, LogFormat::Text)?;
+        return Ok(write_stdout(&runtime()?.block_on(command.run())?)?);
+    }
+    // The parser asks for the folder where there is no command.
+    let data = arguments.data.unwrap_or_default();
+    let key = Identity::load_or_create(&DataFolder::identity_of(&data))?.public_key();
     let text = if arguments.json { serde_json::json!({ "key": key }).to_string() } else { key.to_string() };
     Ok(write_stdout(&format!("{text}\n"))?)
 }
@@ -200,9 +218,14 @@ struct ImportReport {
 fn run_import(arguments: &ImportArguments) -> Result<(), Box<dyn Fault>> {
     Tracing::start(LogLevel::Warn, LogFormat::Text)?;
     check_channel(&arguments.channel)?;
+    let written = arguments.config.as_deref().map(Written::read).transpose()?.unwrap_or_default();
+    let stone_index = written.stone_index.map(Into::into).unwrap_or_default();
+    let signing = written.signing.unwrap_or_default().complete()?;
     let begin = Instant::now();
     let imported = runtime()?.block_on(async {
-        let publisher = Publisher::open(&arguments.data, std::slice::from_ref(&arguments.channel)).await?;
+        let channels = std::slice::from_ref(&arguments.channel);
+        let publisher = Publisher::open_signing(&arguments.data, channels, signing).await?;
+        let publisher = publisher.with_stone_index(stone_index);
         let imported = publisher.import(&arguments.folder, &arguments.channel).await;
         publisher.close().await;
         imported

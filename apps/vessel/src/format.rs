@@ -6,6 +6,7 @@ use std::io::{BufReader, Cursor, Read, Seek};
 
 use fault::{Fault, Kind};
 use package::PackageMeta;
+use repository::compact::{self, CompactError, IMAGE_BYTES_MAX};
 use repository::{
     Format, HistoryEntry, Identifier, IdentifierError, Index, IndexError, Moved, PackedEntry, RootIndex,
     RootIndexError, StreamEntry, TagEntry, Version, layout,
@@ -46,6 +47,9 @@ pub enum FormatError {
     /// A name in the root index.
     #[error(transparent)]
     Identifier(#[from] IdentifierError),
+    /// The compact index.
+    #[error(transparent)]
+    Compact(#[from] CompactError),
     /// An index entry whose hash is none.
     #[error("cannot use package {package} of an index: its hash is {hash:?}")]
     Hash {
@@ -61,6 +65,7 @@ impl Fault for FormatError {
         match self {
             FormatError::Index(error) => error.kind(),
             FormatError::RootIndex(error) => error.kind(),
+            FormatError::Compact(error) => error.kind(),
             // Ids are made here and checked when they come in.
             FormatError::Identifier(_) => Kind::Bug,
             FormatError::Hash { .. } => Kind::Damaged,
@@ -71,6 +76,7 @@ impl Fault for FormatError {
         match self {
             FormatError::Index(error) => error.hints(),
             FormatError::RootIndex(error) => error.hints(),
+            FormatError::Compact(error) => error.hints(),
             FormatError::Identifier(error) => error.hints(),
             FormatError::Hash { .. } => vec!["restore the history folder from a backup or a mirror".into()],
         }
@@ -117,6 +123,13 @@ impl PackedEntries {
 pub(crate) fn read_index(file: impl Read + Seek) -> Result<Vec<Package>, FormatError> {
     let index = Index::read(BufReader::new(file), &Index::limits())?;
     index.into_packages().into_iter().map(package).collect()
+}
+
+/// The packages of a compact index and its texts, as they came in.
+pub(crate) fn read_compact(index: &[u8], texts: &[u8]) -> Result<Vec<Package>, FormatError> {
+    let mut packages = compact::packages(&compact::unpack(index, IMAGE_BYTES_MAX, "a compact index")?)?;
+    compact::add_texts(&mut packages, &compact::unpack(texts, IMAGE_BYTES_MAX, "texts")?)?;
+    packages.into_iter().map(package).collect()
 }
 
 fn package(mut meta: PackageMeta) -> Result<Package, FormatError> {

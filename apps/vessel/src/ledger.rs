@@ -12,9 +12,11 @@ use database::{
 };
 
 mod formats;
+mod signing;
 mod versions;
 
 pub(crate) use formats::FormatUpgrade;
+pub(crate) use signing::SignedRow;
 pub(crate) use versions::{Movement, PlaceKey, Pointee};
 
 use repository::Format;
@@ -27,6 +29,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { number: 2, name: "output", sql: include_str!("../migrations/0002_output.sql") },
     Migration { number: 3, name: "versions", sql: include_str!("../migrations/0003_versions.sql") },
     Migration { number: 4, name: "formats", sql: include_str!("../migrations/0004_formats.sql") },
+    Migration { number: 5, name: "signing", sql: include_str!("../migrations/0005_signing.sql") },
 ];
 
 /// The stream that follows every landing.

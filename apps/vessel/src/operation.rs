@@ -1,7 +1,9 @@
 //! What operators ask of channels, and what they are told: the same on the command line, in `--json`, and over the wire.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
+use repository::signed::{KeyList, KeyState, PublicKey, Role};
 use serde::{Deserialize, Serialize};
 
 /// Something that an operator asks for.
@@ -103,6 +105,13 @@ pub enum Operation {
         /// The channel there, when it has another name.
         to_channel: Option<String>,
     },
+    /// Which keys sign.
+    Keys,
+    /// Follows to the next list of keys.
+    FollowKeys {
+        /// The list, signed: a file as clients read it.
+        list: String,
+    },
     /// Gives old histories up, and removes the files of those that were given up long enough ago.
     Prune {
         /// Only in this channel.
@@ -162,6 +171,10 @@ pub enum Outcome {
         /// Where; none when it is here.
         to: Option<String>,
     },
+    /// The keys.
+    Keys(KeysReport),
+    /// The keys after a change.
+    FollowKeys(KeysReport),
     /// What was given up and removed.
     Prune {
         /// Whether it was only looked at.
@@ -169,6 +182,19 @@ pub enum Outcome {
         /// For each channel.
         channels: Vec<Pruned>,
     },
+}
+
+/// Which keys sign.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeysReport {
+    /// The newest list.
+    pub list: KeyList,
+    /// Keys with which this Vessel can sign; empty where nobody looked.
+    pub at_hand: Vec<PublicKey>,
+    /// Where its own keys are; none where another process has them, or nobody looked.
+    pub key_file: Option<PathBuf>,
+    /// Why the keys at hand are not known, if so.
+    pub trouble: String,
 }
 
 /// A channel in a list.
@@ -344,6 +370,7 @@ impl Outcome {
                 format!("channel {channel}: clients are sent to {to}\n")
             }
             Outcome::Move { channel, to: None } => format!("channel {channel}: clients stay here\n"),
+            Outcome::Keys(report) | Outcome::FollowKeys(report) => report.text(),
             Outcome::Prune { dry_run, channels } => {
                 channels.iter().map(|pruned| pruned.text(*dry_run)).collect()
             }
@@ -354,6 +381,35 @@ impl Outcome {
 fn summary_line(it: &ChannelSummary) -> String {
     let history = it.history.as_deref().unwrap_or("none");
     format!("{}  history {history}, {} packages, {} histories\n", it.channel, it.packages, it.histories)
+}
+
+impl KeysReport {
+    fn text(&self) -> String {
+        let KeyList { version, threshold, keys, .. } = &self.list;
+        let mut text = format!(
+            "version {version} of the list of keys; {threshold} of its root keys must sign the next\n"
+        );
+        for listed in keys {
+            let state = match listed.state {
+                KeyState::Active => "active",
+                KeyState::Retired => "retired",
+                KeyState::Revoked => "revoked",
+            };
+            let role = |role: &Role| match role {
+                Role::Root => "root",
+                Role::Publish => "publish",
+            };
+            let roles: Vec<&str> = listed.roles.iter().map(role).collect();
+            let at_hand = if self.at_hand.contains(&listed.key) { "  at hand" } else { "" };
+            text.push_str(&format!("{}  {state}  {}{at_hand}\n", listed.key, roles.join(", ")));
+        }
+        let pins: Vec<String> = self.list.active(Role::Root).map(ToString::to_string).collect();
+        text.push_str(&format!("clients pin {}\n", pins.join(" or ")));
+        if !self.trouble.is_empty() {
+            text.push_str(&format!("the keys at hand are not known: {}\n", self.trouble));
+        }
+        text
+    }
 }
 
 impl ChannelReport {

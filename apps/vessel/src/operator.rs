@@ -15,12 +15,13 @@ use crate::folder::{DataFolder, Running};
 use crate::ledger::Ledger;
 use crate::operation::{Operation, Outcome};
 use crate::publisher::{Publisher, look};
+use crate::signing::Signing;
 
 /// Which Vessel is meant.
 #[derive(Debug)]
 pub(crate) enum Reach {
     /// The one whose data this is, running or not.
-    Folder { data: PathBuf, retention: Retention },
+    Folder { data: PathBuf, retention: Retention, signing: Signing },
     /// The one that listens here, called with this private key.
     Address { address: String, key: PublicKey, identity: PathBuf },
 }
@@ -57,7 +58,9 @@ impl Fault for ReachError {
 /// Has an operation done, and answers what became of it.
 pub(crate) async fn operate(reach: &Reach, operation: Operation) -> Result<Outcome, Box<dyn Fault>> {
     match reach {
-        Reach::Folder { data, retention } => at_folder(data, *retention, operation).await,
+        Reach::Folder { data, retention, signing } => {
+            at_folder(data, *retention, signing.clone(), operation).await
+        }
         Reach::Address { address, key, identity } => {
             call(address, *key, &Identity::load(identity)?, &operation).await
         }
@@ -67,6 +70,7 @@ pub(crate) async fn operate(reach: &Reach, operation: Operation) -> Result<Outco
 async fn at_folder(
     data: &Path,
     retention: Retention,
+    signing: Signing,
     operation: Operation,
 ) -> Result<Outcome, Box<dyn Fault>> {
     let database = DataFolder::database_of(data);
@@ -92,7 +96,7 @@ async fn at_folder(
         Operation::Promote { to_channel, .. } => vec![to_channel.clone()],
         _ => Vec::new(),
     };
-    let publisher = Publisher::open(data, &new).await?.keeping(retention);
+    let publisher = Publisher::open_signing(data, &new, signing).await?.keeping(retention);
     let outcome = publisher.operate(operation, "the owner of the folder").await;
     publisher.close().await;
     Ok(outcome?)

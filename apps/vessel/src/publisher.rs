@@ -19,6 +19,9 @@ mod groups;
 mod import;
 mod prune;
 mod recovery;
+mod signing;
+#[cfg(test)]
+mod signing_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -28,8 +31,9 @@ mod versions;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use repository::layout::STATEMENT_FILE;
 use repository::retention::Retention;
 use store::{Source, Store};
 use tokio::sync::{Mutex, Semaphore, watch};
@@ -37,13 +41,15 @@ use wire::PublicKey;
 
 use crate::admission::{Landing, Package, PackageKey, Scope, Snapshot, history_id, land};
 use crate::closure;
+use crate::described::Plan;
 use crate::folder::DataFolder;
 use crate::format::{self, Pointer};
 use crate::http::ChannelFacts;
 use crate::ledger::{Change, FormatUpgrade, Ledger, NewHistory, PublishedObject, Recorded, VOLATILE};
 use crate::purge::Moves;
+use crate::signing::Signing;
 use crate::staging::Staging;
-use crate::tree::{Object, ROOT_INDEX, Step, Tree, TreeFile};
+use crate::tree::{Object, ROOT_INDEX, Step, StoneIndex, Tree, TreeFile};
 
 pub(crate) use attempts::LandingStatus;
 pub(crate) use changes::Changes;
@@ -74,6 +80,8 @@ pub struct Publisher {
     moves: watch::Sender<Moves>,
     verifications: Semaphore,
     retention: Retention,
+    stone_index: StoneIndex,
+    seals: signing::Seals,
     reached: Reached,
 }
 
@@ -151,6 +159,8 @@ struct Published {
     /// Whether it is a new one.
     is_new: bool,
     packages: usize,
+    /// How long making its indexes took.
+    index_time: Duration,
 }
 
 impl std::fmt::Debug for Publisher {
@@ -165,17 +175,31 @@ impl Publisher {
     /// # Errors
     /// When another process uses it, when the disk or the database refuses, when what is published is damaged.
     pub async fn open(data: &Path, channels: &[String]) -> Result<Self, PublishError> {
-        Self::open_watched(data, channels, Arc::new(|_| {})).await
+        Self::open_signing(data, channels, Signing::default()).await
+    }
+
+    /// The same, with other keys than those in the data folder.
+    ///
+    /// # Errors
+    /// As [`Publisher::open`], and when something must be signed and cannot be.
+    pub async fn open_signing(
+        data: &Path,
+        channels: &[String],
+        signing: Signing,
+    ) -> Result<Self, PublishError> {
+        Self::open_watched(data, channels, signing, Arc::new(|_| {})).await
     }
 
     pub(crate) async fn open_watched(
         data: &Path,
         names: &[String],
+        signing: Signing,
         reached: Reached,
     ) -> Result<Self, PublishError> {
         let folder = DataFolder::open(data)?;
         let store = Store::folder(&folder.public()).map_err(crate::tree::TreeError::from)?;
         let ledger = Ledger::open(&folder.database()).await?;
+        let seals = signing::Seals::open(&ledger, data, signing).await?;
         let mut channels = BTreeMap::new();
         let known = ledger.channels().await?;
         for name in names.iter().chain(&known).collect::<BTreeSet<_>>() {
@@ -201,8 +225,11 @@ impl Publisher {
             moves: watch::Sender::new(moves),
             verifications: Semaphore::new(VERIFICATIONS_MAX),
             retention: Retention::default(),
+            stone_index: StoneIndex::default(),
+            seals,
             reached,
         };
+        publisher.sign_at_start().await?;
         publisher.tell_facts();
         Ok(publisher)
     }
@@ -211,6 +238,12 @@ impl Publisher {
     #[must_use]
     pub fn keeping(self, retention: Retention) -> Self {
         Self { retention, ..self }
+    }
+
+    /// The same, with another way with channels that have too many packages for a plain index.
+    #[must_use]
+    pub fn with_stone_index(self, stone_index: StoneIndex) -> Self {
+        Self { stone_index, ..self }
     }
 
     /// The data folder.
@@ -270,7 +303,8 @@ impl Publisher {
         let landing = land(&state.snapshot, incoming, Scope::Folder)?;
         if let (true, Some(current)) = (landing.is_unchanged(), state.current.clone()) {
             self.settle_pointer(channel, &mut state).await?;
-            return Ok(Published { history: current.id, is_new: false, packages: state.snapshot.len() });
+            let (history, packages) = (current.id, state.snapshot.len());
+            return Ok(Published { history, is_new: false, packages, index_time: Duration::ZERO });
         }
         (self.reached)(Step::Decided);
         let base = Base::volatile(&state, "import");
@@ -310,7 +344,9 @@ impl Publisher {
             upgrade: base.upgrade,
         };
         let size_bytes: u64 = objects.iter().map(|object| object.size_bytes).sum();
-        let snapshot = Arc::new(self.write(channel, &id, objects, landing.snapshot).await?);
+        let plan = self.plan(&new).await?;
+        let (snapshot, index_time) = self.write(channel, plan, objects, landing.snapshot).await?;
+        let snapshot = Arc::new(snapshot);
         self.record(channel, state, &new).await?;
         if let Some(before) = &state.current {
             let key = |change: &Change| PackageKey {
@@ -335,32 +371,41 @@ impl Publisher {
             arriving = landing.arriving.len(),
             obsolete = landing.obsolete.len(),
             size_bytes,
+            index_ms = u64::try_from(index_time.as_millis()).unwrap_or(u64::MAX),
             "published"
         );
         if !new.remarks.is_empty() {
             let remarks = new.remarks;
             tracing::warn!(channel.name = %channel.name, history = %id, "{remarks}");
         }
-        Ok(Published { history: id, is_new: true, packages })
+        Ok(Published { history: id, is_new: true, packages, index_time })
     }
 
     /// Everything before the transaction: objects, read back, indexes. Nothing names any of it yet.
     async fn write(
         &self,
         channel: &Channel,
-        id: &str,
+        plan: Plan,
         objects: Vec<Object>,
         snapshot: Snapshot,
-    ) -> Result<Snapshot, PublishError> {
-        let (tree, id, reached) = (channel.tree.clone(), id.to_owned(), Arc::clone(&self.reached));
+    ) -> Result<(Snapshot, Duration), PublishError> {
+        let (tree, reached, stone_index) =
+            (channel.tree.clone(), Arc::clone(&self.reached), self.stone_index);
+        let sign = self.signer_of_statements();
         blocking(move || {
             tree.store(&objects)?;
             reached(Step::ObjectsLinked);
             tree.read_back(&objects)?;
             reached(Step::ObjectsReadBack);
-            tree.write_history(&id, &tree.indexes(&id, &snapshot)?)?;
+            let begin = Instant::now();
+            let id = plan.id.as_str();
+            let indexes = tree.indexes(id, &snapshot, stone_index)?;
+            let (mut files, statement) = tree.describe(&plan, &snapshot, indexes)?;
+            files.push(TreeFile { path: STATEMENT_FILE.to_owned(), bytes: sign(&statement)? });
+            let index_time = begin.elapsed();
+            tree.write_history(id, &files)?;
             reached(Step::IndexesWritten);
-            Ok(snapshot)
+            Ok((snapshot, index_time))
         })
         .await
     }
@@ -406,9 +451,14 @@ impl Publisher {
         if state.is_pointed {
             return Ok(());
         }
+        self.sign_pointers(channel).await?;
         let pointer = pointer_of(&self.ledger, &channel.name).await?;
         let (tree, reached) = (channel.tree.clone(), Arc::clone(&self.reached));
-        blocking(move || Ok(tree.move_pointer(&pointer, &*reached)?)).await?;
+        blocking(move || {
+            tree.move_pointer(&pointer, &*reached)?;
+            Ok(tree.remove_other_pointers(&pointer)?)
+        })
+        .await?;
         state.is_pointed = true;
         channel.show(state);
         self.moves.send_modify(|moves| *moves.entry(channel.name.clone()).or_default() += 1);
@@ -469,7 +519,8 @@ async fn pointer_of(ledger: &Ledger, channel: &str) -> Result<Vec<TreeFile>, Pub
     })?;
     // A copy for web servers that send files compressed beforehand.
     let copy = TreeFile { path: format!("{ROOT_INDEX}.zst"), bytes: compressed };
-    Ok(vec![TreeFile { path: ROOT_INDEX.to_owned(), bytes }, copy])
+    let root = [TreeFile { path: ROOT_INDEX.to_owned(), bytes }, copy];
+    Ok(root.into_iter().chain(signing::signed_files(ledger, channel).await?).collect())
 }
 
 /// The files that arrive, in the order of `landing.arriving`.
@@ -507,7 +558,7 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-fn unix_seconds() -> i64 {
+pub(crate) fn unix_seconds() -> i64 {
     let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX)
 }

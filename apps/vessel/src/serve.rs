@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use fault::{Fault, Kind};
 use tokio::net::TcpListener;
@@ -18,6 +19,10 @@ use crate::publisher::{PublishError, Publisher};
 use crate::purge;
 use crate::service::Service;
 use crate::settings::Settings;
+
+/// How often is looked whether pointers must be signed anew. Each is when a day of its fourteen is over, so that a signer may be
+/// gone for days before anybody sees it.
+const RENEWAL_PAUSE: Duration = Duration::from_secs(600);
 
 /// Where a running Vessel is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,7 +103,8 @@ pub async fn serve(
     ready: impl FnOnce(&Addresses),
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
-    let publisher = Publisher::open(&settings.data, &settings.channels).await?.keeping(settings.retention);
+    let publisher = Publisher::open_signing(&settings.data, &settings.channels, settings.signing).await?;
+    let publisher = publisher.keeping(settings.retention).with_stone_index(settings.stone_index);
     let publisher = Arc::new(publisher);
     let identity = Identity::load_or_create(&publisher.folder().identity())?;
     let (grpc_listener, grpc) = listen("gRPC", settings.grpc).await?;
@@ -131,6 +137,7 @@ pub async fn serve(
         // They end with the runtime: what is not told any more, caches find out by themselves.
         tokio::spawn(purge::run(purge, publisher.moves()));
     }
+    let renewal = tokio::spawn(sign_anew(Arc::clone(&publisher)));
     let (stop, stopped) = watch::channel(false);
     let http_stopped = wait_for(stopped.clone());
     let http_server = tokio::spawn(http::serve(http_listener, shown, http_stopped));
@@ -145,6 +152,7 @@ pub async fn serve(
         }
     };
     stop.send_replace(true);
+    renewal.abort();
     // It has nothing to lose: readers ask again.
     http_server.abort();
     if let Err(error) = publisher.folder().say_running(None) {
@@ -152,6 +160,15 @@ pub async fn serve(
     }
     publisher.close().await;
     Ok(result?)
+}
+
+/// Signs pointers in time before they expire. Stopped anywhere, the next start goes on.
+async fn sign_anew(publisher: Arc<Publisher>) {
+    loop {
+        tokio::time::sleep(RENEWAL_PAUSE).await;
+        // What fails is in the log, and is tried again.
+        drop(publisher.renew().await);
+    }
 }
 
 async fn listen(what: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {

@@ -1,6 +1,7 @@
 //! What a running Vessel is told: by a file, by the command line, which wins, and by defaults.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use fault::{Fault, Kind};
@@ -11,12 +12,17 @@ use wire::PublicKey;
 
 use crate::delivery::{Delivery, GraceTooShort, WrittenDelivery};
 use crate::purge::Purge;
+use crate::signing::{KeyPlace, Signing};
+use crate::tree::StoneIndex;
 
 /// Bytes of a configuration file; a complete one has about 500.
 const FILE_SIZE_BYTES_MAX: u64 = 1 << 20;
 
 /// Seconds of a day.
 const DAY_SECONDS: u32 = 86_400;
+/// Days for which a pointer may be worth something: a signer process signs for a month at most, and a Vessel must have time to
+/// sign anew.
+const EXPIRY_DAYS: RangeInclusive<u32> = 1..=30;
 
 /// The channel that there is when none is named; the one that AerynOS clients ask for.
 const DEFAULT_CHANNEL: &str = "main";
@@ -51,6 +57,62 @@ pub struct Written {
     /// Caches that are told when a pointer moves.
     #[serde(default)]
     pub purge: Vec<Purge>,
+    /// Who signs what is published.
+    pub signing: Option<WrittenSigning>,
+    /// What happens where a channel has more packages than a `stone.index` can hold.
+    pub stone_index: Option<WrittenStoneIndex>,
+}
+
+/// Who signs, as written.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WrittenSigning {
+    /// A file with the key.
+    pub key_file: Option<PathBuf>,
+    /// The socket of a signer process.
+    pub socket: Option<PathBuf>,
+    /// Days for which a pointer is worth something.
+    pub expiry_days: Option<u32>,
+}
+
+impl WrittenSigning {
+    /// With defaults where nothing is said.
+    ///
+    /// # Errors
+    /// When both a file and a socket are named, and when pointers would expire at once or never.
+    pub fn complete(self) -> Result<Signing, SettingsError> {
+        let default = Signing::default();
+        let keys = match (self.key_file, self.socket) {
+            (None, None) => default.keys,
+            (Some(file), None) => KeyPlace::File(file),
+            (None, Some(socket)) => KeyPlace::Socket(socket),
+            (Some(_), Some(_)) => return Err(SettingsError::TwoSigners),
+        };
+        let expiry_days = self.expiry_days.unwrap_or(default.expiry_days);
+        if !EXPIRY_DAYS.contains(&expiry_days) {
+            return Err(SettingsError::Expiry { days: expiry_days });
+        }
+        Ok(Signing { keys, expiry_days })
+    }
+}
+
+/// What happens where a channel has more packages than a `stone.index` can hold, as written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WrittenStoneIndex {
+    /// Nothing is published.
+    Always,
+    /// It is published without one.
+    WhileItFits,
+}
+
+impl From<WrittenStoneIndex> for StoneIndex {
+    fn from(written: WrittenStoneIndex) -> Self {
+        match written {
+            WrittenStoneIndex::Always => StoneIndex::Always,
+            WrittenStoneIndex::WhileItFits => StoneIndex::WhileItFits,
+        }
+    }
 }
 
 /// How long old histories stay, as written.
@@ -107,6 +169,10 @@ pub struct Settings {
     pub delivery: Delivery,
     /// Caches that are told when a pointer moves.
     pub purge: Vec<Purge>,
+    /// Who signs what is published.
+    pub signing: Signing,
+    /// What happens where a channel has more packages than a `stone.index` can hold.
+    pub stone_index: StoneIndex,
 }
 
 /// Why settings cannot be used.
@@ -137,6 +203,15 @@ pub enum SettingsError {
         flag: &'static str,
         /// Its name in a file.
         key: &'static str,
+    },
+    /// A key file and a signer.
+    #[error("cannot sign with both a key file and a signer process")]
+    TwoSigners,
+    /// Pointers that expire at once, or as good as never.
+    #[error("cannot sign pointers for {days} days: it must be {} to {}", EXPIRY_DAYS.start(), EXPIRY_DAYS.end())]
+    Expiry {
+        /// As it was said.
+        days: u32,
     },
     /// A channel with a name that clients cannot ask for.
     #[error("cannot use channel {name:?}")]
@@ -187,9 +262,11 @@ impl Fault for SettingsError {
                 vec![format!("say {flag}, or `{key} = …` in the file of --config")]
             }
             SettingsError::Parse { .. } => {
-                vec!["known are: data, grpc, http, hub_key, hub_keys, public_url, channels, operators, [retention] with keep_days, keep_newest, grace_days or grace_seconds, [delivery] with pointer_seconds, stale_seconds, stale_if_error_seconds, cache_seconds, download_seconds, and [[purge]] with url, token_file, style (fastly, cloudflare, varnish-ban, plain)".into()]
+                vec!["known are: data, grpc, http, hub_key, hub_keys, public_url, channels, operators, stone_index, [signing] with key_file, socket, expiry_days, [retention] with keep_days, keep_newest, grace_days or grace_seconds, [delivery] with pointer_seconds, stale_seconds, stale_if_error_seconds, cache_seconds, download_seconds, and [[purge]] with url, token_file, style (fastly, cloudflare, varnish-ban, plain)".into()]
             }
             SettingsError::Channel { source, .. } => source.hints(),
+            SettingsError::TwoSigners => vec!["keep either key_file or socket in [signing]".into()],
+            SettingsError::Expiry { .. } => vec!["14 days are usual".into()],
             SettingsError::Url { .. } => vec!["for example https://packages.example.org".into()],
             SettingsError::Purge { .. } => {
                 vec!["for example https://api.fastly.com/service/ID/purge, or http://127.0.0.1:6081/".into()]
@@ -236,6 +313,8 @@ impl Written {
             retention: self.retention.or(other.retention),
             delivery: self.delivery.or(other.delivery),
             purge: if self.purge.is_empty() { other.purge } else { self.purge },
+            signing: self.signing.or(other.signing),
+            stone_index: self.stone_index.or(other.stone_index),
         }
     }
 
@@ -267,6 +346,8 @@ impl Written {
             retention,
             delivery,
             purge: self.purge.into_iter().map(checked_purge).collect::<Result<_, _>>()?,
+            signing: self.signing.unwrap_or_default().complete()?,
+            stone_index: self.stone_index.map(StoneIndex::from).unwrap_or_default(),
         })
     }
 
@@ -382,6 +463,24 @@ mod tests {
     }
 
     #[test]
+    fn who_signs() {
+        fn check(text: &str, expect: &str) {
+            let found = match file(text).unwrap().signing.unwrap_or_default().complete() {
+                Ok(signing) => format!("{:?} for {} days", signing.keys, signing.expiry_days),
+                Err(error) => error.to_string(),
+            };
+            assert_eq!(found, expect, "{text}");
+        }
+        check("", "DataFolder for 14 days");
+        check("[signing]\nkey_file = \"/k\"\nexpiry_days = 7", "File(\"/k\") for 7 days");
+        check("[signing]\nsocket = \"/s\"", "Socket(\"/s\") for 14 days");
+        let both = "[signing]\nsocket = \"/s\"\nkey_file = \"/k\"";
+        check(both, "cannot sign with both a key file and a signer process");
+        check("[signing]\nexpiry_days = 0", "cannot sign pointers for 0 days: it must be 1 to 30");
+        check("[signing]\nexpiry_days = 31", "cannot sign pointers for 31 days: it must be 1 to 30");
+    }
+
+    #[test]
     fn what_is_wrong_is_said_with_its_line() {
         fn check(text: &str, expect: &str) {
             let error = file(text).and_then(Written::complete).unwrap_err();
@@ -392,6 +491,9 @@ mod tests {
         check("data = \"/a\"\ngrpc = \"nowhere\"\n", "line 2");
         check("hub_key = \"short\"\n", "43 characters");
         check("[[purge]]\nurl = \"http://a\"\nstyle = \"akamai\"\n", "line 3");
+        check("[signing]\nexpiry_days = 0\n", "--data DIR");
+        check("[signing]\nkey = \"a\"\n", "line 2");
+        check("stone_index = \"never\"\n", "line 1");
         check("", "--data DIR");
         check("data = \"/a\"\ngrpc = \"127.0.0.1:1\"\nhttp = \"127.0.0.1:2\"\n", "--hub-key KEY");
         check("channels = [\"../main\"]\n", "\"../main\"");

@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! <channel>/pool/v0/<p>/<source>/<file>.stone     written once, never changed
-//! <channel>/history/<id>/<arch>/stone.index       written once, never changed
+//! <channel>/history/<id>/<arch>/stone.index …     written once, never changed
+//! <channel>/history/<id>/statement.json           written once, never changed: names all files of the history
 //! <channel>/moss-root-index.json (and .zst)       the pointer: replaced by compare-and-swap
+//! <channel>/{keys,stream/<name>,tag/<name>}.json  the same, signed
 //! ```
 //!
 //! Nothing names an object before it can be read back, nothing names a history before its indexes are durable, and
@@ -11,16 +13,23 @@
 //! business; [`Tree::sweep`] removes what a crash left beyond that. Whether a folder or a bucket keeps it is the
 //! [`Store`]'s.
 
+mod range;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Cursor};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fault::{Fault, Kind};
+use repository::compact;
+use repository::layout::{COMPACT_INDEX_FILE, INDEX_FILE, TEXTS_FILE};
+use repository::signed::HistoryStatement;
 use store::{Leftovers, NewObject, Sha256, Source, Store, StoreError, Tag};
 
 use crate::admission::{Package, Snapshot};
+use crate::described::{self, Plan, Shelf};
 use crate::format::{self, FormatError, PackedEntries};
 use crate::http;
+use range::RangeReader;
 
 /// The pointer of a channel.
 pub(crate) const ROOT_INDEX: &str = "moss-root-index.json";
@@ -42,6 +51,7 @@ pub(crate) enum Step {
     ObjectsReadBack,
     IndexesWritten,
     Recorded,
+    PointersSigned,
     PointerWritten,
     PointerMoved,
     StagingRemoved,
@@ -64,6 +74,16 @@ pub(crate) struct TreeFile {
     /// Below the folder that takes it.
     pub(crate) path: String,
     pub(crate) bytes: Vec<u8>,
+}
+
+/// What happens where a channel has more packages for an architecture than a `stone.index` can hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StoneIndex {
+    /// Nothing is published.
+    #[default]
+    Always,
+    /// It is published without a `stone.index` for that architecture, which only clients of other makers miss.
+    WhileItFits,
 }
 
 /// Why the tree was not changed as asked.
@@ -108,6 +128,14 @@ pub enum TreeError {
         /// Digest of what the index holds.
         found: Sha256,
     },
+    /// A published package cannot be read.
+    #[error("cannot list the files of {path:?}")]
+    Package {
+        /// The package.
+        path: String,
+        /// Why.
+        source: Box<stone::ReadError>,
+    },
     /// The tree is newer than the ledger.
     #[error(
         "cannot use channel {channel}: its root index names history {id}, which the database does not know"
@@ -132,6 +160,7 @@ impl Fault for TreeError {
             | TreeError::OtherContent { .. }
             | TreeError::UnknownHistory { .. } => Kind::Damaged,
             TreeError::Format { source, .. } => source.kind(),
+            TreeError::Package { source, .. } => source.kind(),
         }
     }
 
@@ -148,6 +177,7 @@ impl Fault for TreeError {
                 vec!["the disk or its memory is failing: check both before going on".into()]
             }
             TreeError::Format { source, .. } => source.hints(),
+            TreeError::Package { source, .. } => source.hints(),
             TreeError::OtherContent { .. } => {
                 vec!["restore the history folder from a backup or a mirror; published files must never be edited".into()]
             }
@@ -174,13 +204,24 @@ pub(crate) struct Tree {
     entries: Arc<Mutex<PackedEntries>>,
     /// Which bytes the files that are replaced had when they were last looked at; none for one that was not there.
     seen: Arc<Mutex<BTreeMap<String, Option<Tag>>>>,
+    /// What this tree has put into them.
+    shown: Arc<Mutex<BTreeMap<String, Sha256>>>,
+    /// What the newest history was described with.
+    described: Arc<Mutex<described::Memory>>,
 }
 
 impl Tree {
     /// The tree of `channel`, a checked name, in the store.
     pub(crate) fn new(store: &Store, channel: &str) -> Self {
         let (channel, store) = (channel.to_owned(), store.clone());
-        Self { channel, store, entries: Arc::default(), seen: Arc::default() }
+        Self {
+            channel,
+            store,
+            entries: Arc::default(),
+            seen: Arc::default(),
+            shown: Arc::default(),
+            described: Arc::default(),
+        }
     }
 
     /// Gives the admitted files their places in the pool. The caller knows from the ledger that none of the places was
@@ -207,8 +248,14 @@ impl Tree {
         Ok(())
     }
 
-    /// The indexes of a history, one for every architecture, below its folder.
-    pub(crate) fn indexes(&self, id: &str, snapshot: &Snapshot) -> Result<Vec<TreeFile>, TreeError> {
+    /// The plain indexes of a history, one for every architecture, below its folder. One that cannot hold all packages is an
+    /// error or left out, as `stone_index` says.
+    pub(crate) fn indexes(
+        &self,
+        id: &str,
+        snapshot: &Snapshot,
+        stone_index: StoneIndex,
+    ) -> Result<Vec<TreeFile>, TreeError> {
         let mut architectures: BTreeMap<&str, Vec<&Package>> =
             BTreeMap::from([(DEFAULT_ARCHITECTURE, Vec::new())]);
         for package in snapshot.packages() {
@@ -217,6 +264,16 @@ impl Tree {
         let mut files = Vec::new();
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         for (architecture, packages) in architectures {
+            if packages.len() > stone::PAYLOADS_MAX && stone_index == StoneIndex::WhileItFits {
+                let count = packages.len();
+                tracing::warn!(
+                    history = id,
+                    architecture,
+                    count,
+                    "publishing no stone.index: it cannot hold so many packages"
+                );
+                continue;
+            }
             let bytes = entries.index(&packages).map_err(|source| TreeError::Format {
                 what: format!("the index of {id} for {architecture}"),
                 source,
@@ -261,15 +318,27 @@ impl Tree {
     pub(crate) fn read_history(&self, id: &str) -> Result<Snapshot, TreeError> {
         let folder = self.history_folder(id);
         let mut packages = Vec::new();
-        for listed in self.store.list(&folder)? {
-            let below = listed.path.strip_prefix(&folder).unwrap_or_default().split('/').skip(1);
-            if !matches!(below.collect::<Vec<_>>().as_slice(), [_, "stone.index"]) {
-                continue;
-            }
-            let Some(read) = self.store.read(&listed.path, INDEX_SIZE_BYTES_MAX)? else { continue };
-            let found = format::read_index(Cursor::new(read.bytes))
-                .map_err(|source| TreeError::Format { what: listed.path.clone(), source })?;
-            packages.extend(found);
+        let listed = self.store.list(&folder)?;
+        let paths: BTreeSet<&str> = listed.iter().map(|listed| listed.path.as_str()).collect();
+        for path in &paths {
+            let below = path.strip_prefix(&folder).unwrap_or_default().split('/').skip(1);
+            let found = match below.collect::<Vec<_>>().as_slice() {
+                [_, INDEX_FILE] => {
+                    let Some(read) = self.store.read(path, INDEX_SIZE_BYTES_MAX)? else { continue };
+                    format::read_index(Cursor::new(read.bytes))
+                }
+                // Where the plain index cannot hold all packages there is none.
+                [architecture, COMPACT_INDEX_FILE]
+                    if !paths.contains(format!("{folder}/{architecture}/{INDEX_FILE}").as_str()) =>
+                {
+                    let texts = format!("{folder}/{architecture}/{TEXTS_FILE}");
+                    let Some(index) = self.store.read(path, INDEX_SIZE_BYTES_MAX)? else { continue };
+                    let texts = self.store.read(&texts, INDEX_SIZE_BYTES_MAX)?.ok_or(self.missing(texts))?;
+                    format::read_compact(&index.bytes, &texts.bytes)
+                }
+                _ => continue,
+            };
+            packages.extend(found.map_err(|source| TreeError::Format { what: (*path).to_owned(), source })?);
         }
         let snapshot: Snapshot = packages.into_iter().collect();
         let found = snapshot.content_digest();
@@ -288,15 +357,53 @@ impl Tree {
     pub(crate) fn move_pointer(&self, files: &[TreeFile], reached: &dyn Fn(Step)) -> Result<(), TreeError> {
         for (number, file) in files.iter().enumerate() {
             let path = self.object(&file.path);
+            let digest = Sha256::of(&file.bytes);
+            // Of lists of keys and pointers few change with a history. The pointer itself is never taken as given.
+            if number > 0 && self.shown(|shown| shown.get(&path) == Some(&digest)) {
+                continue;
+            }
             let expected = self.last_seen(&path)?;
             let tag = self.store.swap(&path, &file.bytes, expected.as_ref(), http::labels(&path))?;
             self.see(&path, Some(tag));
+            self.shown(|shown| shown.insert(path, digest));
             if number == 0 {
                 reached(Step::PointerWritten);
             }
         }
         reached(Step::PointerMoved);
         Ok(())
+    }
+
+    /// Removes the pointers of streams and tags that are not among these files.
+    pub(crate) fn remove_other_pointers(&self, files: &[TreeFile]) -> Result<(), TreeError> {
+        let kept: BTreeSet<String> = files.iter().map(|file| self.object(&file.path)).collect();
+        let mut going = Vec::new();
+        for folder in ["stream", "tag"] {
+            let listed = self.store.list(&self.object(folder))?.into_iter().map(|listed| listed.path);
+            going.extend(listed.filter(|path| !kept.contains(path)));
+        }
+        self.store.delete(&going)?;
+        for path in &going {
+            self.see(path, None);
+            self.shown(|shown| shown.remove(path));
+        }
+        Ok(())
+    }
+
+    /// A file of a history, by its path below the channel; none where there is none.
+    pub(crate) fn read(&self, path: &str) -> Result<Option<Vec<u8>>, TreeError> {
+        Ok(self.store.read(&self.object(path), INDEX_SIZE_BYTES_MAX)?.map(|read| read.bytes))
+    }
+
+    /// The files of a history beside its plain indexes, those among them, and its statement.
+    pub(crate) fn describe(
+        &self,
+        plan: &Plan,
+        snapshot: &Snapshot,
+        indexes: Vec<TreeFile>,
+    ) -> Result<(Vec<TreeFile>, HistoryStatement), TreeError> {
+        let mut described = self.described.lock().unwrap_or_else(PoisonError::into_inner);
+        described::describe(plan, snapshot, indexes, &mut described, self)
     }
 
     /// Whether readers see exactly these files.
@@ -380,6 +487,10 @@ impl Tree {
         Ok(read.map(|read| read.bytes))
     }
 
+    fn shown<T>(&self, with: impl FnOnce(&mut BTreeMap<String, Sha256>) -> T) -> T {
+        with(&mut self.shown.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     fn see(&self, path: &str, tag: Option<Tag>) {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), tag);
     }
@@ -394,5 +505,26 @@ impl Tree {
                 Ok(self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(path).cloned().flatten())
             }
         }
+    }
+}
+
+impl Shelf for Tree {
+    fn read(&self, path: &str) -> Result<Option<Vec<u8>>, TreeError> {
+        Tree::read(self, path)
+    }
+
+    fn paths(&self, package: &Package) -> Result<Vec<u8>, TreeError> {
+        let path = self.object(&format::pool_path(&package.meta));
+        let limits = stone::Limits::default();
+        let stone = match self.store.as_folder() {
+            Some(folder) => {
+                let file = fs_err::File::open(folder.join(&path))
+                    .map_err(|source| TreeError::Disk { action: "list the files of a package", source })?;
+                stone::read_records(io::BufReader::new(file), &limits)
+            }
+            None => stone::read_records(io::BufReader::new(RangeReader::open(&self.store, &path)?), &limits),
+        };
+        let stone = stone.map_err(|source| TreeError::Package { path, source: Box::new(source) })?;
+        Ok(compact::pack_paths(stone.layout.iter().map(|entry| entry.target.as_str())))
     }
 }

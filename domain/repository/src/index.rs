@@ -87,7 +87,9 @@ impl Fault for IndexError {
             IndexError::Incomplete { .. } => vec!["make the index again from its packages".to_owned()],
             IndexError::DuplicatePackage { .. } => vec!["keep only the newest of them".to_owned()],
             IndexError::TooManyPackages { .. } => {
-                vec!["divide the packages over several repositories".to_owned()]
+                vec![
+                    "divide the packages over several channels, or set stone_index = \"while-it-fits\" in the settings of Vessel: only clients of other makers need that file".to_owned(),
+                ]
             }
         }
     }

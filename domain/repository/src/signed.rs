@@ -24,7 +24,7 @@ pub use digest::{Digest, DigestError, FileFacts};
 pub use envelope::{
     ENVELOPE_BYTES_MAX, Envelope, EnvelopeError, PublicKey, PublicKeyError, SignedKind, Verify,
 };
-pub use keys::{KeyList, KeyState, KeysError, LISTS_MAX, ListedKey, Role, TrustedKeys};
+pub use keys::{KeyChange, KeyList, KeyState, KeysError, LISTS_MAX, ListedKey, Role, TrustedKeys};
 pub use pointer::{POINTER_BYTES_MAX, Pointer, PointerError};
 pub use statement::{
     ArchitectureFiles, DeltaFacts, HistoryStatement, STATEMENT_BYTES_MAX, StatementError, delta_bases,

@@ -54,6 +54,14 @@ impl Sha256 {
     }
 }
 
+impl Sha256 {
+    /// Its 32 bytes.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 32] {
+        self.0
+    }
+}
+
 impl FromStr for Sha256 {
     type Err = Sha256Error;
 

@@ -2,7 +2,7 @@
 //!
 //! `just bench` runs it in release. What is measured is the library code that Summit calls, in one thread unless the
 //! code itself uses more, without database and network; only the way of a log is measured with a whole Summit, and
-//! `just bench logs` measures that alone, and `just bench store` the databases. Every figure is the median of several runs after one that does
+//! `just bench logs` measures that alone, `just bench store` the databases, and `just bench publish` a Vessel. Every figure is the median of several runs after one that does
 //! not count; the report says of how many. The large farm is measured in a process of its own, so that its memory is
 //! nobody else's.
 
@@ -10,6 +10,7 @@ mod large;
 mod logs;
 mod machine;
 mod makespan;
+mod publish;
 mod real;
 mod report;
 mod store;
@@ -35,6 +36,10 @@ const LOGS: &str = "logs";
 /// The same for the store, alone and as a part.
 const STORE_HERE: &str = "store-here";
 const STORE: &str = "store";
+
+/// The same for publishing.
+const PUBLISH_HERE: &str = "publish-here";
+const PUBLISH: &str = "publish";
 
 /// Why there are no figures.
 #[derive(Debug, thiserror::Error)]
@@ -111,7 +116,21 @@ fn run(arguments: &[OsString]) -> Result<(), BenchError> {
             store::measure().map_err(|why| BenchError::Part { part: "store", why: why.to_string() })?;
         return Ok(write_stdout(&serde_json::to_string(&figures).unwrap_or_default())?);
     }
+    if is(PUBLISH_HERE) {
+        let data = testkit::data().ok_or(BenchError::NoData)?;
+        let folder = tempfile::tempdir()?;
+        unpack(&data.join("recipes-dev.tar.zst"), folder.path())?;
+        let figures = publish::measure(&folder.path().join("recipes-dev/recipes"))
+            .map_err(|why| BenchError::Part { part: "publishing", why: why.to_string() })?;
+        return Ok(write_stdout(&serde_json::to_string(&figures).unwrap_or_default())?);
+    }
     let report = testkit::workspace_root().join("docs/benchmarks.md");
+    if is(PUBLISH) {
+        write_stdout("publishing …\n")?;
+        let section = report::of_publish(&in_own_process("publishing", PUBLISH_HERE)?);
+        fs_err::write(&report, report::with_section(&fs_err::read_to_string(&report)?, &section))?;
+        return Ok(write_stdout(&format!("wrote {}\n", report.display()))?);
+    }
     if is(STORE) {
         write_stdout("store …\n")?;
         let section = report::of_store(&in_own_process("store", STORE_HERE)?);
@@ -141,7 +160,10 @@ fn run(arguments: &[OsString]) -> Result<(), BenchError> {
     let logs = in_own_process("logs", LOGS_HERE)?;
     write_stdout("store …\n")?;
     let store = in_own_process("store", STORE_HERE)?;
+    write_stdout("publishing …\n")?;
+    let publish = in_own_process("publishing", PUBLISH_HERE)?;
     let text = report::render(&machine, &real, &makespans, &large, &logs, &store);
+    let text = report::with_section(&text, &report::of_publish(&publish));
     fs_err::write(&output, text)?;
     Ok(write_stdout(&format!("wrote {}\n", output.display()))?)
 }

@@ -4,7 +4,7 @@ use farm::sim::clock;
 
 use crate::machine::Machine;
 use crate::makespan::{BUILDERS, FAULTS, Row, SEEDS};
-use crate::{large, logs, makespan, real, store};
+use crate::{large, logs, makespan, publish, real, store};
 
 /// The whole report.
 pub(crate) fn render(
@@ -156,6 +156,74 @@ pub(crate) fn of_store(figures: &store::Figures) -> String {
     match &figures.postgres {
         Some(times) => of("PostgreSQL", times),
         None => text.push_str("\nPostgreSQL was not measured: this machine has none.\n"),
+    }
+    text
+}
+
+/// The section about publishing.
+pub(crate) fn of_publish(figures: &publish::Figures) -> String {
+    let mut text = format!(
+        "## Publishing\n\n\
+         A whole Vessel with its database, its store on this disk and its signatures; packages as the manifests of the pack\n\
+         describe them, again under other names where there are too few. One package: medians of {} publications. When this\n\
+         was measured {:.1} processes of others wanted to run as well{}.\n\n\
+         | what | ours | target | met | best known elsewhere |\n|---|---|---|---|---|\n",
+        publish::RUNS,
+        figures.load,
+        if figures.optimised { "" } else { ", and our code was not optimised" },
+    );
+    let mut seconds = |what: &str, is: f64, target: f64, elsewhere: &str| {
+        text.push_str(&row(what, &format!("{is:.3} s"), &format!("{target} s"), is <= target, elsewhere));
+    };
+    let (small, large) = (&figures.small, &figures.large);
+    let into = |count: usize| format!("one package into {count}");
+    seconds(&into(publish::SMALL), small.one, 2.0, "1.3 s (AerynOS)");
+    seconds(
+        &format!("… of that, making its indexes, at {}", publish::SMALL),
+        small.indexes,
+        0.1,
+        "nobody says",
+    );
+    seconds(&into(publish::LARGE), large.one, 2.0, "minutes to hourly");
+    seconds(
+        &format!("… of that, making its indexes, at {}", publish::LARGE),
+        large.indexes,
+        2.0,
+        "nobody says",
+    );
+    let at_once = format!("{} packages at once", publish::AT_ONCE);
+    seconds(&at_once, figures.at_once, 5.0, "3,000 in 13 s, 3,993 fail (AerynOS)");
+    seconds(&format!("rollback at {}", publish::LARGE), large.rollback, 1.0, "not offered");
+    let mut bytes = |what: &str, is: u64, target: u64, elsewhere: &str| {
+        let shown = |bytes: u64| format!("{} bytes", grouped(bytes));
+        text.push_str(&row(what, &shown(is), &shown(target), is <= target, elsewhere));
+    };
+    let at = |what: &str| format!("{what}, {} packages", publish::SMALL);
+    bytes(&at("whole index"), small.compact_bytes, 600 << 10, "1,890 KB (AerynOS)");
+    let [delta, statement, pointer] = figures.week;
+    let week = format!("a week's update: {} packages changed", publish::WEEK);
+    bytes(&at(&week), delta + statement + pointer, 40 << 10, "1,890 KB (AerynOS)");
+    bytes("nothing changed: the pointer", pointer, 2 << 10, "14 to 15 ms and one request (rattler)");
+    text.push_str(&format!(
+        "\nAt {} packages the plain `stone.index` has {} bytes, texts {}, lists of files {}, a delta of one package {}.\n",
+        publish::SMALL,
+        grouped(small.plain_bytes),
+        grouped(small.texts_bytes),
+        grouped(small.files_bytes),
+        grouped(small.delta_bytes),
+    ));
+    text
+}
+
+/// A number with commas.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
     }
     text
 }

@@ -44,7 +44,7 @@ pub(super) enum ChannelCommand {
 
 /// Which Vessel is meant, and how its answer is printed.
 #[derive(Debug, Args)]
-struct WayArguments {
+pub(super) struct WayArguments {
     /// The data folder; whether a Vessel runs on it or not.
     #[arg(long, value_name = "DIR", required_unless_present = "vessel")]
     data: Option<PathBuf>,
@@ -257,13 +257,14 @@ pub(super) struct Way {
 }
 
 impl WayArguments {
-    fn complete(self) -> Result<Way, Box<dyn Fault>> {
+    pub(super) fn complete(self) -> Result<Way, Box<dyn Fault>> {
         let written = self.config.as_deref().map(Written::read).transpose()?.unwrap_or_default();
         let (retention, _) = written.keeping()?;
+        let signing = written.signing.unwrap_or_default().complete()?;
         let reach = match (self.data, self.vessel, self.vessel_key, self.identity) {
             (None, Some(address), Some(key), Some(identity)) => Reach::Address { address, key, identity },
             // The parser asks for all three, or for the folder.
-            (data, ..) => Reach::Folder { data: data.unwrap_or_default(), retention },
+            (data, ..) => Reach::Folder { data: data.unwrap_or_default(), retention, signing },
         };
         Ok(Way { reach, json: self.json })
     }

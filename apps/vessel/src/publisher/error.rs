@@ -3,11 +3,13 @@
 use database::DatabaseError;
 use fault::{Fault, Kind};
 
+use repository::signed::KeysError;
 use repository::{IdentifierError, UrlError, VersionError};
 
 use crate::admission::Refusal;
 use crate::expectation::ExpectationError;
 use crate::folder::FolderError;
+use crate::signing::SigningError;
 use crate::staging::StagingError;
 use crate::tree::TreeError;
 use crate::verify::VerifyError;
@@ -25,6 +27,21 @@ pub enum PublishError {
     /// The published tree could not be read or written.
     #[error(transparent)]
     Tree(#[from] TreeError),
+    /// Nothing signs.
+    #[error(transparent)]
+    Signing(#[from] SigningError),
+    /// A list of keys cannot be followed.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// There is no key with which a first list of keys could be signed.
+    #[error("cannot sign anything: the signer has no key")]
+    NoSigningKey,
+    /// Somebody else changed the list of keys.
+    #[error("cannot follow version {version} of the list of keys: there is one already")]
+    KeysMoved {
+        /// The version.
+        version: u64,
+    },
     /// A file is no package that can be published.
     #[error(transparent)]
     Verify(#[from] VerifyError),
@@ -243,6 +260,8 @@ impl PublishError {
             PublishError::Folder(error) => Some(error),
             PublishError::Database(error) => Some(error),
             PublishError::Tree(error) => Some(error),
+            PublishError::Signing(error) => Some(error),
+            PublishError::Keys(error) => Some(error),
             PublishError::Verify(error) => Some(error),
             PublishError::Refused(error) => Some(error),
             PublishError::Expectation(error) => Some(error),
@@ -272,6 +291,8 @@ impl Fault for PublishError {
             | PublishError::Needed { .. }
             | PublishError::FormatUpgrade { .. }
             | PublishError::WayUp { .. }
+            | PublishError::NoSigningKey
+            | PublishError::KeysMoved { .. }
             | PublishError::StreamMoved { .. } => Kind::Conflict,
             PublishError::TooManyAttempts { .. } | PublishError::Interrupted { .. } => Kind::Unavailable,
             PublishError::Chunk { .. } | PublishError::HowMany { .. } | PublishError::ImportFolder { .. } => {
@@ -314,6 +335,12 @@ impl Fault for PublishError {
             ],
             PublishError::WayUp { .. } => {
                 vec!["it takes hardly any room; keep it as long as there may be such clients".into()]
+            }
+            PublishError::KeysMoved { .. } => {
+                vec!["look with `vessel key show` and say again what is to change".into()]
+            }
+            PublishError::NoSigningKey => {
+                vec!["name a key file or a signer in [signing] of the settings".into()]
             }
             PublishError::NoVersion { channel, known, .. } => {
                 let ids = format!("`vessel channel histories {channel}` tells the ids of histories");

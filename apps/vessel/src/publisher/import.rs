@@ -30,6 +30,8 @@ pub struct Imported {
     pub packages: usize,
     /// File names of older releases that were passed over.
     pub passed_over: Vec<String>,
+    /// How long making the indexes took; nothing where nothing changed.
+    pub index_time: std::time::Duration,
 }
 
 impl Publisher {
@@ -62,6 +64,7 @@ impl Publisher {
             is_new: published.is_new,
             packages: packages.len(),
             passed_over: passed_over.iter().map(|package| package.meta.file_name()).collect(),
+            index_time: published.index_time,
         })
     }
 }

@@ -20,12 +20,13 @@ use store::durable;
 const CRASH_STEP: &str = "VESSEL_TEST_CRASH_STEP";
 const CRASH_DATA: &str = "VESSEL_TEST_CRASH_DATA";
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     Step::Decided,
     Step::ObjectsLinked,
     Step::ObjectsReadBack,
     Step::IndexesWritten,
     Step::Recorded,
+    Step::PointersSigned,
     Step::PointerWritten,
     Step::PointerMoved,
     Step::StagingRemoved,
@@ -161,7 +162,7 @@ async fn a_landing_publishes_and_its_repetition_changes_nothing() {
     // And all of it is still there after a restart, the old history included.
     let publisher = open(data.path()).await;
     assert_eq!(publisher.current("main").await.unwrap(), Some(id));
-    assert_eq!(files(&data.path().join("public/main/history")).len(), 2);
+    assert_eq!(fs_err::read_dir(data.path().join("public/main/history")).unwrap().count(), 2);
     assert_eq!(publisher.commit(builder(), 1).await.unwrap()[..2], *"1-");
 }
 
@@ -437,8 +438,14 @@ async fn child_that_commits_and_dies() {
             std::process::abort();
         }
     };
-    let publisher =
-        Publisher::open_watched(Path::new(&data), &["main".to_owned()], Arc::new(reached)).await.unwrap();
+    let publisher = Publisher::open_watched(
+        Path::new(&data),
+        &["main".to_owned()],
+        Signing::default(),
+        Arc::new(reached),
+    )
+    .await
+    .unwrap();
     Arc::new(publisher).commit(builder(), 2).await.unwrap();
 }
 
@@ -467,18 +474,27 @@ async fn a_crash_at_any_step_leaves_the_old_version_or_the_new_one() {
             publisher.close().await;
             drop(publisher);
             let before = read_as_a_client(data.path());
+            let pins = [signing_tests::first_key(data.path())];
             die_at(step, data.path());
 
             let after = read_as_a_client(data.path());
+            // The signed pointer comes after the other one, and is the old or the new one as well.
+            let signed = |data: &Path| signing_tests::read_signed(data, "main", "stream/volatile", &pins);
+            let signed_after = signed(data.path());
             let new = vec!["a@2".to_owned(), "b@2".to_owned()];
-            // STEPS[5] is the first one after the rename.
-            if number < 5 {
+            // STEPS[6] is the first one after the rename.
+            if number < 6 {
                 assert_eq!(after, before, "{step:?}");
             } else {
                 assert_eq!(after.as_ref().map(|(_, names)| names), Some(&new), "{step:?}");
             }
 
+            let version = |seen: &Option<signing_tests::Seen>| seen.as_ref().map_or(0, |seen| seen.version);
+            if step == Step::PointerWritten || number < 6 {
+                assert_eq!(version(&signed_after), u64::from(has_older), "{step:?}");
+            }
             let publisher = open(data.path()).await;
+            assert!(version(&signed(data.path())) >= version(&signed_after), "{step:?}");
             let recovered = read_as_a_client(data.path());
             // STEPS[4] is the first one after the transaction.
             if number < 4 {
@@ -488,9 +504,11 @@ async fn a_crash_at_any_step_leaves_the_old_version_or_the_new_one() {
             }
             let id = publisher.commit(builder(), 2).await.unwrap();
             assert_eq!(read_as_a_client(data.path()), Some((id.clone(), new)), "{step:?}");
+            assert_eq!(signed(data.path()).unwrap().history, id, "{step:?}");
             let histories = publisher.ledger.histories("main").await.unwrap();
             assert_eq!(histories.len(), usize::from(has_older) + 1, "{step:?}");
-            assert_eq!(files(&data.path().join("public/main/history")).len(), histories.len());
+            let folders = fs_err::read_dir(data.path().join("public/main/history")).unwrap();
+            assert_eq!(folders.count(), histories.len());
             let packages = if has_older { 4 } else { 2 };
             assert_eq!(files(&data.path().join("public/main/pool")).len(), packages, "{step:?}");
             assert!(files(&data.path().join("staging")).is_empty(), "{step:?}");

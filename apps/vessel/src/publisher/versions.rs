@@ -247,6 +247,8 @@ impl Publisher {
                 Outcome::Move { channel, to: moved.as_ref().map(ToString::to_string) }
             }
             Operation::Prune { channel, dry_run } => self.prune(channel.as_deref(), dry_run).await?,
+            Operation::Keys => Outcome::Keys(self.keys().await?),
+            Operation::FollowKeys { list } => Outcome::FollowKeys(self.follow_keys(&list).await?),
             // Answered above.
             Operation::List
             | Operation::Show { .. }
@@ -333,6 +335,7 @@ impl Publisher {
             self.settle_pointer(channel, state).await?;
             return Ok(Moved { changed: false, ..moved });
         }
+        self.check_keys().await?;
         // Read before anything moves: a history that cannot be read is not shown to anybody.
         let snapshot = self.snapshot_of(channel, &target).await?;
         let pointee = Pointee { channel: &channel.name, kind, name };
@@ -383,6 +386,7 @@ impl Publisher {
                 format: format.as_str().to_owned(),
             });
         }
+        self.check_keys().await?;
         let pointee = Pointee { channel: &channel.name, kind, name };
         let movement = Movement { pointee, from: Some(now.number), to: None, at: unix_seconds(), by };
         if !self.ledger.point(&movement).await? {

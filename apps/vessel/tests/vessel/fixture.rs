@@ -54,6 +54,8 @@ impl Running {
             retention: Default::default(),
             delivery: Default::default(),
             purge: Vec::new(),
+            signing: Default::default(),
+            stone_index: Default::default(),
         };
         change(&mut settings);
         let (stop, stopped) = oneshot::channel::<()>();

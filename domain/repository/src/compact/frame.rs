@@ -4,8 +4,10 @@ use std::io::{self, Read, Write};
 
 use super::CompactError;
 
-/// Level of compression. Higher ones take ten times as long for a twentieth less.
-const LEVEL: i32 = 12;
+/// Level of compression. Every publication packs the whole index: of 3,362 packages level 12 takes fifty times as long to make
+/// 271 KB instead of 300, most of which are digests. What differs from an old file is found by the long-distance matcher: at
+/// any level with it a delta is as small as at the highest without.
+const LEVEL: i32 = 3;
 
 /// The smallest and largest window, as powers of two: zstd's own smallest, and one that holds an old and a new image of the
 /// largest size.
@@ -39,6 +41,9 @@ fn frame(old: &[u8], plain: &[u8]) -> io::Result<Vec<u8>> {
     let mut encoder = zstd::stream::write::Encoder::with_ref_prefix(Vec::new(), LEVEL, old)?;
     let reach = old.len().saturating_add(plain.len()).next_power_of_two();
     encoder.window_log(reach.trailing_zeros().clamp(WINDOW_LOG_MIN, WINDOW_LOG_MAX))?;
+    if !old.is_empty() {
+        encoder.long_distance_matching(true)?;
+    }
     encoder.set_pledged_src_size(Some(super::count(plain.len())))?;
     encoder.include_contentsize(true)?;
     encoder.include_checksum(true)?;

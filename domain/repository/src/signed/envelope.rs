@@ -278,6 +278,11 @@ impl Envelope {
         self.signatures.iter().map(|(key, _)| key.as_str())
     }
 
+    /// The signatures of keys that can be read, whether they fit or not.
+    pub fn signatures(&self) -> impl Iterator<Item = (PublicKey, &[u8])> {
+        self.signatures.iter().filter_map(|(key, signature)| Some((key.parse().ok()?, signature.as_slice())))
+    }
+
     /// Which of these keys have signed it. None of them: an error that says why.
     ///
     /// # Errors

@@ -68,6 +68,36 @@ pub struct KeyList {
     pub keys: Vec<ListedKey>,
 }
 
+/// What the next list says otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyChange {
+    /// Another key may sign.
+    Add {
+        /// The key.
+        key: PublicKey,
+        /// What it may.
+        roles: BTreeSet<Role>,
+        /// Until when, in Unix seconds.
+        expires: Option<i64>,
+    },
+    /// A key takes the place of another one, which retires.
+    Replace {
+        /// The key that there is.
+        old: PublicKey,
+        /// The new one, for the same roles.
+        new: PublicKey,
+    },
+    /// A key is worth less from now on.
+    Become {
+        /// The key.
+        key: PublicKey,
+        /// [`KeyState::Retired`] or [`KeyState::Revoked`].
+        state: KeyState,
+    },
+    /// So many root keys must sign.
+    Threshold(u32),
+}
+
 /// Why a list of keys is not followed.
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
@@ -88,6 +118,18 @@ pub enum KeysError {
         version: u64,
         /// What is wrong.
         problem: String,
+    },
+    /// A key that is spoken of is not in it.
+    #[error("cannot change what key {key} is worth: it is not in the list of keys")]
+    NoKey {
+        /// The key.
+        key: PublicKey,
+    },
+    /// A key that is to come is there already.
+    #[error("cannot add key {key}: it is in the list of keys already")]
+    KnownKey {
+        /// The key.
+        key: PublicKey,
     },
     /// It is not the one that comes next.
     #[error("cannot follow from version {known} of the list of keys to version {found}")]
@@ -142,12 +184,15 @@ impl Fault for KeysError {
             KeysError::TooFew { .. } | KeysError::NotPinned { .. } | KeysError::PinRevoked { .. } => {
                 Kind::Denied
             }
+            KeysError::NoKey { .. } => Kind::NotFound,
+            KeysError::KnownKey { .. } => Kind::Conflict,
         }
     }
 
     fn hints(&self) -> Vec<String> {
         let hint = match self {
             KeysError::Envelope(error) => return error.hints(),
+            KeysError::NoKey { .. } | KeysError::KnownKey { .. } => "`vessel key show` lists the keys",
             KeysError::Json { .. } => "it may come from a newer Vessel: update Moraine",
             KeysError::Nonsense { .. } | KeysError::NotNext { .. } => {
                 "fetch it again, from another mirror if there is one; if that does not help, tell the owner of the repository"
@@ -167,6 +212,41 @@ impl KeyList {
         let roles = [Role::Root, Role::Publish].into();
         let key = ListedKey { key, roles, state: KeyState::Active, expires: None };
         Self { version: 1, issued, threshold: 1, keys: vec![key] }
+    }
+
+    /// The next list.
+    ///
+    /// # Errors
+    /// When the change names keys that are not there, or are, and when nobody could sign the list after it.
+    pub fn changed(&self, change: &KeyChange, issued: i64) -> Result<Self, KeysError> {
+        let mut next = Self { version: self.version.saturating_add(1), issued, ..self.clone() };
+        match change {
+            KeyChange::Add { key, roles, expires } => {
+                next.add(*key, roles.clone(), *expires)?;
+            }
+            KeyChange::Replace { old, new } => {
+                let roles = next.entry(old)?.roles.clone();
+                next.entry(old)?.state = KeyState::Retired;
+                next.add(*new, roles, None)?;
+            }
+            KeyChange::Become { key, state } => next.entry(key)?.state = *state,
+            KeyChange::Threshold(threshold) => next.threshold = *threshold,
+        }
+        next.check()?;
+        Ok(next)
+    }
+
+    fn add(&mut self, key: PublicKey, roles: BTreeSet<Role>, expires: Option<i64>) -> Result<(), KeysError> {
+        if self.find(&key).is_some() {
+            return Err(KeysError::KnownKey { key });
+        }
+        self.keys.push(ListedKey { key, roles, state: KeyState::Active, expires });
+        Ok(())
+    }
+
+    fn entry(&mut self, key: &PublicKey) -> Result<&mut ListedKey, KeysError> {
+        let found = self.keys.iter_mut().find(|listed| listed.key == *key);
+        found.ok_or(KeysError::NoKey { key: *key })
     }
 
     /// Reads a payload and checks that it makes sense.
@@ -414,6 +494,27 @@ mod tests {
         check(1, 2, std::slice::from_ref(&active), "2 root keys must sign and 1 can");
         check(1, 1, &[active.clone(), active.clone()], "is there twice");
         check(1, 1, &[listed(1, &[Role::Publish], KeyState::Active)], "1 root keys must sign and 0 can");
+    }
+
+    #[test]
+    fn the_next_list() {
+        let first = KeyList::first(key(1), 0);
+        let replaced = first.changed(&KeyChange::Replace { old: key(1), new: key(2) }, 9).unwrap();
+        assert_eq!((replaced.version, replaced.issued), (2, 9));
+        assert_eq!(replaced.find(&key(1)).unwrap().state, KeyState::Retired);
+        assert_eq!(replaced.active(Role::Root).collect::<Vec<_>>(), [&key(2)]);
+        let root = KeyChange::Add { key: key(3), roles: [Role::Root].into(), expires: None };
+        let two = replaced.changed(&root, 9).unwrap().changed(&KeyChange::Threshold(2), 9).unwrap();
+        assert_eq!((two.version, two.threshold, two.active(Role::Root).count()), (4, 2, 2));
+        let check = |list: &KeyList, change: KeyChange, expect: &str| {
+            let error = list.changed(&change, 9).unwrap_err();
+            assert!(error.to_string().ends_with(expect), "{error}");
+        };
+        let revoked = |key| KeyChange::Become { key, state: KeyState::Revoked };
+        check(&two, revoked(key(3)), "2 root keys must sign and 1 can");
+        check(&two, revoked(key(9)), "it is not in the list of keys");
+        check(&two, root, "it is in the list of keys already");
+        check(&first, revoked(key(1)), "1 root keys must sign and 0 can");
     }
 
     #[test]
