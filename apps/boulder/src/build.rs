@@ -151,12 +151,12 @@ pub fn build(request: &Request, usage: &mut Usage, say: &mut dyn FnMut(&str)) ->
     for package in &root.packages {
         say(&format!("root: {} {}-{}", package.name, package.version, package.release));
     }
-    fetch_sources(request, &recipe, &workspace, say)?;
+    let identities = fetch_sources(request, &recipe, &workspace, say)?;
 
     let tree = tree(request.root, &host, &workspace.places, recipe.options.networking);
     let mut runner =
         Runner { request, tree, workspace: &workspace, begun, ids: None, notices: BTreeSet::new(), usage };
-    let mut record = Record::begin(&recipe, request, &root);
+    let mut record = Record::begin(&recipe, request, &root, identities);
     for plan in &plans {
         workspace.make_target_folder(&plan.target)?;
     }
@@ -321,7 +321,7 @@ fn fetch_sources(
     recipe: &Recipe,
     workspace: &Workspace,
     say: &mut dyn FnMut(&str),
-) -> Result<(), BuildError> {
+) -> Result<Vec<String>, BuildError> {
     for upstream in &recipe.upstreams {
         say(&format!("source: {}", upstream.url()));
     }

@@ -103,11 +103,17 @@ pub struct Sources<'a> {
     pub git: &'a GitMirrors,
 }
 
-/// Lays every upstream into `directory`, under the name by which the build asks for it.
+/// Lays every upstream into `directory`, under the name by which the build asks for it. Answers what each is, in their order:
+/// the SHA-256 of an archive, the commit of a tree in git.
 ///
 /// # Errors
 /// When one cannot be had or laid out; the error names it and every place that was tried.
-pub fn lay_out(upstreams: &[Upstream], sources: &Sources<'_>, directory: &Path) -> Result<(), SourcesError> {
+pub fn lay_out(
+    upstreams: &[Upstream],
+    sources: &Sources<'_>,
+    directory: &Path,
+) -> Result<Vec<String>, SourcesError> {
+    let mut identities = Vec::with_capacity(upstreams.len());
     for upstream in upstreams {
         let url = upstream.url().to_owned();
         let target = directory.join(upstream.file_name());
@@ -126,16 +132,18 @@ pub fn lay_out(upstreams: &[Upstream], sources: &Sources<'_>, directory: &Path) 
                 fs_err::hard_link(&cached, &target)
                     .or_else(|_| fs_err::copy(&cached, &target).map(|_| ()))
                     .map_err(|source| SourcesError::Place { url, source })?;
+                identities.push(sha256.clone());
             }
             Upstream::Git { reference, .. } => {
                 let failed = |source| SourcesError::Git { url: url.clone(), source: Box::new(source) };
                 let mirror = sources.git.mirror(&url).map_err(failed)?;
                 let commit = mirror.resolve(reference).map_err(failed)?;
                 mirror.export(&commit, &target).map_err(failed)?;
+                identities.push(commit.to_string());
             }
         }
     }
-    Ok(())
+    Ok(identities)
 }
 
 #[cfg(test)]

@@ -58,6 +58,15 @@ pub(crate) struct ConfigState {
     pub(crate) waiting_for_restart: Vec<&'static str>,
 }
 
+/// Why something that was built is not published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Unpublished {
+    /// Publishing comes to nothing.
+    Trouble(String),
+    /// The repository has it, and waits for what it needs.
+    HeldBack(String),
+}
+
 pub(crate) struct Hub {
     pub(crate) identity: Identity,
     pub(crate) store: Store,
@@ -89,7 +98,7 @@ pub(crate) struct Hub {
     worlds: RwLock<Arc<Worlds>>,
     board: Mutex<Board>,
     /// Why tasks that were built are not published, as of the last look.
-    unpublished: RwLock<HashMap<TaskId, String>>,
+    unpublished: RwLock<HashMap<TaskId, Unpublished>>,
     watchers: RwLock<BTreeMap<String, WatcherHandle>>,
     /// Those who may build, as of the last look; none before the first.
     builders: RwLock<Option<HashSet<BuilderId>>>,
@@ -174,11 +183,11 @@ impl Hub {
     }
 
     /// Why a task that was built is not published.
-    pub(crate) fn unpublished(&self, task: TaskId) -> Option<String> {
+    pub(crate) fn unpublished(&self, task: TaskId) -> Option<Unpublished> {
         self.unpublished.read().unwrap_or_else(PoisonError::into_inner).get(&task).cloned()
     }
 
-    pub(crate) fn set_unpublished(&self, troubles: HashMap<TaskId, String>) {
+    pub(crate) fn set_unpublished(&self, troubles: HashMap<TaskId, Unpublished>) {
         *self.unpublished.write().unwrap_or_else(PoisonError::into_inner) = troubles;
     }
 

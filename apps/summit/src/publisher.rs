@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use farm::graph::HostProvides;
 use farm::ids::AttemptId;
 use farm::task::{Artefact, Event, Lease, Phase, State};
 use fault::{Fault, Kind};
@@ -20,7 +21,7 @@ use wire::vessel::{ExpectRequest, LandingReply, LandingRequest, LandingState, Wi
 use wire::{RemoteError, WireError};
 
 use crate::dispatcher::ignore_refusal;
-use crate::hub::Hub;
+use crate::hub::{Hub, Unpublished};
 use crate::store::{StoreError, TaskRow};
 use crate::vessel_link::VesselLink;
 
@@ -67,6 +68,7 @@ pub(crate) async fn run(hub: Arc<Hub>) {
         hub: Arc::clone(&hub),
         link: tokio::sync::Mutex::default(),
         expected: Mutex::default(),
+        held: Mutex::default(),
     });
     let mut trouble = String::new();
     loop {
@@ -95,6 +97,8 @@ struct Publisher {
     link: tokio::sync::Mutex<VesselLink>,
     /// Attempts that Vessel was told of by this process.
     expected: Mutex<HashSet<AttemptId>>,
+    /// Attempts that Vessel holds back, and that their builders were told to drop.
+    held: Mutex<HashSet<AttemptId>>,
 }
 
 impl Publisher {
@@ -104,6 +108,7 @@ impl Publisher {
         let withdrawals = self.hub.store.to_withdraw().await?;
         if publishing.is_empty() && withdrawals.is_empty() {
             self.expected().clear();
+            self.held().clear();
             return Ok(false);
         }
         for attempt in withdrawals {
@@ -127,10 +132,13 @@ impl Publisher {
                 None => break,
                 // One task that Vessel does not like must not hold up the others.
                 Some(Ok((task, Err(error)))) => {
-                    troubles.insert(task, fault::chain(&error).join(": "));
+                    troubles.insert(task, Unpublished::Trouble(fault::chain(&error).join(": ")));
                     first_error.get_or_insert(error);
                 }
-                Some(Ok((_, Ok(())))) => {}
+                Some(Ok((task, Ok(Some(reason))))) => {
+                    troubles.insert(task, Unpublished::HeldBack(reason));
+                }
+                Some(Ok((_, Ok(None)))) => {}
                 Some(Err(panic)) => {
                     tracing::error!(%panic, "a task was not published; it is looked at again");
                 }
@@ -144,8 +152,13 @@ impl Publisher {
         self.expected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn publish(&self, task: &TaskRow) -> Result<(), PublishError> {
-        let State::Publishing { lease, artefacts, .. } = &task.state else { return Ok(()) };
+    fn held(&self) -> MutexGuard<'_, HashSet<AttemptId>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Brings a task on; answers what the repository holds it back for, if it does.
+    async fn publish(&self, task: &TaskRow) -> Result<Option<String>, PublishError> {
+        let State::Publishing { lease, artefacts, .. } = &task.state else { return Ok(None) };
         let attempt = lease.claim.attempt;
         if !self.expected().contains(&attempt) {
             match self.expect(task, lease, artefacts).await {
@@ -154,12 +167,13 @@ impl Publisher {
                 }
                 Err(PublishError::Vessel { source, .. }) if is_verdict(&source) => {
                     // It may have landed already, and Vessel then refuses to expect it once more.
-                    return match self.landing(attempt).await? {
+                    match self.landing(attempt).await? {
                         reply if reply.state() == LandingState::Landed => {
-                            self.landed(task, attempt, reply).await
+                            self.landed(task, attempt, reply).await?;
                         }
-                        _ => self.rejected(task, attempt, source.to_string()).await,
-                    };
+                        _ => self.rejected(task, attempt, source.to_string()).await?,
+                    }
+                    return Ok(None);
                 }
                 Err(error) => return Err(error),
             }
@@ -176,15 +190,22 @@ impl Publisher {
         }
         let reply = self.landing(attempt).await?;
         match reply.state() {
-            LandingState::Landed => self.landed(task, attempt, reply).await,
-            LandingState::Refused => self.rejected(task, attempt, reply.reason).await,
+            LandingState::Landed => self.landed(task, attempt, reply).await?,
+            LandingState::Refused => self.rejected(task, attempt, reply.reason).await?,
+            LandingState::Held => {
+                // Vessel has all of it: the builder need not keep it, and no lease is waited for any more.
+                if self.held().insert(attempt) {
+                    self.hub.release(builder, attempt);
+                }
+                return Ok(Some(reply.reason));
+            }
             LandingState::Unknown | LandingState::Unspecified => {
                 // Vessel has forgotten it; it is told again the next time.
                 self.expected().remove(&attempt);
-                Ok(())
             }
-            LandingState::Expected | LandingState::Receiving => self.expire(task, lease).await,
+            LandingState::Expected | LandingState::Receiving => self.expire(task, lease).await?,
         }
+        Ok(None)
     }
 
     /// A builder that is gone while it uploads: nothing may land any more before the task goes elsewhere.
@@ -237,6 +258,13 @@ impl Publisher {
         lease: &Lease,
         artefacts: &[Artefact],
     ) -> Result<(), PublishError> {
+        let config = self.hub.config();
+        let project = config.project(&task.project);
+        let builder_name = match self.hub.store.builder(&lease.claim.builder.0).await {
+            Ok(row) => row.said.name,
+            Err(StoreError::NotFound { .. }) => String::new(),
+            Err(error) => return Err(error.into()),
+        };
         let request = ExpectRequest {
             task_id: task.id.0,
             attempt_id: lease.claim.attempt.0,
@@ -248,6 +276,14 @@ impl Publisher {
             architecture: task.architecture.clone(),
             builder_key: lease.claim.builder.0.clone(),
             artefacts: artefacts.iter().cloned().map(Into::into).collect(),
+            recipe_repository: project.map(|project| project.recipes.clone()).unwrap_or_default(),
+            recipe_commit: task.commit.clone(),
+            recipe_path: task.recipe_path.clone(),
+            builder_name,
+            // Members of a knot need each other and are built one after the other; what is built with a host's programs and
+            // libraries needs those to run as well.
+            may_land_unmet: task.wave.is_some()
+                || project.is_some_and(|project| project.host_provides != HostProvides::Nothing),
         };
         let mut client = self.client().await?;
         let answer = timeout(CALL_TIME_LIMIT, client.expect(request)).await;

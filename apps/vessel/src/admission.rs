@@ -165,6 +165,14 @@ pub enum Refusal {
         /// What Summit said.
         ordered: String,
     },
+    /// A manifest is none, or is not that of the packages.
+    #[error("cannot publish {file}: {why}")]
+    Manifest {
+        /// File name.
+        file: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A package has a name that no path may contain.
     #[error("cannot publish a package")]
     UnsafeName {
@@ -249,7 +257,7 @@ impl Fault for Refusal {
     fn kind(&self) -> Kind {
         match self {
             Refusal::NotOrdered { .. } => Kind::Denied,
-            Refusal::UnsafeName { .. } => Kind::Input,
+            Refusal::UnsafeName { .. } | Refusal::Manifest { .. } => Kind::Input,
             _ => Kind::Conflict,
         }
     }
@@ -260,6 +268,9 @@ impl Fault for Refusal {
                 vec!["build the commit that was ordered; a builder publishes nothing else".into()]
             }
             Refusal::UnsafeName { source } => source.hints(),
+            Refusal::Manifest { .. } => {
+                vec!["build again; Boulder writes manifests with the packages".into()]
+            }
             Refusal::Older { .. }
             | Refusal::OtherBytes { .. }
             | Refusal::Fewer { .. }

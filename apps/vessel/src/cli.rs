@@ -17,10 +17,11 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use wire::{Identity, PublicKey};
 
-use channel::ChannelCommand;
+use channel::{ArtefactsArguments, ChannelCommand, Way};
 use key::{KeyCommand, SignerArguments};
 
 use crate::folder::DataFolder;
+use crate::operation::Operation;
 use crate::operator;
 use crate::publisher::Publisher;
 use crate::serve::{Addresses, serve};
@@ -48,6 +49,8 @@ enum Command {
     /// Look at channels, move streams, name histories, take packages out, remove what is old.
     #[command(subcommand)]
     Channel(ChannelCommand),
+    /// List what was published with builds beside their packages: manifests, records, provenance.
+    Artefacts(ArtefactsArguments),
 }
 
 #[derive(Debug, Args)]
@@ -71,6 +74,10 @@ struct ServeArguments {
     /// Channels to keep; "main" when none is named.
     #[arg(long = "channel", value_name = "NAME", num_args = 1..)]
     channels: Vec<String>,
+    /// What becomes of packages that need what is not there: auto, hold, warn or allow, for all channels or for one as
+    /// CHANNEL=POLICY. Can be given several times.
+    #[arg(long, value_name = "POLICY")]
+    closure: Vec<String>,
     /// Read these settings from a TOML file; the command line wins.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -135,7 +142,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Key(arguments) => run_key(arguments),
         Command::Signer(arguments) => key::run_signer(arguments),
         Command::Import(arguments) => run_import(&arguments),
-        Command::Channel(command) => run_channel(command),
+        Command::Channel(command) => run_operation(command.into_parts()),
+        Command::Artefacts(arguments) => run_operation(arguments.into_parts()),
     })
 }
 
@@ -151,6 +159,7 @@ fn run_serve(arguments: ServeArguments) -> Result<(), Box<dyn Fault>> {
         hub_keys: arguments.hub_keys,
         public_url: arguments.public_url,
         channels: arguments.channels,
+        closure: arguments.closure,
         ..Written::default()
     };
     let settings = command_line.or(file).complete()?;
@@ -256,9 +265,9 @@ fn import_text(report: &ImportReport) -> String {
     text
 }
 
-fn run_channel(command: ChannelCommand) -> Result<(), Box<dyn Fault>> {
+fn run_operation(asked: Result<(Operation, Way), Box<dyn Fault>>) -> Result<(), Box<dyn Fault>> {
     Tracing::start(LogLevel::Warn, LogFormat::Text)?;
-    let (operation, way) = command.into_parts()?;
+    let (operation, way) = asked?;
     let outcome = runtime()?.block_on(operator::operate(&way.reach, operation))?;
     let text = if way.json { json(&outcome) } else { outcome.text() };
     Ok(write_stdout(&text)?)

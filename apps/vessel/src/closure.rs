@@ -1,7 +1,6 @@
 //! Whether what a channel offers is enough for what its packages need to run.
 //!
-//! Pure. For now a landing that leaves a need unmet is told, not held back: the first packages of a new distribution
-//! need what comes after them.
+//! Pure. What a landing leaves unmet is told here; what is held back for it is decided in `gathering`.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -88,14 +87,14 @@ pub fn remark(unmet: &[Unmet]) -> String {
 }
 
 /// Something that is offered and needed, of which nobody has to own the text: a channel has tens of thousands.
-type Thing<'a> = (DependencyKind, &'a str);
+pub(crate) type Thing<'a> = (DependencyKind, &'a str);
 
-fn thing(dependency: &Dependency) -> Thing<'_> {
+pub(crate) fn thing(dependency: &Dependency) -> Thing<'_> {
     (dependency.kind, &dependency.name)
 }
 
 /// Everything that a package offers; its own name is always among it.
-fn offers(meta: &PackageMeta) -> impl Iterator<Item = Thing<'_>> {
+pub(crate) fn offers(meta: &PackageMeta) -> impl Iterator<Item = Thing<'_>> {
     meta.provides.iter().map(thing).chain([(DependencyKind::Name, meta.name.as_str())])
 }
 

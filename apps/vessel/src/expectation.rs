@@ -22,6 +22,12 @@ const ATTEMPT_SIZE_BYTES_MAX: u64 = 32 << 30;
 /// Bytes of a file name: NAME_MAX of Linux file systems, less what temporary names add.
 const NAME_SIZE_BYTES_MAX: usize = 240;
 
+/// Bytes of a text of [`Origin`]: as long as the addresses of repositories are anywhere.
+const ORIGIN_SIZE_BYTES_MAX: usize = 2048;
+
+/// The file that says where a build comes from. The repository writes it, so no builder may bring one.
+pub(crate) const PROVENANCE_FILE: &str = "provenance.json";
+
 /// Releases are kept in signed columns.
 pub(crate) const RELEASE_MAX: u64 = i64::MAX.cast_unsigned();
 
@@ -74,6 +80,23 @@ pub struct Expectation {
     pub builder: PublicKey,
     /// What will come, ordered by name.
     pub artefacts: Vec<Artefact>,
+    /// Where what is built comes from.
+    pub origin: Origin,
+    /// Whether it is one of several builds that need each other: it lands although what it needs is not there yet.
+    pub may_land_unmet: bool,
+}
+
+/// Where what is built comes from, on Summit's word. Each may be empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// Address of the git repository with the recipe.
+    pub repository: String,
+    /// The commit that was ordered.
+    pub commit: String,
+    /// The folder of the recipe in it.
+    pub recipe_path: String,
+    /// What Summit calls the builder.
+    pub builder_name: String,
 }
 
 /// Why an expectation is none.
@@ -112,6 +135,12 @@ pub enum ExpectationError {
         name: String,
         /// What it must end with.
         suffix: String,
+    },
+    /// The repository writes this file itself.
+    #[error("cannot expect {name:?}: the repository writes the file of this name itself")]
+    Reserved {
+        /// The file name.
+        name: String,
     },
     /// Two artefacts have one name, or one digest with two sizes.
     #[error("cannot expect {name:?} twice")]
@@ -169,6 +198,7 @@ impl Expectation {
         ] {
             check_count(what, count, RELEASE_MAX)?;
         }
+        self.origin.check()?;
         check_count("artefacts", count(self.artefacts.len()), count(ARTEFACTS_MAX))?;
         let total_bytes =
             self.artefacts.iter().fold(0_u64, |sum, artefact| sum.saturating_add(artefact.size_bytes));
@@ -182,6 +212,9 @@ impl Expectation {
             let is_package = artefact.kind == ArtefactKind::Package;
             if is_package && artefact.name.strip_suffix(&suffix).is_none_or(str::is_empty) {
                 return Err(ExpectationError::ForeignFile { name: artefact.name.clone(), suffix });
+            }
+            if artefact.name == PROVENANCE_FILE {
+                return Err(ExpectationError::Reserved { name: artefact.name.clone() });
             }
             // Equal bytes under two names are one upload. Two packages cannot be equal: each names itself.
             let is_other_size =
@@ -213,8 +246,40 @@ impl Expectation {
         artefact.name.strip_suffix(&self.package_suffix()).unwrap_or(&artefact.name)
     }
 
+    /// What tells this build from every other of its source: `VERSION-RELEASE-BUILDRELEASE-ARCH`, as the file names of its
+    /// packages end.
+    #[must_use]
+    pub fn build(&self) -> String {
+        format!("{}-{}-{}-{}", self.version, self.release, self.build_release, self.architecture)
+    }
+
     fn package_suffix(&self) -> String {
-        format!("-{}-{}-{}-{}.stone", self.version, self.release, self.build_release, self.architecture)
+        format!("-{}.stone", self.build())
+    }
+}
+
+impl Origin {
+    fn check(&self) -> Result<(), ExpectationError> {
+        for (what, text) in [
+            ("repository of the recipe", &self.repository),
+            ("commit of the recipe", &self.commit),
+            ("path of the recipe", &self.recipe_path),
+            ("name of the builder", &self.builder_name),
+        ] {
+            let why = if text.len() > ORIGIN_SIZE_BYTES_MAX {
+                "it is too long"
+            } else if text.chars().any(char::is_control) {
+                "it has control characters"
+            } else {
+                continue;
+            };
+            return Err(ExpectationError::Unreadable {
+                what: what.into(),
+                value: text.chars().take(80).collect(),
+                why: why.into(),
+            });
+        }
+        Ok(())
     }
 }
 
@@ -267,6 +332,8 @@ pub(crate) mod tests {
                 artefact(ArtefactKind::Package, "nano-8.4-34-1-x86_64.stone", b"nano"),
                 artefact(ArtefactKind::ManifestJson, "manifest.x86_64.jsonc", b"{}"),
             ],
+            origin: Origin::default(),
+            may_land_unmet: false,
         }
     }
 
@@ -304,6 +371,9 @@ pub(crate) mod tests {
         check(|order| order.artefacts[0].name = "-8.4-34-1-x86_64.stone".into(), Some("letter or digit"));
         check(|order| order.artefacts[0].name = "../nano-8.4-34-1-x86_64.stone".into(), Some("file"));
         check(|order| order.artefacts[1].name = "a/b".into(), Some("file"));
+        check(|order| order.artefacts[1].name = PROVENANCE_FILE.into(), Some("itself"));
+        check(|order| order.origin.repository = "a\nb".into(), Some("control characters"));
+        check(|order| order.origin.commit = "a".repeat(ORIGIN_SIZE_BYTES_MAX + 1), Some("too long"));
         check(|order| drop(order.artefacts.remove(0)), Some("no package"));
         check(|order| order.artefacts.push(order.artefacts[0].clone()), Some("twice"));
         check(

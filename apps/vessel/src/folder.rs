@@ -5,7 +5,7 @@
 //! DATA/running.json                    where the Vessel that runs on it is reached
 //! DATA/vessel.db                       the truth about histories, streams and attempts
 //! DATA/staging/<attempt>/<sha256>      uploads; `.part` until complete
-//! DATA/records/<aa>/<sha256>           manifests and build records, not published
+//! DATA/debug/<build id>                debug information that somebody asked for; can be removed at any time
 //! DATA/public/<channel>/…              the published tree, for any web server
 //! ```
 //!
@@ -22,7 +22,6 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use store::Sha256;
 use store::durable;
 
 /// How long a start waits for the lock. The process before may be in its last moments, or about to start another
@@ -105,7 +104,7 @@ impl DataFolder {
             Err(errno) => return Err(disk(errno.into())),
         }
         let folder = Self { path: path.to_path_buf(), _lock: lock };
-        for needed in [folder.staging(), folder.records(), folder.public()] {
+        for needed in [folder.staging(), folder.public()] {
             durable::create_folders(&needed).map_err(disk)?;
         }
         Ok(folder)
@@ -155,21 +154,15 @@ impl DataFolder {
         self.path.join("staging")
     }
 
+    /// Where the debug information of a checked build id is kept.
+    pub(crate) fn debug_info(&self, build_id: &str) -> PathBuf {
+        self.path.join("debug").join(build_id)
+    }
+
     /// What is published.
     #[must_use]
     pub fn public(&self) -> PathBuf {
         self.path.join("public")
-    }
-
-    fn records(&self) -> PathBuf {
-        self.path.join("records")
-    }
-
-    /// Where a manifest or a build record with this digest is kept.
-    #[must_use]
-    pub fn record(&self, sha256: Sha256) -> PathBuf {
-        let name = sha256.to_string();
-        self.records().join(&name[..2]).join(name)
     }
 }
 

@@ -1,12 +1,14 @@
 //! The static server: anyone may read the published tree.
 //!
 //! Serves regular files below the public folder, a page at `/` and `ok` at `/health`; GET and HEAD only. It reads what
-//! is on the disk and asks nobody, so any web server could take its place. Bounded: connections, time for a request
-//! head, time without progress, and how slowly a reader may take an answer. What may be cached and for how long is decided
-//! in `answer`, what is sent compressed in `encoding`, and where addresses of earlier times lead in `legacy`.
+//! is on the disk and asks nobody, so any web server could take its place; only for debug information by build id the
+//! publisher is asked (`debug`). Bounded: connections, time for a request head, time without progress, and how slowly a reader
+//! may take an answer. What may be cached and for how long is decided in `answer`, what is sent compressed in `encoding`, and
+//! where addresses of earlier times lead in `legacy`.
 
 mod answer;
 mod body;
+mod debug;
 mod encoding;
 mod legacy;
 mod page;
@@ -43,6 +45,7 @@ pub(crate) use page::ChannelFacts;
 use site::{Site, components};
 
 use crate::delivery::Delivery;
+use crate::publisher::Publisher;
 use crate::purge::missing_key;
 
 /// Connections served at once; more wait in the kernel's queue. Each holds a buffer of 64 KiB and two descriptors: 64 MiB,
@@ -83,6 +86,7 @@ pub(crate) struct Shown {
     channels: watch::Receiver<Vec<ChannelFacts>>,
     /// What caches are told of pointers.
     pointer: String,
+    publisher: Arc<Publisher>,
 }
 
 impl Shown {
@@ -90,11 +94,12 @@ impl Shown {
     pub(crate) fn open(
         public: &Path,
         base_url: String,
-        channels: watch::Receiver<Vec<ChannelFacts>>,
+        publisher: Arc<Publisher>,
         delivery: &Delivery,
     ) -> io::Result<Self> {
         let pointer = delivery.cache_control();
-        Ok(Self { site: Site::open(public)?, twins: Twins::default(), base_url, channels, pointer })
+        let (site, channels) = (Site::open(public)?, publisher.facts());
+        Ok(Self { site, twins: Twins::default(), base_url, channels, pointer, publisher })
     }
 }
 
@@ -186,6 +191,9 @@ async fn respond(request: &Request<Incoming>, shown: &Shown) -> Response<AnswerB
             return response;
         }
         _ => {}
+    }
+    if let Some(build_id) = debug::build_id_in(path) {
+        return debug::respond(request, &shown.publisher, &build_id).await;
     }
     let Some(components) = components(path) else { return missing(path, method) };
     let Some((file, facts, path)) = find(&components, shown) else { return missing(path, method) };

@@ -11,18 +11,21 @@ use database::{
     Database, DatabaseConnection, DatabaseError, DatabaseRow, During, Migration, WriteTransaction,
 };
 
+mod builds;
 mod formats;
 mod signing;
 mod versions;
 
+pub(crate) use builds::DebugPlace;
 pub(crate) use formats::FormatUpgrade;
 pub(crate) use signing::SignedRow;
 pub(crate) use versions::{Movement, PlaceKey, Pointee};
 
 use repository::Format;
-
-use crate::expectation::{Artefact, ArtefactKind, Expectation};
 use store::Sha256;
+
+use crate::builds::{BuildFile, DebugFile};
+use crate::expectation::{Artefact, ArtefactKind, Expectation, Origin};
 
 const MIGRATIONS: &[Migration] = &[
     Migration { number: 1, name: "ledger", sql: include_str!("../migrations/0001_ledger.sql") },
@@ -30,6 +33,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { number: 3, name: "versions", sql: include_str!("../migrations/0003_versions.sql") },
     Migration { number: 4, name: "formats", sql: include_str!("../migrations/0004_formats.sql") },
     Migration { number: 5, name: "signing", sql: include_str!("../migrations/0005_signing.sql") },
+    Migration { number: 6, name: "artefacts", sql: include_str!("../migrations/0006_artefacts.sql") },
 ];
 
 /// The stream that follows every landing.
@@ -81,6 +85,12 @@ pub(crate) struct NewHistory {
     pub(crate) cause: String,
     pub(crate) packages: usize,
     pub(crate) changes: Vec<Change>,
+    /// What else belongs to the builds that land.
+    pub(crate) builds: Vec<BuildFile>,
+    /// The debug information in the packages that arrive.
+    pub(crate) debug: Vec<DebugFile>,
+    /// Whether this is the first history in which everything finds what it needs.
+    pub(crate) closes: bool,
     /// The attempts that land with it; none when an operator brought it.
     pub(crate) attempts: Vec<u64>,
     /// What to look at.
@@ -93,8 +103,18 @@ pub(crate) struct NewHistory {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum AttemptState {
     Expected,
-    Landed { history: String, remarks: String, output: Option<Sha256> },
-    Refused { reason: String },
+    /// Everything is here and in order, and waits for what it needs.
+    Held {
+        reason: String,
+    },
+    Landed {
+        history: String,
+        remarks: String,
+        output: Option<Sha256>,
+    },
+    Refused {
+        reason: String,
+    },
 }
 
 /// An attempt as it is kept.
@@ -205,6 +225,10 @@ impl Ledger {
                 .await;
             inserted.during(ACTION)?;
         }
+        builds::insert(&mut write, &new.channel, new.number, &new.builds, &new.debug).await?;
+        if new.closes {
+            builds::close(&mut write, &new.channel, new.number).await?;
+        }
         if !swap_stream(&mut write, new).await? || !formats::note_format(&mut write, new).await? {
             return Ok(Recorded::StreamMoved);
         }
@@ -235,7 +259,7 @@ impl Ledger {
     pub(crate) async fn refuse(&self, attempt_id: u64, reason: &str) -> Result<(), DatabaseError> {
         let mut write = self.database.write().await?;
         let query = sqlx::query(
-            "UPDATE attempt SET state = 'refused', reason = ? WHERE attempt_id = ? AND state = 'expected'",
+            "UPDATE attempt SET state = 'refused', held = NULL, reason = ? WHERE attempt_id = ? AND state = 'expected'",
         );
         query.bind(reason).bind(column(attempt_id)).execute(&mut *write).await.during("refuse an attempt")?;
         write.commit().await.during("refuse an attempt")
@@ -247,8 +271,9 @@ impl Ledger {
         let mut write = self.database.write().await?;
         let query = sqlx::query(
             "INSERT INTO attempt (attempt_id, task_id, channel, source, version, release, build_release, architecture,
-                                  builder_key, state, reason, expected_at)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'expected', '', ?) ON CONFLICT (attempt_id) DO NOTHING",
+                                  builder_key, state, reason, expected_at, recipe_repository, recipe_commit, recipe_path,
+                                  builder_name, may_land_unmet)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'expected', '', ?, ?, ?, ?, ?, ?) ON CONFLICT (attempt_id) DO NOTHING",
         );
         let inserted = query
             .bind(column(order.attempt_id))
@@ -261,6 +286,11 @@ impl Ledger {
             .bind(&order.architecture)
             .bind(order.builder.to_string())
             .bind(now)
+            .bind(&order.origin.repository)
+            .bind(&order.origin.commit)
+            .bind(&order.origin.recipe_path)
+            .bind(&order.origin.builder_name)
+            .bind(i64::from(order.may_land_unmet))
             .execute(&mut *write)
             .await;
         if inserted.during(ACTION)?.rows_affected() == 0 {
@@ -282,6 +312,26 @@ impl Ledger {
         }
         write.commit().await.during(ACTION)?;
         Ok(true)
+    }
+
+    /// Notes what an attempt waits for, or that it waits for nothing any more. False when it is not expected.
+    pub(crate) async fn hold(&self, attempt_id: u64, reason: Option<&str>) -> Result<bool, DatabaseError> {
+        const ACTION: &str = "hold an attempt back";
+        let mut write = self.database.write().await?;
+        let query = sqlx::query("UPDATE attempt SET held = ? WHERE attempt_id = ? AND state = 'expected'");
+        let updated =
+            query.bind(reason).bind(column(attempt_id)).execute(&mut *write).await.during(ACTION)?;
+        write.commit().await.during(ACTION)?;
+        Ok(updated.rows_affected() == 1)
+    }
+
+    /// Attempts of a channel that wait for what they need, in the order in which they were announced.
+    pub(crate) async fn held_attempts(&self, channel: &str) -> Result<Vec<u64>, DatabaseError> {
+        let query = sqlx::query(
+            "SELECT attempt_id FROM attempt WHERE channel = ? AND state = 'expected' AND held IS NOT NULL ORDER BY attempt_id",
+        );
+        let rows = query.bind(channel).fetch_all(self.database.pool()).await.during("list held attempts")?;
+        rows.iter().map(|row| number(row, "attempt_id")).collect()
     }
 
     /// Forgets an attempt that has not landed. False when there is none, or when it has landed.
@@ -338,8 +388,9 @@ async fn mark_landed(
     history: u64,
     remarks: &str,
 ) -> Result<(), DatabaseError> {
-    let query =
-        sqlx::query("UPDATE attempt SET state = 'landed', history = ?, reason = ? WHERE attempt_id = ?");
+    let query = sqlx::query(
+        "UPDATE attempt SET state = 'landed', held = NULL, history = ?, reason = ? WHERE attempt_id = ?",
+    );
     let updated = query.bind(column(history)).bind(remarks).bind(column(attempt_id)).execute(write).await;
     if updated.during("land an attempt")?.rows_affected() == 1 {
         return Ok(());
@@ -355,7 +406,12 @@ fn attempt(row: &DatabaseRow, artefacts: &[DatabaseRow]) -> Result<Attempt, Data
     let damaged = |why: String| DatabaseError::Damaged { what: format!("attempt {attempt_id}"), why };
     let reason = text(row, "reason")?;
     let state = match text(row, "state")?.as_str() {
-        "expected" => AttemptState::Expected,
+        "expected" => {
+            match row.try_get::<Option<String>, _>("held").during("read what an attempt waits for")? {
+                Some(reason) => AttemptState::Held { reason },
+                None => AttemptState::Expected,
+            }
+        }
         "landed" => {
             let output = text(row, "output")?.parse().ok();
             AttemptState::Landed { history: text(row, "history_id")?, remarks: reason, output }
@@ -377,6 +433,13 @@ fn attempt(row: &DatabaseRow, artefacts: &[DatabaseRow]) -> Result<Attempt, Data
             .parse()
             .map_err(|error: wire::PublicKeyError| damaged(error.to_string()))?,
         artefacts: artefacts?,
+        origin: Origin {
+            repository: text(row, "recipe_repository")?,
+            commit: text(row, "recipe_commit")?,
+            recipe_path: text(row, "recipe_path")?,
+            builder_name: text(row, "builder_name")?,
+        },
+        may_land_unmet: number(row, "may_land_unmet")? != 0,
     };
     Ok(Attempt { expectation, state })
 }
@@ -466,6 +529,9 @@ mod tests {
                 Change { name: "nano".into(), architecture: "x86_64".into(), object: Some(object) },
                 Change { name: "pico".into(), architecture: "x86_64".into(), object: None },
             ],
+            builds: Vec::new(),
+            debug: Vec::new(),
+            closes: true,
             attempts: attempt.into_iter().collect(),
             remarks: "fine".to_owned(),
             upgrade: None,

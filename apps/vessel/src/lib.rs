@@ -10,6 +10,7 @@
 //! complete; a builder publishes what was ordered from it and nothing else.
 
 pub mod admission;
+mod builds;
 pub mod cli;
 pub mod closure;
 pub mod delivery;
@@ -17,11 +18,13 @@ mod described;
 pub mod expectation;
 mod folder;
 mod format;
+mod gathering;
 mod http;
 mod ledger;
 pub mod operation;
 mod operator;
 mod output;
+mod provenance;
 mod publisher;
 pub mod purge;
 pub mod serve;
@@ -29,6 +32,7 @@ mod service;
 pub mod settings;
 pub mod signing;
 mod staging;
+mod stored;
 #[cfg(test)]
 mod test_packages;
 mod tree;
@@ -36,6 +40,8 @@ mod verify;
 
 pub use folder::{DataFolder, FolderError};
 pub use format::FormatError;
+pub use gathering::{Closure, ClosurePolicy};
+pub use provenance::RecordError;
 pub use publisher::{Imported, PublishError, Publisher};
 pub use staging::StagingError;
 pub use store::{Sha256, Sha256Error, StoreError};

@@ -33,6 +33,27 @@ pub enum Operation {
         /// The newer one.
         to: String,
     },
+    /// What was published with builds beside their packages.
+    Artefacts {
+        /// The channel.
+        channel: String,
+        /// Only of this source.
+        source: Option<String>,
+    },
+    /// Lets held sets land whatever they need.
+    ReleaseHeld {
+        /// The channel.
+        channel: String,
+        /// Only those of these sources.
+        sources: Vec<String>,
+    },
+    /// Refuses held sets for ever.
+    DropHeld {
+        /// The channel.
+        channel: String,
+        /// Only those of these sources.
+        sources: Vec<String>,
+    },
     /// Lets a stream follow to a version, in the same channel or in another one.
     Promote {
         /// The channel of the version.
@@ -141,6 +162,27 @@ pub enum Outcome {
     },
     /// What differs.
     Diff(DiffReport),
+    /// What belongs to builds.
+    Artefacts {
+        /// The channel.
+        channel: String,
+        /// In the order of their paths.
+        files: Vec<ArtefactReport>,
+    },
+    /// What was let go.
+    ReleaseHeld {
+        /// The channel.
+        channel: String,
+        /// As it was.
+        held: Vec<HeldReport>,
+    },
+    /// What was refused.
+    DropHeld {
+        /// The channel.
+        channel: String,
+        /// As it was.
+        held: Vec<HeldReport>,
+    },
     /// A stream moved, or was there already.
     Promote(Moved),
     /// A stream moved back.
@@ -231,6 +273,39 @@ pub struct ChannelReport {
     /// Where the channel went; none while it is here.
     #[serde(default)]
     pub moved: Option<String>,
+    /// What waits for what it needs to run.
+    #[serde(default)]
+    pub held: Vec<HeldReport>,
+}
+
+/// A set of packages that is held back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldReport {
+    /// The task of Summit.
+    pub task: u64,
+    /// The attempt at it.
+    pub attempt: u64,
+    /// The source.
+    pub source: String,
+    /// `8.4-34-1-x86_64`
+    pub build: String,
+    /// What it waits for.
+    pub reason: String,
+}
+
+/// A file that belongs to a build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArtefactReport {
+    /// The source.
+    pub source: String,
+    /// `8.4-34-1-x86_64`
+    pub build: String,
+    /// Below the channel.
+    pub path: String,
+    /// Its length in bytes.
+    pub size_bytes: u64,
+    /// SHA-256 of it, in lower-case hexadecimal digits.
+    pub sha256: String,
 }
 
 /// A history.
@@ -355,6 +430,10 @@ impl Outcome {
             Outcome::Show(report) => report.text(),
             Outcome::Histories { histories, .. } => histories.iter().map(HistoryReport::line).collect(),
             Outcome::Diff(report) => report.text(),
+            Outcome::Artefacts { files, .. } if files.is_empty() => "there is nothing of that\n".into(),
+            Outcome::Artefacts { files, .. } => files.iter().map(ArtefactReport::line).collect(),
+            Outcome::ReleaseHeld { held, .. } => held_text("released", held),
+            Outcome::DropHeld { held, .. } => held_text("dropped", held),
             Outcome::Promote(moved) | Outcome::Rollback(moved) => moved.text("stream"),
             Outcome::RemoveStream(moved) => moved.text("stream"),
             Outcome::Tag(moved) | Outcome::Untag(moved) => moved.text("tag"),
@@ -375,6 +454,26 @@ impl Outcome {
                 channels.iter().map(|pruned| pruned.text(*dry_run)).collect()
             }
         }
+    }
+}
+
+fn held_text(what: &str, held: &[HeldReport]) -> String {
+    if held.is_empty() {
+        return "nothing is held back\n".into();
+    }
+    held.iter().map(|it| format!("{what} {}", it.line())).collect()
+}
+
+impl HeldReport {
+    fn line(&self) -> String {
+        let Self { task, attempt, source, build, reason } = self;
+        format!("{source} {build} (task {task}, attempt {attempt}): {reason}\n")
+    }
+}
+
+impl ArtefactReport {
+    fn line(&self) -> String {
+        format!("{}  {} {} bytes\n", self.path, self.sha256, self.size_bytes)
     }
 }
 
@@ -426,6 +525,7 @@ impl ChannelReport {
         if let Some(moved) = &self.moved {
             text.push_str(&format!("clients are sent to {moved}\n"));
         }
+        self.held.iter().for_each(|held| text.push_str(&format!("held back {}", held.line())));
         self.histories.iter().for_each(|history| text.push_str(&history.line()));
         text
     }

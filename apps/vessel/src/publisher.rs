@@ -9,13 +9,18 @@
 //! leaves readers with the old version or the new one.
 //!
 //! One history at a time in a channel: each is decided on the snapshot before. Attempts that wait for their turn
-//! meanwhile land together in the next one ([`groups`]).
+//! meanwhile land together in the next one ([`groups`]); those whose needs nobody meets wait until somebody does ([`held`]).
 
 mod attempts;
+mod builds;
 mod changes;
+mod debug;
 mod error;
 mod formats;
 mod groups;
+mod held;
+#[cfg(test)]
+mod held_tests;
 mod import;
 mod prune;
 mod recovery;
@@ -40,10 +45,12 @@ use tokio::sync::{Mutex, Semaphore, watch};
 use wire::PublicKey;
 
 use crate::admission::{Landing, Package, PackageKey, Scope, Snapshot, history_id, land};
+use crate::builds::DebugFile;
 use crate::closure;
 use crate::described::Plan;
 use crate::folder::DataFolder;
 use crate::format::{self, Pointer};
+use crate::gathering::{Closure, ClosurePolicy, is_closed};
 use crate::http::ChannelFacts;
 use crate::ledger::{Change, FormatUpgrade, Ledger, NewHistory, PublishedObject, Recorded, VOLATILE};
 use crate::purge::Moves;
@@ -52,8 +59,11 @@ use crate::staging::Staging;
 use crate::tree::{Object, ROOT_INDEX, Step, StoneIndex, Tree, TreeFile};
 
 pub(crate) use attempts::LandingStatus;
+use builds::StagedFile;
 pub(crate) use changes::Changes;
+pub(crate) use debug::DebugInfo;
 pub use error::PublishError;
+pub(crate) use groups::Committed;
 pub use import::Imported;
 pub(crate) use versions::look;
 
@@ -79,9 +89,11 @@ pub struct Publisher {
     /// How often the pointer of each channel has moved.
     moves: watch::Sender<Moves>,
     verifications: Semaphore,
+    extractions: Semaphore,
     retention: Retention,
     stone_index: StoneIndex,
     seals: signing::Seals,
+    closure: Closure,
     reached: Reached,
 }
 
@@ -93,6 +105,8 @@ struct Channel {
     shown: RwLock<State>,
     /// Attempts that are verified and wait for their turn.
     waiting: groups::Waiting,
+    /// Attempts that wait for what they need. Changed only by whoever holds the state.
+    held: held::Held,
     /// What the newest histories changed.
     recent: changes::Recent,
 }
@@ -107,6 +121,8 @@ struct State {
     /// The highest number ever given to a history; none is given twice.
     last_number: u64,
     histories: u64,
+    /// Whether everything in it found what it needed once.
+    is_closed: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -148,6 +164,25 @@ impl Base {
             cause: cause.to_owned(),
             upgrade: None,
         }
+    }
+}
+
+/// What is to be carried out.
+struct Deed {
+    base: Base,
+    landing: Landing,
+    /// The attempts that land; none when an operator brings it.
+    attempts: Vec<u64>,
+    /// What else belongs to the builds that land.
+    files: Vec<StagedFile>,
+    /// The debug information in the packages that arrive.
+    debug: Vec<DebugFile>,
+}
+
+impl Deed {
+    /// On an operator's word.
+    fn of_operator(base: Base, landing: Landing) -> Self {
+        Self { base, landing, attempts: Vec::new(), files: Vec::new(), debug: Vec::new() }
     }
 }
 
@@ -209,7 +244,8 @@ impl Publisher {
             let (name, shown, waiting) =
                 (name.clone(), RwLock::new(state.clone()), groups::Waiting::default());
             let (state, recent) = (Mutex::new(state), changes::Recent::default());
-            channels.insert(name.clone(), Channel { name, tree, state, shown, waiting, recent });
+            let held = held::Held::default();
+            channels.insert(name.clone(), Channel { name, tree, state, shown, waiting, held, recent });
         }
         let staging = Staging::new(folder.staging());
         recovery::sweep_staging(&ledger, &staging).await?;
@@ -224,12 +260,15 @@ impl Publisher {
             facts: watch::Sender::new(Vec::new()),
             moves: watch::Sender::new(moves),
             verifications: Semaphore::new(VERIFICATIONS_MAX),
+            extractions: Semaphore::new(debug::EXTRACTIONS_MAX),
             retention: Retention::default(),
             stone_index: StoneIndex::default(),
             seals,
+            closure: Closure::default(),
             reached,
         };
         publisher.sign_at_start().await?;
+        publisher.load_held().await?;
         publisher.tell_facts();
         Ok(publisher)
     }
@@ -244,6 +283,12 @@ impl Publisher {
     #[must_use]
     pub fn with_stone_index(self, stone_index: StoneIndex) -> Self {
         Self { stone_index, ..self }
+    }
+
+    /// The same, with another policy for sets whose needs nobody meets.
+    #[must_use]
+    pub fn closing(self, closure: Closure) -> Self {
+        Self { closure, ..self }
     }
 
     /// The data folder.
@@ -297,6 +342,7 @@ impl Publisher {
         &self,
         channel: &Channel,
         incoming: &[Package],
+        debug: Vec<DebugFile>,
         staged: impl Fn(&Package) -> Source,
     ) -> Result<Published, PublishError> {
         let mut state = channel.state.lock().await;
@@ -307,8 +353,9 @@ impl Publisher {
             return Ok(Published { history, is_new: false, packages, index_time: Duration::ZERO });
         }
         (self.reached)(Step::Decided);
-        let base = Base::volatile(&state, "import");
-        let published = self.act(channel, &mut state, base, landing, Vec::new(), staged).await?;
+        let deed = Deed { debug, ..Deed::of_operator(Base::volatile(&state, "import"), landing) };
+        let published = self.act(channel, &mut state, deed, staged).await?;
+        self.land_held(channel, &mut state).await?;
         drop(state);
         self.tell_facts();
         Ok(published)
@@ -319,19 +366,22 @@ impl Publisher {
         &self,
         channel: &Channel,
         state: &mut State,
-        base: Base,
-        landing: Landing,
-        attempts: Vec<u64>,
+        deed: Deed,
         staged: impl Fn(&Package) -> Source,
     ) -> Result<Published, PublishError> {
-        let objects = objects(&landing, staged);
+        let Deed { base, landing, attempts, files, debug } = deed;
+        let mut objects = objects(&landing, staged);
         self.check_objects(&channel.name, &objects).await?;
-        let remarks = closure::remark(&closure::unmet(&base.snapshot, &landing));
+        let files = self.new_files(&channel.name, files).await?;
         let number = state.last_number + 1;
         let id = history_id(number, landing.snapshot.content_digest());
+        let remarks = match self.closure.of(&channel.name) {
+            ClosurePolicy::Allow => String::new(),
+            _ => closure::remark(&closure::unmet(&base.snapshot, &landing)),
+        };
+        let follows = base.stream == VOLATILE;
         let new = NewHistory {
             channel: channel.name.clone(),
-            stream: base.stream,
             number,
             id: id.clone(),
             previous: base.previous,
@@ -339,28 +389,34 @@ impl Publisher {
             cause: base.cause,
             packages: landing.snapshot.len(),
             changes: changes(&landing, &objects),
+            builds: files.iter().map(|file| file.file.clone()).collect(),
+            debug,
+            closes: follows && !state.is_closed && is_closed(&landing.snapshot),
             attempts,
             remarks,
             upgrade: base.upgrade,
+            stream: base.stream,
         };
+        objects.extend(files.into_iter().map(StagedFile::object));
         let size_bytes: u64 = objects.iter().map(|object| object.size_bytes).sum();
         let plan = self.plan(&new).await?;
         let (snapshot, index_time) = self.write(channel, plan, objects, landing.snapshot).await?;
         let snapshot = Arc::new(snapshot);
         self.record(channel, state, &new).await?;
+        let touched = new.changes.iter().map(|change| PackageKey {
+            name: change.name.clone(),
+            architecture: change.architecture.clone(),
+        });
         if let Some(before) = &state.current {
-            let key = |change: &Change| PackageKey {
-                name: change.name.clone(),
-                architecture: change.architecture.clone(),
-            };
-            channel.recent.note(&before.id, &id, new.changes.iter().map(key).collect());
+            channel.recent.note(&before.id, &id, touched.collect());
         }
         let packages = snapshot.len();
-        if new.stream == VOLATILE {
+        if follows {
             state.current = Some(Current { number, id: id.clone() });
             state.snapshot = snapshot;
         }
         state.is_pointed = false;
+        state.is_closed |= new.closes;
         state.last_number = number;
         state.histories += 1;
         self.settle_pointer(channel, state).await?;

@@ -105,16 +105,22 @@ pub async fn serve(
 ) -> Result<(), ServeError> {
     let publisher = Publisher::open_signing(&settings.data, &settings.channels, settings.signing).await?;
     let publisher = publisher.keeping(settings.retention).with_stone_index(settings.stone_index);
-    let publisher = Arc::new(publisher);
+    let publisher = Arc::new(publisher.closing(settings.closure));
+    // What was held back under another policy, or when this program died between two landings.
+    publisher.land_all_held().await?;
     let identity = Identity::load_or_create(&publisher.folder().identity())?;
     let (grpc_listener, grpc) = listen("gRPC", settings.grpc).await?;
     let (http_listener, http) = listen("HTTP", settings.http).await?;
     let public_url = settings.public_url.unwrap_or_else(|| default_url(http));
     let addresses = Addresses { grpc, http, public_url: public_url.clone(), key: identity.public_key() };
 
-    let shown =
-        Shown::open(&publisher.folder().public(), public_url.clone(), publisher.facts(), &settings.delivery)
-            .map_err(|source| ServeError::Public { source })?;
+    let shown = Shown::open(
+        &publisher.folder().public(),
+        public_url.clone(),
+        Arc::clone(&publisher),
+        &settings.delivery,
+    )
+    .map_err(|source| ServeError::Public { source })?;
     // Whoever can read the key of this Vessel owns its folder.
     let operators: BTreeSet<PublicKey> =
         settings.operators.iter().copied().chain([identity.public_key()]).collect();

@@ -22,10 +22,10 @@ use wire::vessel::{
 };
 use wire::{PublicKey, peer_key, to_status};
 
-use crate::expectation::{Artefact, ArtefactKind, Expectation, ExpectationError};
+use crate::expectation::{Artefact, ArtefactKind, Expectation, ExpectationError, Origin};
 use crate::format;
 use crate::ledger::AttemptState;
-use crate::publisher::{Changes, LandingStatus, PublishError, Publisher};
+use crate::publisher::{Changes, Committed, LandingStatus, PublishError, Publisher};
 use crate::staging::Announced;
 
 /// Bytes of one chunk. Four times what our builders send, so that they may grow; a quarter of the largest message.
@@ -155,7 +155,7 @@ impl Service {
             self.publisher.announced(builder, attempt_id, &name).await.map_err(status)?;
         match attempt.state {
             AttemptState::Expected => {}
-            AttemptState::Landed { .. } => return Ok(announced.size_bytes),
+            AttemptState::Landed { .. } | AttemptState::Held { .. } => return Ok(announced.size_bytes),
             AttemptState::Refused { reason } => {
                 return Err(status(PublishError::WasRefused { attempt_id, reason }));
             }
@@ -225,6 +225,7 @@ impl Vessel for Service {
             LandingStatus::Unknown => state(LandingState::Unknown),
             LandingStatus::Expected => state(LandingState::Expected),
             LandingStatus::Receiving => state(LandingState::Receiving),
+            LandingStatus::Held { reason } => LandingReply { reason, ..state(LandingState::Held) },
             LandingStatus::Landed { history, remarks: reason, output } => {
                 let output = output.map(|digest| digest.to_string()).unwrap_or_default();
                 LandingReply { history, reason, output, ..state(LandingState::Landed) }
@@ -252,8 +253,10 @@ impl Vessel for Service {
         let builder = peer_key(&request)?;
         let attempt_id = request.into_inner().attempt_id;
         let answer = self.publisher.commit(builder, attempt_id).await.map_err(status);
-        let history = self.refusals.note(builder, "commit", attempt_id, answer)?;
-        Ok(Response::new(CommitReply { history }))
+        Ok(Response::new(match self.refusals.note(builder, "commit", attempt_id, answer)? {
+            Committed::Landed(history) => CommitReply { history, held: String::new() },
+            Committed::Held(held) => CommitReply { history: String::new(), held },
+        }))
     }
 
     async fn channel(&self, request: Request<ChannelRequest>) -> Result<Response<ChannelReply>, Status> {
@@ -326,6 +329,13 @@ fn expectation(request: ExpectRequest) -> Result<Expectation, ExpectationError> 
         architecture: request.architecture,
         builder,
         artefacts: artefacts?,
+        origin: Origin {
+            repository: request.recipe_repository,
+            commit: request.recipe_commit,
+            recipe_path: request.recipe_path,
+            builder_name: request.builder_name,
+        },
+        may_land_unmet: request.may_land_unmet,
     })
 }
 

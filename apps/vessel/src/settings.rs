@@ -11,6 +11,7 @@ use serde::Deserialize;
 use wire::PublicKey;
 
 use crate::delivery::{Delivery, GraceTooShort, WrittenDelivery};
+use crate::gathering::Closure;
 use crate::purge::Purge;
 use crate::signing::{KeyPlace, Signing};
 use crate::tree::StoneIndex;
@@ -61,6 +62,9 @@ pub struct Written {
     pub signing: Option<WrittenSigning>,
     /// What happens where a channel has more packages than a `stone.index` can hold.
     pub stone_index: Option<WrittenStoneIndex>,
+    /// What becomes of sets whose needs nobody meets: `POLICY` for all channels, or `CHANNEL=POLICY`.
+    #[serde(default)]
+    pub closure: Vec<String>,
 }
 
 /// Who signs, as written.
@@ -173,6 +177,8 @@ pub struct Settings {
     pub signing: Signing,
     /// What happens where a channel has more packages than a `stone.index` can hold.
     pub stone_index: StoneIndex,
+    /// What becomes of sets whose needs nobody meets.
+    pub closure: Closure,
 }
 
 /// Why settings cannot be used.
@@ -221,6 +227,12 @@ pub enum SettingsError {
         /// What is wrong with it.
         source: IdentifierError,
     },
+    /// A policy that is none.
+    #[error("cannot use {text:?} as a policy for what is needed and not there")]
+    Closure {
+        /// As it was given.
+        text: String,
+    },
     /// A public address that is none.
     #[error(
         "cannot use {url:?} as the public address: it must begin with http:// or https:// and have neither blanks nor quotes"
@@ -262,11 +274,17 @@ impl Fault for SettingsError {
                 vec![format!("say {flag}, or `{key} = …` in the file of --config")]
             }
             SettingsError::Parse { .. } => {
-                vec!["known are: data, grpc, http, hub_key, hub_keys, public_url, channels, operators, stone_index, [signing] with key_file, socket, expiry_days, [retention] with keep_days, keep_newest, grace_days or grace_seconds, [delivery] with pointer_seconds, stale_seconds, stale_if_error_seconds, cache_seconds, download_seconds, and [[purge]] with url, token_file, style (fastly, cloudflare, varnish-ban, plain)".into()]
+                vec!["known are: data, grpc, http, hub_key, hub_keys, public_url, channels, operators, closure, stone_index, [signing] with key_file, socket, expiry_days, [retention] with keep_days, keep_newest, grace_days or grace_seconds, [delivery] with pointer_seconds, stale_seconds, stale_if_error_seconds, cache_seconds, download_seconds, and [[purge]] with url, token_file, style (fastly, cloudflare, varnish-ban, plain)".into()]
             }
             SettingsError::Channel { source, .. } => source.hints(),
             SettingsError::TwoSigners => vec!["keep either key_file or socket in [signing]".into()],
             SettingsError::Expiry { .. } => vec!["14 days are usual".into()],
+            SettingsError::Closure { .. } => {
+                vec![
+                    "say auto, hold, warn or allow for all channels, or CHANNEL=hold and so on for one"
+                        .into(),
+                ]
+            }
             SettingsError::Url { .. } => vec!["for example https://packages.example.org".into()],
             SettingsError::Purge { .. } => {
                 vec!["for example https://api.fastly.com/service/ID/purge, or http://127.0.0.1:6081/".into()]
@@ -315,6 +333,7 @@ impl Written {
             purge: if self.purge.is_empty() { other.purge } else { self.purge },
             signing: self.signing.or(other.signing),
             stone_index: self.stone_index.or(other.stone_index),
+            closure: if self.closure.is_empty() { other.closure } else { self.closure },
         }
     }
 
@@ -335,6 +354,10 @@ impl Written {
         if hub_keys.is_empty() {
             return Err(missing("the key of Summit", "--hub-key KEY", "hub_key"));
         }
+        let mut closure = Closure::default();
+        if let Some(text) = self.closure.into_iter().find(|text| !closure.take(text)) {
+            return Err(SettingsError::Closure { text });
+        }
         Ok(Settings {
             data,
             grpc,
@@ -348,6 +371,7 @@ impl Written {
             purge: self.purge.into_iter().map(checked_purge).collect::<Result<_, _>>()?,
             signing: self.signing.unwrap_or_default().complete()?,
             stone_index: self.stone_index.map(StoneIndex::from).unwrap_or_default(),
+            closure,
         })
     }
 
@@ -497,6 +521,10 @@ mod tests {
         check("", "--data DIR");
         check("data = \"/a\"\ngrpc = \"127.0.0.1:1\"\nhttp = \"127.0.0.1:2\"\n", "--hub-key KEY");
         check("channels = [\"../main\"]\n", "\"../main\"");
+        let closure = format!(
+            "data = \"/a\"\ngrpc = \"127.0.0.1:1\"\nhttp = \"127.0.0.1:2\"\nhub_key = \"{KEY}\"\nclosure = [\"main=hald\"]"
+        );
+        check(&closure, "main=hald");
         for url in ["ftp://a", "http://", "http://a b", "https://a\\\"b"] {
             let text = format!(
                 "data = \"/a\"\ngrpc = \"127.0.0.1:1\"\nhttp = \"127.0.0.1:2\"\nhub_key = \"{KEY}\"\npublic_url = \"{url}\""

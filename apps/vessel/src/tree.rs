@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! <channel>/pool/v0/<p>/<source>/<file>.stone     written once, never changed
+//! <channel>/build/<p>/<source>/<build>/<file>     written once, never changed
+//! <channel>/release/<name>/<file>                 written once, never changed
 //! <channel>/history/<id>/<arch>/stone.index …     written once, never changed
 //! <channel>/history/<id>/statement.json           written once, never changed: names all files of the history
 //! <channel>/moss-root-index.json (and .zst)       the pointer: replaced by compare-and-swap
@@ -21,7 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use fault::{Fault, Kind};
 use repository::compact;
-use repository::layout::{COMPACT_INDEX_FILE, INDEX_FILE, TEXTS_FILE};
+use repository::layout::{self, COMPACT_INDEX_FILE, INDEX_FILE, TEXTS_FILE};
 use repository::signed::HistoryStatement;
 use store::{Leftovers, NewObject, Sha256, Source, Store, StoreError, Tag};
 
@@ -29,6 +31,7 @@ use crate::admission::{Package, Snapshot};
 use crate::described::{self, Plan, Shelf};
 use crate::format::{self, FormatError, PackedEntries};
 use crate::http;
+use crate::stored::Stored;
 use range::RangeReader;
 
 /// The pointer of a channel.
@@ -191,7 +194,9 @@ impl Fault for TreeError {
 /// What was removed from a pool, or would be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Cleared {
+    /// Packages.
     pub(crate) objects: u64,
+    /// Bytes of everything.
     pub(crate) size_bytes: u64,
 }
 
@@ -449,13 +454,16 @@ impl Tree {
             }
         }
         let mut cleared = Cleared::default();
-        for listed in self.store.list(&self.object("pool"))? {
-            let pool_path =
-                listed.path.strip_prefix(&self.channel).unwrap_or_default().trim_start_matches('/');
-            if !objects.contains_key(pool_path) {
-                cleared.objects += 1;
-                cleared.size_bytes += listed.size_bytes;
-                going.push(listed.path);
+        for folder in ["pool", layout::BUILDS, layout::RELEASES] {
+            for listed in self.store.list(&self.object(folder))? {
+                let path =
+                    listed.path.strip_prefix(&self.channel).unwrap_or_default().trim_start_matches('/');
+                if !objects.contains_key(path) {
+                    // What belongs to a build goes with its packages, and is counted with them.
+                    cleared.objects += u64::from(folder == "pool");
+                    cleared.size_bytes += listed.size_bytes;
+                    going.push(listed.path);
+                }
             }
         }
         if !dry_run {
@@ -465,6 +473,11 @@ impl Tree {
             self.store.delete(&going)?;
         }
         Ok(cleared)
+    }
+
+    /// Opens the object with this path below the channel to be read here and there; none when it is not there.
+    pub(crate) fn open(&self, path: &str) -> Result<Option<Stored>, TreeError> {
+        Ok(Stored::open(&self.store, &self.object(path))?)
     }
 
     /// Where the object with this path below the channel is in the store.

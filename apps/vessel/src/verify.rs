@@ -15,6 +15,7 @@ use package::{MetaError, PackageMeta};
 use stone::{Discard, Entry, FileType, Limits, ReadError};
 
 use crate::admission::Package;
+use crate::builds::{DebugFile, debug_files};
 use store::Sha256;
 
 /// Bytes read from a file at a time.
@@ -157,11 +158,11 @@ pub(crate) fn read_announced(
     Ok((package, layout))
 }
 
-/// Reads many packages at once, on as many threads as the machine has processors; in the order of `paths`.
+/// Reads many packages at once, with the debug information in each, on as many threads as the machine has processors; in the order of `paths`.
 ///
 /// # Errors
 /// The error of the first bad file in that order.
-pub(crate) fn read_packages(paths: &[PathBuf]) -> Result<Vec<Package>, VerifyError> {
+pub(crate) fn read_packages(paths: &[PathBuf]) -> Result<Vec<(Package, Vec<DebugFile>)>, VerifyError> {
     let next = AtomicUsize::new(0);
     let results = Mutex::new(Vec::with_capacity(paths.len()));
     let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get).min(THREADS_MAX);
@@ -172,7 +173,12 @@ pub(crate) fn read_packages(paths: &[PathBuf]) -> Result<Vec<Package>, VerifyErr
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     paths.get(number).map(|path| (number, path))
                 } {
-                    let result = read_package(path, &path.display().to_string());
+                    let result = read_with_layout(path, &path.display().to_string());
+                    // Layouts of thousands of packages are large; what is looked for in them is little.
+                    let result = result.map(|(package, layout)| {
+                        let debug = debug_files(&package.meta, &layout);
+                        (package, debug)
+                    });
                     results.lock().unwrap_or_else(PoisonError::into_inner).push((number, result));
                 }
             });

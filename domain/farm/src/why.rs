@@ -50,6 +50,8 @@ pub struct Snapshot<'a> {
     pub paused: Option<&'a Paused>,
     /// What Summit cannot do: read recipes or repository, for a task that was not built; publish, for one that was.
     pub trouble: Option<&'a str>,
+    /// What the repository, which has all that was built, waits for before it publishes it.
+    pub held_back: Option<&'a str>,
     /// Names of builders, for people.
     pub name_of: &'a dyn Fn(&BuilderId) -> String,
     /// Now.
@@ -555,6 +557,16 @@ fn building(snapshot: &Snapshot<'_>, lease: &Lease, since: Moment, twin: Option<
 fn publishing(snapshot: &Snapshot<'_>, lease: &Lease, files: usize, since: Moment) -> Explanation {
     let builder = (snapshot.name_of)(&lease.claim.builder);
     let lasted = duration(snapshot.now.0.saturating_sub(since.0));
+    if let Some(reason) = snapshot.held_back {
+        return Explanation {
+            headline: format!("{} was built {lasted} ago, and is held back by the repository.", snapshot.title),
+            because: vec![Because::new(format!("It needs to run what is not there: {reason}"))],
+            next_step: "Nothing to do if that is built or on its way: it is published by itself, together with what it needs. \
+                        If it is not, mend the recipe of the one that needs it or of the one that offers it; the operator of the \
+                        repository can also let it go: `vessel channel release-held`."
+                .into(),
+        };
+    }
     if let Some(trouble) = snapshot.trouble {
         return Explanation {
             headline: format!("{} was built {lasted} ago, and cannot be published.", snapshot.title),

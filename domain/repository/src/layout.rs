@@ -9,6 +9,8 @@
 //! CHANNEL/stream/NAME.json, CHANNEL/tag/NAME.json
 //! CHANNEL/keys.json, CHANNEL/keys/VERSION.json
 //! CHANNEL/pool/v0/P/SOURCE/NAME-VERSION-RELEASE-BUILDRELEASE-ARCH.stone
+//! CHANNEL/build/P/SOURCE/VERSION-RELEASE-BUILDRELEASE-ARCH/FILE
+//! CHANNEL/release/NAME/FILE
 //! ```
 //!
 //! `P` is the first letter of the source, or its first four characters where it begins with `lib` and goes on.
@@ -46,6 +48,12 @@ pub const KEYS_FILE: &str = "keys.json";
 
 /// The folder that holds packages of format v0, below the channel.
 pub const POOL: &str = "pool/v0";
+
+/// The folder that holds what belongs to builds beside their packages, below the channel.
+pub const BUILDS: &str = "build";
+
+/// The folder that holds release files, below the channel.
+pub const RELEASES: &str = "release";
 
 /// From the folder of an index to its channel: past the architecture, the history and the word `history`.
 const INDEX_TO_CHANNEL: &str = "../../../";
@@ -130,6 +138,14 @@ pub fn pool_path(meta: &PackageMeta) -> String {
     format!("{POOL}/{}/{source}/{}", pool_prefix(&source), meta.file_name())
 }
 
+/// Where what belongs to a build is below its channel: `build/P/SOURCE/BUILD`, the source in lower case. Both must be fit for
+/// a path.
+#[must_use]
+pub fn build_path(source: &str, build: &str) -> String {
+    let source = source.to_lowercase();
+    format!("{BUILDS}/{}/{source}/{build}", pool_prefix(&source))
+}
+
 /// Where a package is for the index of its history: the URI to write there.
 #[must_use]
 pub fn package_uri(meta: &PackageMeta) -> String {
@@ -149,6 +165,7 @@ mod tests {
     #[test]
     fn paths() {
         let (channel, history) = ("main".parse().unwrap(), "17".parse().unwrap());
+        assert_eq!(build_path("LibXml2", "1-5-2-x86_64"), "build/libx/libxml2/1-5-2-x86_64");
         assert_eq!(root_index_path(&channel), "main/moss-root-index.json");
         assert_eq!(history_index_path(&channel, &history, "x86_64"), "main/history/17/x86_64/stone.index");
         assert_eq!(

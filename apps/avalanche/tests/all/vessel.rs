@@ -125,7 +125,7 @@ impl Service for Storing {
             shelf.commit_outages -= 1;
             return Err(Status::unavailable("the disk is full"));
         }
-        Ok(Response::new(CommitReply { history: "17-3fa94c21".to_owned() }))
+        Ok(Response::new(CommitReply { history: "17-3fa94c21".to_owned(), held: String::new() }))
     }
 
     async fn expect(&self, _: Request<ExpectRequest>) -> Result<Response<ExpectReply>, Status> {

@@ -1,7 +1,7 @@
 //! What went into a build and what came out: for people, and for the farm.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use moss::Materialised;
 use recipe::{Recipe, Upstream};
@@ -27,6 +27,10 @@ pub struct Record {
     pub build_release: u64,
     /// Architecture built for.
     pub architecture: String,
+    /// What built it: `boulder 0.1.0`.
+    pub program: String,
+    /// When the build began, in seconds since 1970.
+    pub began_at: u64,
     /// Kind of root: `host` or `stones`.
     pub root: &'static str,
     /// `SOURCE_DATE_EPOCH` in seconds.
@@ -52,7 +56,7 @@ pub struct Record {
 pub struct SourceRecord {
     /// Where upstream has it.
     pub url: String,
-    /// SHA-256 of an archive, or what names the tree in git.
+    /// SHA-256 of an archive, or the commit of a tree in git.
     pub identity: String,
 }
 
@@ -90,13 +94,16 @@ pub struct ArtefactRecord {
 }
 
 impl Record {
-    pub(super) fn begin(recipe: &Recipe, request: &Request, root: &Materialised) -> Self {
-        let source = |upstream: &Upstream| SourceRecord {
+    /// `identities` are those of the recipe's upstreams, in their order.
+    pub(super) fn begin(
+        recipe: &Recipe,
+        request: &Request,
+        root: &Materialised,
+        identities: Vec<String>,
+    ) -> Self {
+        let source = |(upstream, identity): (&Upstream, String)| SourceRecord {
             url: upstream.url().to_owned(),
-            identity: match upstream {
-                Upstream::Archive { sha256, .. } => sha256.clone(),
-                Upstream::Git { reference, .. } => reference.clone(),
-            },
+            identity,
         };
         Self {
             name: recipe.name.clone(),
@@ -104,9 +111,11 @@ impl Record {
             release: recipe.release,
             build_release: request.build_release,
             architecture: request.architecture.clone(),
+            program: concat!("boulder ", env!("CARGO_PKG_VERSION")).to_owned(),
+            began_at: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
             root: request.root.label(),
             source_date_epoch: request.source_date_epoch,
-            sources: recipe.upstreams.iter().map(source).collect(),
+            sources: recipe.upstreams.iter().zip(identities).map(source).collect(),
             root_packages: root
                 .packages
                 .iter()

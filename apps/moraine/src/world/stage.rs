@@ -262,6 +262,8 @@ impl Stage {
             .chain(words(&["--grpc", &self.places.vessel.to_string()]))
             .chain(words(&["--http", &self.places.repository.to_string()]))
             .chain(words(&["--public-url", &public_url, "--hub-key", &summit_key.to_string()]))
+            // The recipes of a pack need at run time what no recipe of the pack offers.
+            .chain(words(&["--closure", "warn"]))
             .collect();
         self.launch("vessel", arguments)?;
         self.wait_ready("vessel", &format!("{}/health", self.repository_url()))?;

@@ -12,6 +12,7 @@ use super::Web;
 use super::api::MaybeId;
 use super::error::WebError;
 use super::view::Names;
+use crate::hub::Unpublished;
 use crate::store::{AttemptRow, Outcome, TaskRow};
 use crate::world::Arena;
 
@@ -79,9 +80,13 @@ impl Web {
                 outcome: attempt.outcome.as_ref().map(told),
             })
             .collect();
-        let trouble = match task.state.phase() {
-            Phase::Publishing => self.hub.unpublished(task.id),
-            _ => self.hub.worlds().get(&Arena::of(task)).and_then(|world| world.trouble.clone()),
+        let (trouble, held_back) = match task.state.phase() {
+            Phase::Publishing => match self.hub.unpublished(task.id) {
+                Some(Unpublished::Trouble(trouble)) => (Some(trouble), None),
+                Some(Unpublished::HeldBack(reason)) => (None, Some(reason)),
+                None => (None, None),
+            },
+            _ => (self.hub.worlds().get(&Arena::of(task)).and_then(|world| world.trouble.clone()), None),
         };
         let paused = self.hub.paused();
         explain(&Snapshot {
@@ -98,6 +103,7 @@ impl Web {
             expected_end,
             paused: paused.as_ref(),
             trouble: trouble.as_deref(),
+            held_back: held_back.as_deref(),
             name_of: &|builder| names.builder(builder),
             now: self.hub.clock.now(),
         })

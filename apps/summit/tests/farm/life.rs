@@ -127,6 +127,38 @@ async fn a_held_task_does_not_start_and_what_needs_it_waits_until_it_is_released
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_repository_holds_back_is_shown_and_neither_lost_nor_built_again() {
+    let Some(farm) = Farm::start(&[("a/a", &recipe("a", 1, &[]))]).await else { return };
+    farm.vessel.hold("a", "nothing in the channel provides name(x) needed by a (x86_64)");
+    let mut agent = farm.attach("one", 1, &[]).await;
+    let order = agent.order().await;
+    agent.started(&order).await;
+    agent.send(built(&order)).await;
+    let upload = agent.upload(order.attempt_id).await;
+    assert_eq!(agent.commit(&upload).await, "", "it is in no history yet");
+    // The repository has all of it; the builder may forget it.
+    agent.released(order.attempt_id).await;
+    let announced = farm.vessel.announced();
+    assert_eq!(announced[0].recipe_commit.len(), 40, "{announced:?}");
+    assert_eq!((announced[0].recipe_path.as_str(), announced[0].may_land_unmet), ("a/a", false));
+    assert!(!announced[0].recipe_repository.is_empty() && !announced[0].builder_name.is_empty());
+    let is_held = || async {
+        let why = farm.get("/api/tasks/a/why").await;
+        why["headline"].as_str().unwrap().contains("held back") && why.to_string().contains("name(x)")
+    };
+    eventually("it says what it waits for", is_held).await;
+    // Leases run out, and nobody misses what the repository keeps.
+    for _ in 0..5 {
+        farm.clock.advance(Duration::from_secs(60));
+        eventually("it waits on", is_held).await;
+    }
+    assert_eq!(farm.phase("a").await, "publishing");
+    farm.vessel.let_go();
+    farm.until_phase("a", "published").await;
+    assert_eq!(farm.get("/api/tasks/a").await["attempts"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_an_operator_says_is_urgent_goes_before_what_the_configuration_wants() {
     let recipes = [("a/a", recipe("a", 1, &[])), ("b/b", recipe("b", 1, &[])), ("c/c", recipe("c", 1, &[]))];
     let recipes: Vec<(&str, &str)> = recipes.iter().map(|(path, text)| (*path, text.as_str())).collect();

@@ -34,6 +34,10 @@ struct State {
     /// How often somebody was told what changed.
     told_changes: u64,
     refuse_next: Option<String>,
+    /// Source → what it waits for.
+    held: HashMap<String, String>,
+    /// Attempts that are here completely and wait.
+    waiting: HashMap<u64, String>,
 }
 
 #[derive(Clone)]
@@ -73,6 +77,42 @@ impl FakeVessel {
 
     pub fn refuse_next(&self, reason: &str) {
         self.state.lock().unwrap().refuse_next = Some(reason.into());
+    }
+
+    /// Holds what is built of a source back, until it is let go.
+    pub fn hold(&self, source: &str, reason: &str) {
+        self.state.lock().unwrap().held.insert(source.into(), reason.into());
+    }
+
+    /// Publishes what waits.
+    pub fn let_go(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.held.clear();
+        let waiting: Vec<u64> = state.waiting.drain().map(|(id, _)| id).collect();
+        for id in waiting {
+            self.publish(&mut state, id);
+        }
+    }
+
+    /// What was said of the attempts that were announced.
+    pub fn announced(&self) -> Vec<ExpectRequest> {
+        self.state.lock().unwrap().expected.values().cloned().collect()
+    }
+
+    fn publish(&self, state: &mut State, id: u64) -> String {
+        let expected = state.expected[&id].clone();
+        state.histories += 1;
+        let history = format!("{}-test", state.histories);
+        state.published.retain(|package| package.name != expected.source);
+        state.published.push(meta(&expected));
+        write_tree(&self.public, &history, &state.published);
+        state.brought.push((history.clone(), expected.source.clone()));
+        let output = match state.yields {
+            Some(yields) => yields(&expected.source, expected.build_release),
+            None => String::new(),
+        };
+        state.landed.insert(id, (history.clone(), output));
+        history
     }
 
     fn only_hub<T>(&self, request: &Request<T>) -> Result<(), Status> {
@@ -147,6 +187,10 @@ impl Vessel for FakeVessel {
         self.only_hub(&request)?;
         let id = request.into_inner().attempt_id;
         let state = self.state.lock().unwrap();
+        if let Some(reason) = state.waiting.get(&id).cloned() {
+            let state = LandingState::Held.into();
+            return Ok(Response::new(LandingReply { state, reason, ..LandingReply::default() }));
+        }
         let (found, (history, output)) = match (state.landed.get(&id), state.expected.get(&id)) {
             (Some(landed), _) => (LandingState::Landed, landed.clone()),
             (None, Some(_)) => (LandingState::Expected, Default::default()),
@@ -165,18 +209,12 @@ impl Vessel for FakeVessel {
         if expected.builder_key != key.to_string() {
             return Err(Status::permission_denied("another builder is expected"));
         }
-        state.histories += 1;
-        let history = format!("{}-test", state.histories);
-        state.published.retain(|package| package.name != expected.source);
-        state.published.push(meta(&expected));
-        write_tree(&self.public, &history, &state.published);
-        state.brought.push((history.clone(), expected.source.clone()));
-        let output = match state.yields {
-            Some(yields) => yields(&expected.source, expected.build_release),
-            None => String::new(),
-        };
-        state.landed.insert(id, (history.clone(), output));
-        Ok(Response::new(CommitReply { history }))
+        if let Some(reason) = state.held.get(&expected.source).cloned() {
+            state.waiting.insert(id, reason.clone());
+            return Ok(Response::new(CommitReply { history: String::new(), held: reason }));
+        }
+        let history = self.publish(&mut state, id);
+        Ok(Response::new(CommitReply { history, held: String::new() }))
     }
 
     async fn offset(&self, _: Request<OffsetRequest>) -> Result<Response<OffsetReply>, Status> {

@@ -38,6 +38,10 @@ pub(super) enum ChannelCommand {
     UpgradeFormat(UpgradeFormatArguments),
     /// Send clients to another address. What is published here stays and goes on.
     Move(MoveArguments),
+    /// Let packages land that are held back because they need what is not there.
+    ReleaseHeld(HeldArguments),
+    /// Refuse packages for ever that are held back; their tasks fail.
+    DropHeld(HeldArguments),
     /// Give up histories that are old and that nothing points to, and remove the files of those given up before the grace time.
     Prune(PruneArguments),
 }
@@ -219,6 +223,18 @@ pub(super) struct UpgradeFormatArguments {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct HeldArguments {
+    /// The channel.
+    #[arg(value_name = "CHANNEL")]
+    channel: String,
+    /// Only these sources; all when none is named.
+    #[arg(value_name = "SOURCE")]
+    sources: Vec<String>,
+    #[command(flatten)]
+    way: WayArguments,
+}
+
+#[derive(Debug, Args)]
 #[command(group(clap::ArgGroup::new("where").required(true).args(["to", "here"])))]
 pub(super) struct MoveArguments {
     /// The channel.
@@ -235,6 +251,26 @@ pub(super) struct MoveArguments {
     here: bool,
     #[command(flatten)]
     way: WayArguments,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ArtefactsArguments {
+    /// The channel.
+    #[arg(value_name = "CHANNEL", default_value = "main")]
+    channel: String,
+    /// Only of this source.
+    #[arg(value_name = "SOURCE")]
+    source: Option<String>,
+    #[command(flatten)]
+    way: WayArguments,
+}
+
+impl ArtefactsArguments {
+    /// What is asked, and of whom.
+    pub(super) fn into_parts(self) -> Result<(Operation, Way), Box<dyn Fault>> {
+        let way = self.way.complete()?;
+        Ok((Operation::Artefacts { channel: self.channel, source: self.source }, way))
+    }
 }
 
 #[derive(Debug, Args)]
@@ -305,6 +341,12 @@ impl ChannelCommand {
             }
             ChannelCommand::Move(it) => {
                 (Operation::Move { channel: it.channel, to: it.to, to_channel: it.to_channel }, it.way)
+            }
+            ChannelCommand::ReleaseHeld(it) => {
+                (Operation::ReleaseHeld { channel: it.channel, sources: it.sources }, it.way)
+            }
+            ChannelCommand::DropHeld(it) => {
+                (Operation::DropHeld { channel: it.channel, sources: it.sources }, it.way)
             }
             ChannelCommand::Prune(it) => {
                 (Operation::Prune { channel: it.channel, dry_run: it.dry_run }, it.way)

@@ -41,7 +41,7 @@ impl Lifetime {
     /// Of the file at this path below the public folder, `<channel>/…`.
     pub(crate) fn of(components: &[String]) -> Self {
         match components.get(1).map(String::as_str) {
-            Some("pool" | "history") => Lifetime::Forever,
+            Some("pool" | "history" | "build" | "release") => Lifetime::Forever,
             _ => Lifetime::Pointer,
         }
     }
@@ -103,7 +103,9 @@ pub(crate) fn surrogate_keys(components: &[String]) -> Vec<String> {
     };
     let part = match below {
         [history, id, ..] if history == "history" => format!("{channel}/history/{id}"),
-        [folder, _, ..] if folder == "pool" => format!("{channel}/pool"),
+        [folder, _, ..] if matches!(folder.as_str(), "pool" | "build" | "release") => {
+            format!("{channel}/{folder}")
+        }
         _ => format!("{channel}/pointer"),
     };
     vec![channel.clone(), part]

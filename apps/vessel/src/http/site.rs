@@ -69,6 +69,21 @@ fn tag(metadata: &Metadata) -> String {
     format!("{:x}-{:x}-{:x}", metadata.len(), modified.as_nanos(), metadata.ino())
 }
 
+/// What is known of an open file that never changes and is not part of the published tree.
+pub(crate) fn facts_of(file: File) -> Option<(File, FileFacts)> {
+    let metadata = file.metadata().ok().filter(Metadata::is_file)?;
+    let facts = FileFacts {
+        size_bytes: metadata.len(),
+        modified: metadata.modified().ok()?,
+        tag: tag(&metadata),
+        content_type: content_type(""),
+        lifetime: Lifetime::Forever,
+        keys: Vec::new(),
+        encoding: None,
+    };
+    Some((file, facts))
+}
+
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::DIRECTORY);
 
 /// The components of a request path; none when it cannot name a published file.

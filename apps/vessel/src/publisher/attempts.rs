@@ -2,22 +2,19 @@
 //!
 //! Everything can be asked again: a lost answer is repeated by repeating the call.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use wire::PublicKey;
 
-use super::groups::Verified;
+use super::builds::read_announced;
+use super::groups::Committed;
 use super::{PublishError, Publisher, blocking, unix_seconds};
-use crate::admission::{Package, Scope, expectable, land};
-use crate::expectation::{Artefact, ArtefactKind, Expectation};
+use crate::admission::{Scope, expectable, land};
+use crate::expectation::{Artefact, Expectation, Origin};
 use crate::ledger::{Attempt, AttemptState};
-use crate::output::{Content, output_digest};
 use crate::staging::{Announced, Staging};
-use crate::tree::{Step, TreeError};
-use crate::verify;
+use crate::tree::Step;
 use store::Sha256;
-use store::durable;
 
 /// Attempts that may wait for their artefacts at once: a thousand builders with a few builds each. Beyond that Summit
 /// forgot to withdraw.
@@ -29,6 +26,7 @@ pub(crate) enum LandingStatus {
     Unknown,
     Expected,
     Receiving,
+    Held { reason: String },
     Landed { history: String, remarks: String, output: Option<Sha256> },
     Refused { reason: String },
 }
@@ -80,6 +78,9 @@ impl Publisher {
         if self.ledger.withdraw(attempt_id).await? {
             tracing::info!(attempt.id = attempt_id, "an attempt was withdrawn");
         }
+        for channel in self.channels.values() {
+            channel.held.remove(attempt_id);
+        }
         self.forget_upload(attempt_id);
         Ok(())
     }
@@ -94,6 +95,7 @@ impl Publisher {
                 LandingStatus::Landed { history, remarks, output }
             }
             AttemptState::Refused { reason } => LandingStatus::Refused { reason },
+            AttemptState::Held { reason } => LandingStatus::Held { reason },
             AttemptState::Expected if self.staging.folder(attempt_id).exists() => LandingStatus::Receiving,
             AttemptState::Expected => LandingStatus::Expected,
         })
@@ -108,8 +110,8 @@ impl Publisher {
     ) -> Result<u64, PublishError> {
         let (attempt, announced) = self.announced(builder, attempt_id, sha256).await?;
         match attempt.state {
-            // Landed: nothing is left to be sent.
-            AttemptState::Landed { .. } => Ok(announced.size_bytes),
+            // Nothing is left to be sent.
+            AttemptState::Landed { .. } | AttemptState::Held { .. } => Ok(announced.size_bytes),
             AttemptState::Refused { reason } => Err(PublishError::WasRefused { attempt_id, reason }),
             AttemptState::Expected => {
                 let this = Arc::clone(self);
@@ -156,14 +158,14 @@ impl Publisher {
         blocking(move || Ok(this.staging.settle(attempt_id, announced)?)).await
     }
 
-    /// Verifies and publishes what an attempt brought; answers the history when readers can see it.
+    /// Verifies and publishes what an attempt brought, or holds it back; answers the history when readers can see it.
     ///
     /// Goes on to its end when the caller goes away.
     pub(crate) async fn commit(
         self: &Arc<Self>,
         builder: PublicKey,
         attempt_id: u64,
-    ) -> Result<String, PublishError> {
+    ) -> Result<Committed, PublishError> {
         let this = Arc::clone(self);
         let work = tokio::spawn(async move { this.commit_to_the_end(builder, attempt_id).await });
         work.await.unwrap_or_else(|error| Err(PublishError::Interrupted { source: Box::new(error) }))
@@ -173,29 +175,31 @@ impl Publisher {
         self: Arc<Self>,
         builder: PublicKey,
         attempt_id: u64,
-    ) -> Result<String, PublishError> {
+    ) -> Result<Committed, PublishError> {
         let attempt = self.attempt_of(builder, attempt_id).await?;
         match attempt.state {
             AttemptState::Landed { history, .. } => {
                 self.readable(&attempt.expectation.channel, &history).await?;
                 self.forget_upload(attempt_id);
-                return Ok(history);
+                return Ok(Committed::Landed(history));
             }
+            AttemptState::Held { reason } => return Ok(Committed::Held(reason)),
             AttemptState::Refused { reason } => return Err(PublishError::WasRefused { attempt_id, reason }),
             AttemptState::Expected => {}
         }
         let order = Arc::new(attempt.expectation);
         let landed = match self.land_attempt(&order).await {
             // Another call for the same attempt was faster, and took the upload away.
-            Err(error) => self.landed_meanwhile(attempt_id).await?.ok_or(error),
-            landed => landed,
+            Err(error) => self.landed_meanwhile(attempt_id).await?.map(Committed::Landed).ok_or(error),
+            committed => committed,
         };
         match landed {
-            Ok(history) => {
+            Ok(Committed::Landed(history)) => {
                 self.forget_upload(attempt_id);
                 (self.reached)(Step::StagingRemoved);
-                Ok(history)
+                Ok(Committed::Landed(history))
             }
+            Ok(held) => Ok(held),
             Err(error) if error.is_final() => {
                 let reason = fault::chain(&error).join(": ");
                 tracing::warn!(task.id = order.task_id, attempt.id = attempt_id, builder.key = %builder, %reason, "refused");
@@ -217,40 +221,22 @@ impl Publisher {
         }
     }
 
-    async fn land_attempt(self: &Arc<Self>, order: &Arc<Expectation>) -> Result<String, PublishError> {
+    async fn land_attempt(self: &Arc<Self>, order: &Arc<Expectation>) -> Result<Committed, PublishError> {
         let attempt_id = order.attempt_id;
-        let (this, wanted) = (Arc::clone(self), Arc::clone(order));
-        blocking(move || check_complete(&this.staging, &wanted)).await?;
+        let (staging, wanted) = (self.staging.clone(), Arc::clone(order));
+        blocking(move || check_complete(&staging, &wanted)).await?;
         // Never closed.
         let place = self.verifications.acquire().await.ok();
-        let (this, wanted) = (Arc::clone(self), Arc::clone(order));
-        let contents = blocking(move || read_announced(&this.staging, &wanted)).await?;
+        let (staging, wanted) = (self.staging.clone(), Arc::clone(order));
+        let contents = blocking(move || read_announced(&staging, &wanted)).await?;
         self.ledger.note_output(attempt_id, contents.output).await?;
-        let packages = contents.packages;
         let channel = self.channel(&order.channel)?;
-        // Said before records are kept; said again, on the snapshot that counts, when it lands.
-        land(&channel.shown().snapshot, &packages, Scope::Order(order))?;
-        let (this, wanted) = (Arc::clone(self), Arc::clone(order));
-        blocking(move || this.keep_records(&wanted)).await?;
+        // Said before anything is kept; said again, on the snapshot that counts, when it lands.
+        land(&channel.shown().snapshot, &contents.packages, Scope::Order(order))?;
+        let verified = self.complete(Arc::clone(order), contents).await?;
         // Others are verified while this one waits for its turn.
         drop(place);
-        self.publish_attempt(channel, Verified { order: Arc::clone(order), packages }).await
-    }
-
-    /// Keeps manifests and records beside the published tree, by digest.
-    fn keep_records(&self, order: &Expectation) -> Result<(), PublishError> {
-        let disk = |source| TreeError::Disk { action: "keep the records of a build", source };
-        let records = order.artefacts.iter().filter(|artefact| artefact.kind != ArtefactKind::Package);
-        for artefact in records {
-            let kept = self.folder.record(artefact.sha256);
-            if let Some(folder) = kept.parent() {
-                durable::create_folders(folder).map_err(disk)?;
-            }
-            durable::link_new(&self.staging.complete(order.attempt_id, artefact.sha256), &kept)
-                .map_err(disk)?;
-            durable::sync_folder_of(&kept).map_err(disk)?;
-        }
-        Ok(())
+        self.publish_attempt(channel, verified).await
     }
 
     async fn attempt_of(&self, builder: PublicKey, attempt_id: u64) -> Result<Attempt, PublishError> {
@@ -263,7 +249,7 @@ impl Publisher {
     }
 
     /// A folder that cannot be removed now is removed at the next start.
-    fn forget_upload(&self, attempt_id: u64) {
+    pub(super) fn forget_upload(&self, attempt_id: u64) {
         if let Err(error) = self.staging.remove(attempt_id) {
             tracing::warn!(attempt.id = attempt_id, %error, "cannot remove an upload");
         }
@@ -284,24 +270,6 @@ fn check_complete(staging: &Staging, order: &Expectation) -> Result<(), PublishE
     Ok(())
 }
 
-/// The packages of an order, and what they are to others.
-struct Contents {
-    packages: Vec<Package>,
-    output: Sha256,
-}
-
-fn read_announced(staging: &Staging, order: &Expectation) -> Result<Contents, PublishError> {
-    let mut packages = Vec::new();
-    let mut contents = Vec::new();
-    for artefact in order.packages() {
-        let path: PathBuf = staging.complete(order.attempt_id, artefact.sha256);
-        let (package, layout) = verify::read_announced(&path, &artefact.name, artefact.sha256)?;
-        contents.push(Content { meta: package.meta.clone(), layout });
-        packages.push(package);
-    }
-    Ok(Contents { packages, output: output_digest(&contents) })
-}
-
 fn first_difference(new: &Expectation, known: &Expectation) -> Option<&'static str> {
     let fields = [
         ("task", new.task_id == known.task_id),
@@ -313,6 +281,8 @@ fn first_difference(new: &Expectation, known: &Expectation) -> Option<&'static s
         ("architecture", new.architecture == known.architecture),
         ("builder", new.builder == known.builder),
         ("set of artefacts", new.artefacts == known.artefacts),
+        // An attempt from before origins were kept has none.
+        ("origin", new.origin == known.origin || known.origin == Origin::default()),
     ];
     fields.into_iter().find(|(_, is_equal)| !is_equal).map(|(field, _)| field)
 }

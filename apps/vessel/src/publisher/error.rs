@@ -9,6 +9,7 @@ use repository::{IdentifierError, UrlError, VersionError};
 use crate::admission::Refusal;
 use crate::expectation::ExpectationError;
 use crate::folder::FolderError;
+use crate::provenance::RecordError;
 use crate::signing::SigningError;
 use crate::staging::StagingError;
 use crate::tree::TreeError;
@@ -51,6 +52,9 @@ pub enum PublishError {
     /// What was announced cannot be expected.
     #[error(transparent)]
     Expectation(#[from] ExpectationError),
+    /// The record of a build is none.
+    #[error(transparent)]
+    Record(#[from] RecordError),
     /// Uploaded bytes were not taken.
     #[error(transparent)]
     Staging(#[from] StagingError),
@@ -223,6 +227,14 @@ pub enum PublishError {
         /// As it was asked for.
         package: String,
     },
+    /// Nothing of this source waits.
+    #[error("cannot find source {name:?} among what is held back in channel {channel}")]
+    NotHeld {
+        /// The channel.
+        channel: String,
+        /// As it was asked for.
+        name: String,
+    },
     /// Nothing to remove, or too much.
     #[error("cannot remove {count} packages: name one at least and {max} at most")]
     HowMany {
@@ -249,7 +261,7 @@ impl PublishError {
     /// Whether the attempt can never land, whatever is tried: its bytes or its order are wrong.
     pub(crate) fn is_final(&self) -> bool {
         match self {
-            PublishError::Refused(_) => true,
+            PublishError::Refused(_) | PublishError::Record(_) => true,
             PublishError::Verify(error) => !matches!(error.kind(), Kind::Unavailable),
             _ => false,
         }
@@ -266,6 +278,7 @@ impl PublishError {
             PublishError::Refused(error) => Some(error),
             PublishError::Expectation(error) => Some(error),
             PublishError::Staging(error) => Some(error),
+            PublishError::Record(error) => Some(error),
             PublishError::VersionText(error) => Some(error),
             PublishError::Name(error) => Some(error),
             PublishError::Address(error) => Some(error),
@@ -281,6 +294,7 @@ impl Fault for PublishError {
             | PublishError::NoAttempt { .. }
             | PublishError::NoVersion { .. }
             | PublishError::NoPackage { .. }
+            | PublishError::NotHeld { .. }
             | PublishError::NothingBefore { .. } => Kind::NotFound,
             PublishError::OtherBuilder { .. } | PublishError::NotAnnounced { .. } => Kind::Denied,
             PublishError::OtherExpectation { .. }
@@ -360,6 +374,9 @@ impl Fault for PublishError {
             }
             PublishError::NoPackage { channel, .. } => {
                 vec![format!("the root index of {channel} leads to the list of its packages")]
+            }
+            PublishError::NotHeld { channel, .. } => {
+                vec![format!("`vessel channel show {channel}` lists what is held back, and what for")]
             }
             PublishError::TooManyAttempts { .. } => vec!["withdraw attempts that are no longer built".into()],
             _ => self.inner().map_or_else(Vec::new, Fault::hints),

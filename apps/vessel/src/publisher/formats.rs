@@ -10,7 +10,7 @@ use repository::{Format, Identifier, KnownFormats, Moved, check_base_uri};
 use store::Source;
 
 use super::versions::Versions;
-use super::{Base, PublishError, Publisher, unix_seconds};
+use super::{Base, Deed, PublishError, Publisher, unix_seconds};
 use crate::admission::{Landing, Package};
 use crate::ledger::{FormatUpgrade, VOLATILE};
 use crate::operation::Upgraded;
@@ -79,7 +79,7 @@ impl Publisher {
         let snapshot = state.snapshot.packages().cloned().collect();
         let landing = Landing { snapshot, arriving: Vec::new(), obsolete: Vec::new() };
         let nothing = |_: &Package| Source::Bytes(Arc::default());
-        let published = self.act(channel, &mut state, base, landing, Vec::new(), nothing).await?;
+        let published = self.act(channel, &mut state, Deed::of_operator(base, landing), nothing).await?;
         Ok(Upgraded {
             channel: channel.name.clone(),
             from: from.as_str().to_owned(),

@@ -3,14 +3,18 @@
 //! Writing a history costs the same whether one attempt lands with it or ten. So whoever has its turn takes all others
 //! along that wait at this moment; they find themselves landed when their own turn comes. Each is still judged for itself,
 //! on what the ones before it leave, and what cannot land holds up nobody: it is left out, and told why in its own turn.
+//! What was held back before is looked at again with every group.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use store::Source;
 
-use super::{Base, Channel, PublishError, Publisher, State};
+use super::builds::StagedFile;
+use super::{Base, Channel, Deed, PublishError, Publisher, State};
 use crate::admission::{Landing, Package, Scope, land};
+use crate::builds::{BuildFile, DebugFile};
 use crate::expectation::Expectation;
+use crate::gathering::gather;
 use crate::ledger::{Attempt, AttemptState};
 use crate::tree::Step;
 use store::Sha256;
@@ -23,6 +27,19 @@ const TOGETHER_MAX: usize = 64;
 pub(super) struct Verified {
     pub(super) order: Arc<Expectation>,
     pub(super) packages: Vec<Package>,
+    /// What else belongs to the build.
+    pub(super) files: Vec<BuildFile>,
+    /// The debug information in the packages.
+    pub(super) debug: Vec<DebugFile>,
+}
+
+/// What became of an attempt in its turn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Committed {
+    /// In this history.
+    Landed(String),
+    /// It waits for this.
+    Held(String),
 }
 
 /// Attempts that wait for their turn.
@@ -48,122 +65,138 @@ impl Waiting {
     }
 }
 
-/// Several landings, one on top of the other.
-struct Group {
+/// Attempts that land together.
+pub(super) struct Group {
     landing: Landing,
-    attempts: Vec<u64>,
-    /// Which attempt brought a file.
-    brought_by: HashMap<Sha256, u64>,
+    attempts: Vec<Verified>,
 }
 
 impl Group {
-    fn new(first: &Verified, landing: Landing) -> Self {
-        let mut group = Self { landing, attempts: Vec::new(), brought_by: HashMap::new() };
-        group.note(first);
-        group
-    }
-
-    fn note(&mut self, attempt: &Verified) {
-        let attempt_id = attempt.order.attempt_id;
-        self.attempts.push(attempt_id);
-        for package in &attempt.packages {
-            self.brought_by.entry(package.sha256).or_insert(attempt_id);
-        }
-    }
-
-    /// Takes along what can land on top. What changes nothing needs no history of its own, and none of ours.
-    fn take_along(mut self, attempt: &Verified) -> Self {
-        match land(&self.landing.snapshot, &attempt.packages, Scope::Order(&attempt.order)) {
-            Ok(landing) if !landing.is_unchanged() => {
-                self.landing = self.landing.and(landing);
-                self.note(attempt);
-                self
-            }
-            Ok(_) | Err(_) => self,
-        }
+    /// `landing` is what the attempts do together.
+    pub(super) fn of(landing: Landing, attempts: Vec<&Verified>) -> Self {
+        Self { landing, attempts: attempts.into_iter().cloned().collect() }
     }
 }
 
 impl Publisher {
-    /// Publishes a verified attempt, alone or with others; the history that has it.
+    /// Publishes a verified attempt, alone or with others, or holds it back.
     ///
     /// Run again for the same attempt it changes nothing and answers the same.
     pub(super) async fn publish_attempt(
         &self,
         channel: &Channel,
         own: Verified,
-    ) -> Result<String, PublishError> {
+    ) -> Result<Committed, PublishError> {
         let attempt_id = own.order.attempt_id;
         channel.waiting.add(own.clone());
         let mut state = channel.state.lock().await;
         let others = channel.waiting.take_others(attempt_id);
-        if let Some(Attempt { state: AttemptState::Landed { history, .. }, .. }) =
-            self.ledger.attempt(attempt_id).await?
-        {
+        if let Some(history) = self.landed_in(attempt_id).await? {
             // Somebody took it along. Those that were taken from the list come by themselves.
             self.settle_pointer(channel, &mut state).await?;
-            return Ok(history);
+            return Ok(Committed::Landed(history));
         }
         let landing = land(&state.snapshot, &own.packages, Scope::Order(&own.order))?;
         if let (true, Some(current)) = (landing.is_unchanged(), state.current.clone()) {
             self.ledger.land_unchanged(attempt_id, current.number).await?;
             self.settle_pointer(channel, &mut state).await?;
-            return Ok(current.id);
+            return Ok(Committed::Landed(current.id));
         }
         (self.reached)(Step::Decided);
-        let alone = Group::new(&own, landing);
-        let history = self.land_group(channel, &mut state, &own, alone, &others).await?;
+        let committed = self.land_together(channel, &mut state, &own, &others).await?;
+        if let Committed::Landed(_) = committed {
+            self.land_held(channel, &mut state).await?;
+        }
         drop(state);
         self.tell_facts();
-        Ok(history)
+        Ok(committed)
     }
 
-    async fn land_group(
+    async fn land_together(
         &self,
         channel: &Channel,
         state: &mut State,
         own: &Verified,
-        alone: Group,
         others: &[Verified],
-    ) -> Result<String, PublishError> {
-        let mut group = alone;
-        for other in self.still_expected(others).await? {
-            group = group.take_along(other);
+    ) -> Result<Committed, PublishError> {
+        let mut attempts = vec![own.clone()];
+        attempts.extend(self.still_expected(others).await?.into_iter().cloned());
+        attempts.extend(self.still_waiting(channel).await?);
+        let gathered = gather(&state.snapshot, &self.candidates(channel, state, &attempts));
+        // The own one is the first.
+        if let Some(unmet) = gathered.held.get(&0) {
+            return Ok(Committed::Held(self.note_held(channel, own, unmet).await?));
         }
-        let together = group.attempts.len() > 1;
-        match self.carry_out(channel, state, group).await {
+        let landed: Vec<&Verified> =
+            gathered.landed.iter().filter_map(|place| attempts.get(*place)).collect();
+        let together = landed.len() > 1;
+        let Some(landing) = gathered.landing else {
+            return Err(PublishError::StreamMoved { channel: channel.name.clone() });
+        };
+        let history = match self.carry_out(channel, state, Group::of(landing, landed)).await {
             // One of the others may be the reason; they come by themselves.
             Err(error) if together => {
                 let attempt_id = own.order.attempt_id;
                 let reason = fault::chain(&error).join(": ");
                 tracing::warn!(attempt.id = attempt_id, %reason, "cannot land with others; landing alone");
-                if let Some(Attempt { state: AttemptState::Landed { history, .. }, .. }) =
-                    self.ledger.attempt(attempt_id).await?
-                {
+                if let Some(history) = self.landed_in(attempt_id).await? {
                     self.settle_pointer(channel, state).await?;
-                    return Ok(history);
+                    return Ok(Committed::Landed(history));
                 }
-                let landing = land(&state.snapshot, &own.packages, Scope::Order(&own.order))?;
-                self.carry_out(channel, state, Group::new(own, landing)).await
+                let alone =
+                    gather(&state.snapshot, &self.candidates(channel, state, std::slice::from_ref(own)));
+                // What it needs may be among the others, which could not land.
+                let Some(landing) = alone.landing else { return Err(error) };
+                self.carry_out(channel, state, Group::of(landing, vec![own])).await?
             }
-            result => result,
-        }
+            result => result?,
+        };
+        Ok(Committed::Landed(history))
     }
 
-    async fn carry_out(
+    pub(super) async fn carry_out(
         &self,
         channel: &Channel,
         state: &mut State,
         group: Group,
     ) -> Result<String, PublishError> {
-        let Group { landing, attempts, brought_by } = group;
-        let first = attempts.first().copied().unwrap_or_default();
+        let Group { landing, attempts } = group;
+        let mut brought_by: HashMap<Sha256, u64> = HashMap::new();
+        let mut deed = Deed::of_operator(Base::volatile(state, "landing"), landing);
+        for attempt in &attempts {
+            let attempt_id = attempt.order.attempt_id;
+            deed.attempts.push(attempt_id);
+            for package in &attempt.packages {
+                brought_by.entry(package.sha256).or_insert(attempt_id);
+            }
+            let staged = |file: &BuildFile| StagedFile {
+                file: file.clone(),
+                from: Source::File(self.staging.complete(attempt_id, file.sha256)),
+            };
+            deed.files.extend(attempt.files.iter().map(staged));
+            deed.debug.extend(attempt.debug.iter().cloned());
+        }
+        let first = deed.attempts.first().copied().unwrap_or_default();
         let staged = |package: &Package| {
             let attempt_id = brought_by.get(&package.sha256).copied().unwrap_or(first);
             Source::File(self.staging.complete(attempt_id, package.sha256))
         };
-        let base = Base::volatile(state, "landing");
-        Ok(self.act(channel, state, base, landing, attempts.clone(), staged).await?.history)
+        let history = self.act(channel, state, deed, staged).await?.history;
+        for attempt in &attempts {
+            // Whoever waited has nobody who comes and clears up.
+            if channel.held.remove(attempt.order.attempt_id) {
+                self.forget_upload(attempt.order.attempt_id);
+            }
+        }
+        Ok(history)
+    }
+
+    /// The history of an attempt that has landed.
+    async fn landed_in(&self, attempt_id: u64) -> Result<Option<String>, PublishError> {
+        Ok(match self.ledger.attempt(attempt_id).await? {
+            Some(Attempt { state: AttemptState::Landed { history, .. }, .. }) => Some(history),
+            _ => None,
+        })
     }
 
     /// Those of the attempts that were neither withdrawn nor landed meanwhile; each once.

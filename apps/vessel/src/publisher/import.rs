@@ -3,11 +3,13 @@
 //! The operator's word counts instead of an order. Of several releases of one package the newest is taken and the
 //! others are passed over; importing what is published already changes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::{PublishError, Publisher, blocking};
 use crate::admission::{Package, Scope, land, newest};
+use crate::builds::DebugFile;
+use crate::format::pool_path;
 use crate::tree::TreeError;
 use crate::verify::{VerifyError, read_packages};
 use store::Sha256;
@@ -43,7 +45,7 @@ impl Publisher {
     pub async fn import(&self, folder: &Path, channel: &str) -> Result<Imported, PublishError> {
         let channel = self.channel(channel)?;
         let root = folder.to_path_buf();
-        let (packages, passed_over, places) = blocking(move || find(&root)).await?;
+        let Found { packages, passed_over, places, debug } = blocking(move || find(&root)).await?;
         let landing = land(&channel.state.lock().await.snapshot, &packages, Scope::Folder)?;
         let staging = self.folder.staging().join("import");
         let to_copy: Vec<(Sha256, PathBuf)> = landing
@@ -55,7 +57,10 @@ impl Publisher {
         let target = staging.clone();
         blocking(move || copy(&to_copy, &target)).await?;
         let staged = |package: &Package| Source::File(staging.join(package.sha256.to_string()));
-        let published = self.publish(channel, &packages, staged).await;
+        let arriving = landing.arriving.iter().filter_map(|key| landing.snapshot.get(key));
+        let paths: BTreeSet<String> = arriving.map(|package| pool_path(&package.meta)).collect();
+        let debug = debug.into_iter().filter(|file| paths.contains(&file.pool_path)).collect();
+        let published = self.publish(channel, &packages, debug, staged).await;
         durable::remove(&staging)
             .map_err(|source| TreeError::Disk { action: "remove copied packages", source })?;
         let published = published?;
@@ -69,7 +74,15 @@ impl Publisher {
     }
 }
 
-type Found = (Vec<Package>, Vec<Package>, BTreeMap<Sha256, PathBuf>);
+/// What is in a folder.
+struct Found {
+    /// The newest of each.
+    packages: Vec<Package>,
+    passed_over: Vec<Package>,
+    /// Where each file is.
+    places: BTreeMap<Sha256, PathBuf>,
+    debug: Vec<DebugFile>,
+}
 
 /// The newest packages below a folder, the older ones, and where each file is.
 fn find(folder: &Path) -> Result<Found, PublishError> {
@@ -85,10 +98,11 @@ fn find(folder: &Path) -> Result<Found, PublishError> {
         return Err(refused(&format!("it holds more than {PACKAGES_MAX} packages, which no index can list")));
     }
     paths.sort();
-    let packages = read_packages(&paths)?;
+    let (packages, debug): (Vec<Package>, Vec<Vec<DebugFile>>) = read_packages(&paths)?.into_iter().unzip();
+    let debug = debug.into_iter().flatten().collect();
     let places = packages.iter().zip(&paths).map(|(package, path)| (package.sha256, path.clone())).collect();
     let (packages, passed_over) = newest(packages)?;
-    Ok((packages, passed_over, places))
+    Ok(Found { packages, passed_over, places, debug })
 }
 
 fn walk(folder: &Path, depth_left: usize, found: &mut Vec<PathBuf>) -> std::io::Result<()> {

@@ -9,8 +9,10 @@ use repository::retention::{self, Due, HistoryAge};
 
 use super::recovery::Needed;
 use super::{Channel, PublishError, Publisher, blocking, unix_seconds};
+use crate::builds::orphans;
 use crate::ledger::History;
 use crate::operation::{Outcome, Pruned};
+use store::Sha256;
 
 impl Publisher {
     /// Prunes one channel, or all.
@@ -50,7 +52,19 @@ impl Publisher {
         }
         let contents = self.ledger.contents(&channel.name).await?;
         let objects = retention::held(&contents, &living);
-        let objects = objects.into_iter().map(|object| (object.pool_path.clone(), object.sha256)).collect();
+        let mut objects: BTreeMap<String, Sha256> =
+            objects.into_iter().map(|object| (object.pool_path.clone(), object.sha256)).collect();
+        // What belongs to a build goes with the last of its packages.
+        let files = self.ledger.build_files(&channel.name, None).await?;
+        let left: BTreeSet<String> = orphans(&files, objects.keys().map(String::as_str))
+            .iter()
+            .map(|file| file.path.clone())
+            .collect();
+        if !dry_run {
+            self.ledger.remove_build_files(&channel.name, left.iter().map(String::as_str), now).await?;
+        }
+        let kept = files.into_iter().filter(|file| !left.contains(&file.path));
+        objects.extend(kept.map(|file| (file.path, file.sha256)));
         let ids = histories.iter().filter(|history| living.contains(&history.number));
         let needed = Needed { histories: ids.map(|history| history.id.clone()).collect(), objects };
         let tree = channel.tree.clone();

@@ -29,6 +29,7 @@ pub(super) async fn bring_in_line(
     let id = newest.and_then(|number| known.get(&number)).cloned();
     let current = newest.zip(id.clone()).map(|(number, id)| Current { number, id });
     let pointer = if known.is_empty() { None } else { Some(pointer_of(ledger, channel).await?) };
+    let is_closed = ledger.is_closed(channel).await?;
     let (tree, channel) = (tree.clone(), channel.to_owned());
     let count = u64::try_from(histories.len()).unwrap_or(u64::MAX);
     let snapshot = blocking(move || {
@@ -50,7 +51,7 @@ pub(super) async fn bring_in_line(
     })
     .await?;
     let snapshot = Arc::new(snapshot);
-    Ok(State { snapshot, is_pointed: true, current, last_number, histories: count })
+    Ok(State { snapshot, is_pointed: true, current, last_number, histories: count, is_closed })
 }
 
 /// What has to be in the tree of a channel.
@@ -67,9 +68,12 @@ pub(super) async fn needed(ledger: &Ledger, channel: &str) -> Result<Needed, Pub
     let living = histories.iter().map(|history| history.number).collect();
     let contents = ledger.contents(channel).await?;
     let held = retention::held(&contents, &living);
+    let packages = held.into_iter().map(|object| (object.pool_path.clone(), object.sha256));
+    let builds = ledger.build_files(channel, None).await?;
+    let builds = builds.into_iter().map(|file| (file.path, file.sha256));
     Ok(Needed {
         histories: histories.into_iter().map(|history| history.id).collect(),
-        objects: held.into_iter().map(|object| (object.pool_path.clone(), object.sha256)).collect(),
+        objects: packages.chain(builds).collect(),
     })
 }
 

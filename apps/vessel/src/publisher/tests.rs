@@ -70,6 +70,8 @@ pub(super) fn order(
         architecture: "x86_64".into(),
         builder: builder(),
         artefacts,
+        origin: Default::default(),
+        may_land_unmet: false,
     };
     (order, files.into_iter().map(|(_, bytes)| bytes).chain([manifest.1]).collect())
 }
@@ -90,7 +92,15 @@ pub(super) async fn deliver(
     what: &(Expectation, Vec<Vec<u8>>),
 ) -> Result<String, PublishError> {
     upload(publisher, what).await;
-    publisher.commit(builder(), what.0.attempt_id).await
+    commit(publisher, what.0.attempt_id).await
+}
+
+/// Of what lands and is not held back.
+pub(super) async fn commit(publisher: &Arc<Publisher>, attempt_id: u64) -> Result<String, PublishError> {
+    publisher.commit(builder(), attempt_id).await.map(|committed| match committed {
+        Committed::Landed(history) => history,
+        Committed::Held(reason) => panic!("attempt {attempt_id} is held back: {reason}"),
+    })
 }
 
 /// What a reader finds: id and packages of the history that the pointer names, every byte of it read and compared.
@@ -130,7 +140,7 @@ async fn a_landing_publishes_and_its_repetition_changes_nothing() {
     assert_eq!(publisher.current("main").await.unwrap(), None);
     let first = order(1, "s", 1, &[("a", "one"), ("old", "one")]);
     let id = deliver(&publisher, &first).await.unwrap();
-    assert_eq!(publisher.commit(builder(), 1).await.unwrap(), id, "a lost answer is repeated");
+    assert_eq!(commit(&publisher, 1).await.unwrap(), id, "a lost answer is repeated");
     publisher.expect(first.0.clone()).await.unwrap();
     assert_eq!(read_as_a_client(data.path()), Some((id.clone(), vec!["a@1".into(), "old@1".into()])));
     // The same bytes under a new attempt land where they are.
@@ -156,14 +166,15 @@ async fn a_landing_publishes_and_its_repetition_changes_nothing() {
     assert!(of_first.0.is_some() && of_first.0 == of_again.0, "the same build again yields the same");
     assert_ne!(of_first.0, of_second.0);
     assert_eq!(of_second.1, "", "nothing to look at");
-    assert_eq!(files(&data.path().join("records")).len(), 2, "manifests are kept");
+    let builds = super::held_tests::check_build_files(&publisher, data.path()).await;
+    assert_eq!(builds, 4, "manifests and provenances are published");
     publisher.close().await;
     drop(publisher);
     // And all of it is still there after a restart, the old history included.
     let publisher = open(data.path()).await;
     assert_eq!(publisher.current("main").await.unwrap(), Some(id));
     assert_eq!(fs_err::read_dir(data.path().join("public/main/history")).unwrap().count(), 2);
-    assert_eq!(publisher.commit(builder(), 1).await.unwrap()[..2], *"1-");
+    assert_eq!(commit(&publisher, 1).await.unwrap()[..2], *"1-");
 }
 
 #[tokio::test]
@@ -226,7 +237,7 @@ async fn attempts_that_wait_for_their_turn_land_together_and_one_that_cannot_sto
     let commits: Vec<_> = (2..=5)
         .map(|attempt_id| {
             let publisher = Arc::clone(&publisher);
-            tokio::spawn(async move { publisher.commit(builder(), attempt_id).await })
+            tokio::spawn(async move { commit(&publisher, attempt_id).await })
         })
         .collect();
     let all_wait = async {
@@ -423,7 +434,7 @@ async fn a_stream_that_somebody_else_moved_is_read_anew() {
     let what = order(2, "s", 2, &[("a", "two")]);
     let error = deliver(&publisher, &what).await.unwrap_err();
     assert!(matches!(error, PublishError::StreamMoved { .. }), "{error}");
-    let id = publisher.commit(builder(), 2).await.unwrap();
+    let id = commit(&publisher, 2).await.unwrap();
     assert_eq!(read_as_a_client(data.path()), Some((id, vec!["a@2".to_owned()])));
     assert_eq!(publisher.ledger.histories("main").await.unwrap().len(), 2);
 }
@@ -502,7 +513,7 @@ async fn a_crash_at_any_step_leaves_the_old_version_or_the_new_one() {
             } else {
                 assert_eq!(recovered.map(|(_, names)| names), Some(new.clone()), "{step:?}");
             }
-            let id = publisher.commit(builder(), 2).await.unwrap();
+            let id = commit(&publisher, 2).await.unwrap();
             assert_eq!(read_as_a_client(data.path()), Some((id.clone(), new)), "{step:?}");
             assert_eq!(signed(data.path()).unwrap().history, id, "{step:?}");
             let histories = publisher.ledger.histories("main").await.unwrap();
@@ -512,6 +523,8 @@ async fn a_crash_at_any_step_leaves_the_old_version_or_the_new_one() {
             let packages = if has_older { 4 } else { 2 };
             assert_eq!(files(&data.path().join("public/main/pool")).len(), packages, "{step:?}");
             assert!(files(&data.path().join("staging")).is_empty(), "{step:?}");
+            let builds = super::held_tests::check_build_files(&publisher, data.path()).await;
+            assert_eq!(builds, if has_older { 4 } else { 2 }, "{step:?}");
         }
     }
 }

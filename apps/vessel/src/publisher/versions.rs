@@ -11,14 +11,18 @@ use repository::retention;
 use repository::{Format, Identifier, Moved as MovedChannel, Version};
 use store::Source;
 
-use super::{Base, Channel, Current, PublishError, Publisher, State, blocking, unix_seconds};
+use super::held::report;
+use super::{Base, Channel, Current, Deed, PublishError, Publisher, State, blocking, unix_seconds};
 use crate::admission::{Landing, Package, PackageKey, Snapshot};
+use crate::builds::BuildFile;
 use crate::closure;
 use crate::format;
-use crate::ledger::{History, Ledger, Movement, PlaceKey, Pointee, PublishedObject, VOLATILE};
+use crate::ledger::{
+    Attempt, AttemptState, History, Ledger, Movement, PlaceKey, Pointee, PublishedObject, VOLATILE,
+};
 use crate::operation::{
-    ChannelReport, ChannelSummary, DiffReport, HistoryReport, Moved, Operation, Outcome, PackageChange,
-    PackageVersion,
+    ArtefactReport, ChannelReport, ChannelSummary, DiffReport, HeldReport, HistoryReport, Moved, Operation,
+    Outcome, PackageChange, PackageVersion,
 };
 
 /// Histories that are told at most: a year of landings every ten minutes. The root index names them all.
@@ -109,7 +113,27 @@ pub(crate) async fn look(ledger: &Ledger, operation: &Operation) -> Result<Optio
             }
             Outcome::List { channels }
         }
-        Operation::Show { channel } => Outcome::Show(channel_report(&known(ledger, channel).await?)),
+        Operation::Show { channel } => {
+            let held = held_in(ledger, channel).await?;
+            let versions = match known(ledger, channel).await {
+                // Before the first history there may be something that waits to be in it.
+                Err(PublishError::NoChannel { .. }) if !held.is_empty() => {
+                    Versions::read(ledger, channel).await?
+                }
+                versions => versions?,
+            };
+            Outcome::Show(ChannelReport { held, ..channel_report(&versions) })
+        }
+        Operation::Artefacts { channel, source } => {
+            let files = ledger.build_files(channel, source.as_deref()).await?;
+            if files.is_empty() {
+                known(ledger, channel).await?;
+            }
+            Outcome::Artefacts {
+                channel: channel.clone(),
+                files: files.into_iter().map(artefact_report).collect(),
+            }
+        }
         Operation::Histories { channel, limit } => {
             let limit = usize::try_from(*limit.min(&HISTORIES_TOLD_MAX)).unwrap_or(usize::MAX);
             let mut report = channel_report(&known(ledger, channel).await?);
@@ -123,6 +147,24 @@ pub(crate) async fn look(ledger: &Ledger, operation: &Operation) -> Result<Optio
         }
         _ => return Ok(None),
     }))
+}
+
+/// What waits in a channel, in the order in which it was announced.
+async fn held_in(ledger: &Ledger, channel: &str) -> Result<Vec<HeldReport>, PublishError> {
+    let mut held = Vec::new();
+    for attempt_id in ledger.held_attempts(channel).await? {
+        if let Some(Attempt { expectation, state: AttemptState::Held { reason } }) =
+            ledger.attempt(attempt_id).await?
+        {
+            held.push(report(&expectation, reason));
+        }
+    }
+    Ok(held)
+}
+
+fn artefact_report(file: BuildFile) -> ArtefactReport {
+    let BuildFile { path, sha256, size_bytes, source, build } = file;
+    ArtefactReport { source, build, path, size_bytes, sha256: sha256.to_string() }
 }
 
 /// The channel, which has histories.
@@ -162,6 +204,7 @@ fn channel_report(versions: &Versions) -> ChannelReport {
             .map(|(format, tag)| (format.as_str().to_owned(), format!("tag/{tag}")))
             .collect(),
         moved: versions.moved.as_ref().map(ToString::to_string),
+        held: Vec::new(),
     }
 }
 
@@ -249,8 +292,17 @@ impl Publisher {
             Operation::Prune { channel, dry_run } => self.prune(channel.as_deref(), dry_run).await?,
             Operation::Keys => Outcome::Keys(self.keys().await?),
             Operation::FollowKeys { list } => Outcome::FollowKeys(self.follow_keys(&list).await?),
+            Operation::ReleaseHeld { channel, sources } => {
+                let held = self.release_held(&channel, &sources).await?;
+                Outcome::ReleaseHeld { channel, held }
+            }
+            Operation::DropHeld { channel, sources } => {
+                let held = self.drop_held(&channel, &sources, by).await?;
+                Outcome::DropHeld { channel, held }
+            }
             // Answered above.
             Operation::List
+            | Operation::Artefacts { .. }
             | Operation::Show { .. }
             | Operation::Histories { .. }
             | Operation::Diff { .. } => Outcome::List { channels: Vec::new() },
@@ -414,9 +466,8 @@ impl Publisher {
         let mut cause = format!("removal of {}", names.join(", "));
         cause.truncate(cause.floor_char_boundary(200));
         let base = Base::volatile(&state, &cause);
-        let published = self
-            .act(channel, &mut state, base, landing, Vec::new(), |_| Source::Bytes(Arc::default()))
-            .await?;
+        let deed = Deed::of_operator(base, landing);
+        let published = self.act(channel, &mut state, deed, |_| Source::Bytes(Arc::default())).await?;
         Ok(Outcome::RemovePackage {
             channel: channel.name.clone(),
             history: published.history,
@@ -474,7 +525,15 @@ impl Publisher {
         };
         let tree = source.tree.clone();
         let place = |package: &Package| Source::Stored(tree.object(&format::pool_path(&package.meta)));
-        let published = self.act(target, &mut state, base, landing, Vec::new(), place).await?;
+        let arriving = landing.arriving.iter().filter_map(|key| landing.snapshot.get(key));
+        let arriving: Vec<&Package> = arriving.collect();
+        let files = self.files_of_promoted(source, &arriving).await?;
+        let debug = self.debug_of_promoted(source, &arriving).await?;
+        let deed = Deed { files, debug, ..Deed::of_operator(base, landing) };
+        let published = self.act(target, &mut state, deed, place).await?;
+        if stream.as_str() == VOLATILE {
+            self.land_held(target, &mut state).await?;
+        }
         Ok(Moved { to: Some(published.history), changed: true, ..moved })
     }
 }

@@ -56,6 +56,7 @@ impl Running {
             purge: Vec::new(),
             signing: Default::default(),
             stone_index: Default::default(),
+            closure: Default::default(),
         };
         change(&mut settings);
         let (stop, stopped) = oneshot::channel::<()>();
@@ -185,6 +186,7 @@ impl Delivery {
             architecture: self.meta.architecture.clone(),
             builder_key: builder.public_key().to_string(),
             artefacts: self.files.iter().map(|(artefact, _)| artefact.clone()).collect(),
+            ..ExpectRequest::default()
         }
     }
 }

@@ -55,6 +55,7 @@ struct Question {
     expected_end: Option<Moment>,
     paused: Option<Paused>,
     trouble: Option<&'static str>,
+    held_back: Option<&'static str>,
 }
 
 fn ask(about: impl Into<String>, state: State) -> Question {
@@ -69,6 +70,7 @@ fn ask(about: impl Into<String>, state: State) -> Question {
         expected_end: None,
         paused: None,
         trouble: None,
+        held_back: None,
     }
 }
 
@@ -87,6 +89,7 @@ fn answer(question: &Question) -> Explanation {
         expected_end: question.expected_end,
         paused: question.paused.as_ref(),
         trouble: question.trouble,
+        held_back: question.held_back,
         name_of: &name_of,
         now: NOW,
     })
@@ -266,7 +269,11 @@ fn running_questions() -> Vec<Question> {
         ask("publishing", publishing.clone()),
         Question {
             trouble: Some("cannot reach Vessel at 10.0.0.2:5002: connection refused"),
-            ..ask("publishing without Vessel", publishing)
+            ..ask("publishing without Vessel", publishing.clone())
+        },
+        Question {
+            held_back: Some("nothing in the channel provides name(zlib) needed by nano (x86_64)"),
+            ..ask("held back by the repository", publishing)
         },
     ]
 }

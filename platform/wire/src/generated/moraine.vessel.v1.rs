@@ -36,6 +36,20 @@ pub struct ExpectRequest {
     pub builder_key: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "10")]
     pub artefacts: ::prost::alloc::vec::Vec<Artefact>,
+    /// Where the recipe is: the address of its repository, the commit, and the path in it. For the provenance; empty when
+    /// the hub does not say.
+    #[prost(string, tag = "11")]
+    pub recipe_repository: ::prost::alloc::string::String,
+    #[prost(string, tag = "12")]
+    pub recipe_commit: ::prost::alloc::string::String,
+    #[prost(string, tag = "13")]
+    pub recipe_path: ::prost::alloc::string::String,
+    /// What the hub calls the builder.
+    #[prost(string, tag = "14")]
+    pub builder_name: ::prost::alloc::string::String,
+    /// Whether it is one of several builds that need each other: it lands although what it needs to run is not there yet.
+    #[prost(bool, tag = "15")]
+    pub may_land_unmet: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ExpectReply {}
@@ -58,7 +72,7 @@ pub struct LandingReply {
     /// The history that has it ("17-3fa94c21"), when landed.
     #[prost(string, tag = "2")]
     pub history: ::prost::alloc::string::String,
-    /// Why, when refused; what to look at, when landed.
+    /// Why, when refused; what to look at, when landed; what it waits for, when held.
     #[prost(string, tag = "3")]
     pub reason: ::prost::alloc::string::String,
     /// What the packages are to others, as 64 hexadecimal digits: the same for two builds of the same thing, whatever
@@ -104,8 +118,12 @@ pub struct CommitRequest {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CommitReply {
+    /// Empty when it is held.
     #[prost(string, tag = "1")]
     pub history: ::prost::alloc::string::String,
+    /// What it waits for. Everything is durably here: the builder need not keep it.
+    #[prost(string, tag = "2")]
+    pub held: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ChannelRequest {
@@ -208,6 +226,8 @@ pub enum LandingState {
     Receiving = 3,
     Landed = 4,
     Refused = 5,
+    /// Everything is here and in order, and waits for what it needs to run. It lands by itself.
+    Held = 6,
 }
 impl LandingState {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -222,6 +242,7 @@ impl LandingState {
             Self::Receiving => "LANDING_STATE_RECEIVING",
             Self::Landed => "LANDING_STATE_LANDED",
             Self::Refused => "LANDING_STATE_REFUSED",
+            Self::Held => "LANDING_STATE_HELD",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -233,6 +254,7 @@ impl LandingState {
             "LANDING_STATE_RECEIVING" => Some(Self::Receiving),
             "LANDING_STATE_LANDED" => Some(Self::Landed),
             "LANDING_STATE_REFUSED" => Some(Self::Refused),
+            "LANDING_STATE_HELD" => Some(Self::Held),
             _ => None,
         }
     }
