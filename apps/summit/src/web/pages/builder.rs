@@ -41,7 +41,7 @@ pub(crate) async fn builder(
         div #now data-live {
             h2 { "Now" }
             @if builder.running.is_empty() { p.empty { "It builds nothing." } }
-            @else { ul.names { @for link in &builder.running { li { a href=(format!("/tasks/{}", link.task)) { (link.source) } } } } }
+            @else { ul.chips { @for link in &builder.running { li { a href=(format!("/tasks/{}", link.task)) { (link.source) } } } } }
         }
         div #attempts data-live {
             h2 { "Last builds" }

@@ -188,7 +188,7 @@ fn stuck(status: &StatusView, failed: &[TaskView]) -> Markup {
         }
         @if !status.blockers.is_empty() {
             h2 { "In the way " small { "of " a href="/tasks?phase=blocked" { (status.blocked) " blocked tasks" } } }
-            ul.names {
+            ul.chips {
                 @for blocker in &status.blockers {
                     li {
                         @match blocker.task {

@@ -63,7 +63,7 @@ pub(crate) async fn package(
                     section {
                         h2 { "Needed by " small { (place.needed_by.len()) } }
                         @if place.needed_by.is_empty() { p.empty { "No recipe is built with it." } }
-                        @else { ul.names { @for user in &place.needed_by { li { a href=(address(user)) { (user) } } } } }
+                        @else { ul.chips { @for user in &place.needed_by { li { a href=(address(user)) { (user) } } } } }
                     }
                 }
             }
@@ -95,7 +95,7 @@ fn place_markup(place: &PackagePlaceView, is_one_of_many: bool) -> Markup {
 pub(super) fn outputs(outputs: &[OutputView]) -> Markup {
     html! {
         @if outputs.is_empty() { "nothing yet" } @else {
-            ul.names { @for output in outputs {
+            ul.chips { @for output in outputs {
                 li { (output.name) " " small { (output.version) "-" (output.release) "-" (output.build_release) ", " (size(output.download_size_bytes)) } }
             } }
         }
@@ -111,7 +111,7 @@ pub(super) fn inputs(inputs: &InputsView) -> Markup {
     html! {
         @if is_empty { p.empty { "It needs no other recipe." } }
         @if !inputs.recipes.is_empty() {
-            ul.names { @for needed in &inputs.recipes { li title=(needed.because.join(", ")) { a href=(address(&needed.source)) { (needed.source) } } } }
+            ul.chips { @for needed in &inputs.recipes { li title=(needed.because.join(", ")) { a href=(address(&needed.source)) { (needed.source) } } } }
         }
         @for (what, texts) in [("from the repository", &inputs.from_repository), ("from the host", &inputs.from_host)] {
             @if !texts.is_empty() { p.meta { (what) ": " (texts.join(", ")) } }

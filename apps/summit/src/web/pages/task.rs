@@ -60,7 +60,7 @@ pub(crate) async fn task(State(web): State<Web>, Extension(actor): Extension<Act
                 @if view.outputs.is_empty() { p.empty { "Nothing of this recipe is published yet." } } @else { (package::outputs(&view.outputs)) }
                 @if !view.needed_by.is_empty() {
                     h2 { "Waits for it " small { (view.needed_by.len()) } }
-                    ul.names {
+                    ul.chips {
                         @for link in view.needed_by.iter().take(NEEDED_BY_MAX) { li { a href=(format!("/tasks/{}", link.task)) { (link.source) } } }
                     }
                     @if view.needed_by.len() > NEEDED_BY_MAX { p.hint { "and " (view.needed_by.len() - NEEDED_BY_MAX) " more" } }
