@@ -20,6 +20,7 @@ use crate::queue::{QueueArguments, queue};
 use crate::sim::{SimArguments, sim};
 use crate::summit_api::SummitArguments;
 use crate::task::{TaskCommand, task};
+use crate::verify::{self, VerifyArguments};
 use crate::why;
 use crate::world::{self, WorldArguments};
 
@@ -84,6 +85,11 @@ enum Command {
     Builder(BuilderArguments),
     /// Show who did what, the newest first.
     Audit(SummitArguments),
+    /// Verify a whole published tree, from the keys to the last byte, and name the first thing that is wrong.
+    #[command(
+        after_help = "JSON: {\"verified\",\"keys_given\",\"channels\":[{\"channel\",\"signed\",\"key_lists\",\"pointers\",\"histories\",\"indexes\",\"deltas\",\"packages\",\"package_bytes\"}],\"seconds\"}"
+    )]
+    Verify(VerifyArguments),
     /// Make the first packages of a distribution.
     #[command(subcommand)]
     Bootstrap(BootstrapCommand),
@@ -225,6 +231,7 @@ fn run(command: Command) -> Result<(), Box<dyn Fault>> {
         Command::Task(command) => task(&command)?,
         Command::Queue(arguments) => queue(&arguments)?,
         Command::Builder(arguments) => builder(&arguments)?,
+        Command::Verify(arguments) => verify::verify(&arguments)?,
         Command::Audit(arguments) => crate::audit::audit(&arguments)?,
         Command::Doctor(arguments) => doctor(&arguments.data, arguments.json)?,
         Command::Sim(arguments) => sim(&arguments)?,

@@ -18,6 +18,7 @@ mod summit_api;
 mod supervisor;
 mod table;
 mod task;
+mod verify;
 mod watch;
 mod why;
 mod world;

@@ -42,6 +42,17 @@ pub(crate) struct Acquired {
     pub(crate) id: PackageId,
     pub(crate) layout: Vec<Entry>,
     pub(crate) installed_bytes: u64,
+    /// What the package says of itself.
+    pub(crate) texts: Texts,
+}
+
+/// What a package says of itself for people.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Texts {
+    pub(crate) summary: String,
+    pub(crate) description: String,
+    pub(crate) homepage: String,
+    pub(crate) licenses: Vec<String>,
 }
 
 /// Why a package could not be had.
@@ -297,8 +308,18 @@ impl Acquisition<'_> {
             stone::read(open()?, &limits, &mut sink).map_err(damaged)?;
         }
         let installed_bytes = installed_bytes(&stone);
-        Ok(Acquired { id: wanted.id.clone(), layout: stone.layout, installed_bytes })
+        let texts = texts(&stone);
+        Ok(Acquired { id: wanted.id.clone(), layout: stone.layout, installed_bytes, texts })
     }
+}
+
+/// A package whose metadata cannot be understood says nothing; what counts is in the index.
+fn texts(stone: &Stone) -> Texts {
+    let meta = stone.metas.first().and_then(|records| PackageMeta::from_records(records).ok());
+    meta.map_or_else(Texts::default, |meta| {
+        let PackageMeta { summary, description, homepage, licenses, .. } = meta;
+        Texts { summary, description, homepage, licenses }
+    })
 }
 
 /// The mode to store each file with: that of the first entry which wants it and can share it.

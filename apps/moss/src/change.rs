@@ -17,7 +17,7 @@ use system::resolve::{Installed, Missing, Origin, Request, Resolution, ResolveEr
 use system::tree::{IMPLIED_DIRECTORY_MODE, Layout, NodeKind, Tree, TreeError, merge};
 use system::{PackageId, PackageIdError, StateId};
 
-use crate::acquire::{AcquireError, Acquisition, Wanted};
+use crate::acquire::{AcquireError, Acquisition, Texts, Wanted};
 use crate::blit::{BlitError, blit, set_mode};
 use crate::catalog::{Catalog, candidate};
 use crate::database::{Database, DatabaseError, State, StateMember, StoredPackage};
@@ -312,6 +312,37 @@ impl<'r> System<'r> {
         Ok(self.repository_cache()?.offers(&repositories, freshness)?)
     }
 
+    /// Gives packages their summaries and other texts, where a repository has these apart. What cannot be had is told.
+    pub fn add_texts(&self, offers: &mut [Offer]) -> Result<(), ChangeError> {
+        let cache = self.repository_cache()?;
+        for offer in offers {
+            if let Err(error) = cache.add_texts(offer) {
+                let why = fault::chain(&error).join(": ");
+                self.reporter.warn(&format!("{why}; what packages say of themselves is not shown"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The paths that packages of this repository put below `/usr`, by the digest of the package; none where it does not tell.
+    ///
+    /// # Errors
+    /// When they cannot be had, or are not what the repository promises.
+    pub fn file_lists(
+        &self,
+        repository: &RepositoryConfig,
+    ) -> Result<Option<Vec<(String, Vec<String>)>>, ChangeError> {
+        Ok(self.repository_cache()?.file_lists(repository)?)
+    }
+
+    /// The paths that an installed package puts below `/usr`.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn files_of(&self, id: &PackageId) -> Result<Vec<String>, ChangeError> {
+        Ok(self.database.layout(id)?.into_iter().map(|entry| entry.target).collect())
+    }
+
     /// Fetches what one repository offers now.
     ///
     /// # Errors
@@ -467,7 +498,7 @@ impl<'r> System<'r> {
             .zip(acquired)
             .map(|(wanted, acquired)| StoredPackage {
                 id: acquired.id,
-                meta: wanted.meta.clone(),
+                meta: with_texts(wanted.meta.clone(), acquired.texts),
                 layout: acquired.layout,
                 installed_bytes: acquired.installed_bytes,
             })
@@ -539,6 +570,15 @@ impl<'r> System<'r> {
             .activate(id)?;
         Ok(())
     }
+}
+
+/// An index may leave out what the package itself says.
+fn with_texts(meta: PackageMeta, texts: Texts) -> PackageMeta {
+    if !meta.summary.is_empty() || !meta.licenses.is_empty() {
+        return meta;
+    }
+    let Texts { summary, description, homepage, licenses } = texts;
+    PackageMeta { summary, description, homepage, licenses, ..meta }
 }
 
 fn reason(origin: &Origin) -> String {

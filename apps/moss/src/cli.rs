@@ -93,6 +93,9 @@ enum Command {
     Search {
         /// The word or the thing.
         word: String,
+        /// Look for files instead: packages that have one whose path contains the word. JSON: {"files":[{"path","package","installed","repository":ID|null}]}
+        #[arg(long)]
+        files: bool,
     },
     /// Show states, and go back to one.
     #[command(subcommand)]
@@ -267,7 +270,8 @@ fn dispatch(options: &Options, command: Command) -> Result<(), Box<dyn Fault>> {
         Command::List(List::Installed { explicit }) => query::list_installed(options, explicit, reporter),
         Command::List(List::Available) => query::list_available(options, reporter),
         Command::Info { names } => query::info(options, &names, reporter),
-        Command::Search { word } => query::search(options, &word, reporter),
+        Command::Search { word, files: true } => query::search_files(options, &word, reporter),
+        Command::Search { word, files: false } => query::search(options, &word, reporter),
         Command::State(StateCommand::List) => query::list_states(options, reporter),
         Command::State(StateCommand::Activate { id }) => change::activate(options, id, reporter),
         Command::Repo(command) => repo::run(options, command, reporter),

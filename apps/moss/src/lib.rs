@@ -8,8 +8,8 @@
 //! - [`cli`] is the `moss` program over both.
 //!
 //! What to install is decided by the crate `system`; here it is fetched, verified, stored and put in place. Triggers that
-//! packages carry are not run, the boot loader is not touched, and signatures are not yet checked: what is trusted is the
-//! index, and through its SHA-256 the packages.
+//! packages carry are not run, and the boot loader is not touched. What is trusted is the index, and through its SHA-256 the
+//! packages; where keys are pinned for a repository, they must vouch for its index.
 
 mod acquire;
 mod blit;
@@ -35,6 +35,7 @@ pub use database::{Database, DatabaseError, State, StateMember, StoredPackage};
 pub use inspect::InspectError;
 pub use installation::{Access, Installation, InstallationError};
 pub use materialise::{Materialise, MaterialiseError, Materialised, MissingPolicy, materialise};
+pub use refresh::signed::TrustError;
 pub use refresh::{Freshness, Offer, RefreshError, Refreshed, Transition};
 pub use reporter::{Phase, Reporter, Silent};
 pub use repositories::{

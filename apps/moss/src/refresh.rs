@@ -11,6 +11,7 @@ use fault::{Fault, Kind};
 use fetch::{Body, Client, HttpError, Validators};
 use fs_err as fs;
 use package::PackageMeta;
+use repository::compact::{self, IMAGE_BYTES_MAX};
 use repository::transition::{self, HostRule, Learned};
 use repository::{
     Format, Index, IndexError, KnownFormats, Moved, ROOT_INDEX_BYTES_MAX, RepositoryConfig, RepositorySource,
@@ -22,8 +23,13 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::reporter::{Phase, Reporter, Running};
 use crate::self_upgrade::Outdated;
 
+pub(crate) mod signed;
+
 /// Largest `stone.index` that is fetched: 65,535 packages, the most that fit, at 1,500 bytes each, not compressed at all.
 const INDEX_BYTES_MAX: u64 = 100 << 20;
+
+/// Largest file with the paths of all packages: a hundred million bytes for ten million files, and some.
+const FILE_LISTS_BYTES_MAX: usize = 256 << 20;
 
 /// Largest file that says where a repository went.
 const MOVED_BYTES_MAX: u64 = 64 << 10;
@@ -83,6 +89,15 @@ pub enum RefreshError {
         #[source]
         source: Box<IndexError>,
     },
+    /// What it says is not what it must be.
+    #[error("cannot trust repository {id}")]
+    Trust {
+        /// The repository.
+        id: String,
+        /// Why not.
+        #[source]
+        source: Box<signed::TrustError>,
+    },
     /// Keys are pinned for it, and nothing there is signed.
     #[error("cannot use repository {id}: keys are pinned for it, and what is there is not signed")]
     Unsigned {
@@ -109,6 +124,7 @@ impl Fault for RefreshError {
             RefreshError::RootIndex { source, .. } => source.kind(),
             RefreshError::Version { source, .. } | RefreshError::Outdated { source, .. } => source.kind(),
             RefreshError::Index { source, .. } => source.kind(),
+            RefreshError::Trust { source, .. } => source.kind(),
             RefreshError::Unsigned { .. } => Kind::Denied,
             RefreshError::Cache { .. } => Kind::Unavailable,
         }
@@ -124,6 +140,7 @@ impl Fault for RefreshError {
             RefreshError::RootIndex { source, .. } => source.hints(),
             RefreshError::Version { source, .. } | RefreshError::Outdated { source, .. } => source.hints(),
             RefreshError::Index { source, .. } => source.hints(),
+            RefreshError::Trust { source, .. } => source.hints(),
             RefreshError::Unsigned { .. } => vec![
                 "use the address of a versioned repository that is signed, or unpin the keys if its owner says that it no longer is".into(),
             ],
@@ -154,6 +171,8 @@ pub struct Offer {
     pub packages: Vec<PackageMeta>,
     /// Where it is from now on, when it is about to be elsewhere.
     pub moved: Option<Transition>,
+    /// Whether summaries, descriptions, homepages and licences are in a file of their own, which only some commands need.
+    pub lacks_texts: bool,
 }
 
 /// A repository that is elsewhere from now on.
@@ -235,15 +254,54 @@ impl RepositoryCache<'_> {
         Ok(offers)
     }
 
+    fn place<'p>(&'p self, repository: &'p RepositoryConfig) -> Place<'p> {
+        Place { cache: self, repository, directory: self.directory.join(cache_name(&repository.source)) }
+    }
+
+    /// Gives the packages of an offer their texts, where these are in a file of their own.
+    pub(crate) fn add_texts(&self, offer: &mut Offer) -> Result<(), RefreshError> {
+        if !offer.lacks_texts {
+            return Ok(());
+        }
+        let repository = offer.repository.clone();
+        let place = self.place(&repository);
+        let Some(packed) = place.side_file(layout::TEXTS_FILE, IMAGE_BYTES_MAX)? else { return Ok(()) };
+        let trust = |source: compact::CompactError| RefreshError::Trust {
+            id: repository.id.clone(),
+            source: Box::new(source.into()),
+        };
+        let texts = compact::unpack(&packed, IMAGE_BYTES_MAX, "the texts of an index").map_err(trust)?;
+        compact::add_texts(&mut offer.packages, &texts).map_err(trust)?;
+        offer.lacks_texts = false;
+        Ok(())
+    }
+
+    /// The paths of the files of all packages of a repository, by the digest of the package; none where it does not tell.
+    pub(crate) fn file_lists(
+        &self,
+        repository: &RepositoryConfig,
+    ) -> Result<Option<Vec<(String, Vec<String>)>>, RefreshError> {
+        let place = self.place(repository);
+        let Some(bytes) = place.side_file(layout::FILES_FILE, FILE_LISTS_BYTES_MAX)? else { return Ok(None) };
+        let trust = |source: compact::CompactError| RefreshError::Trust {
+            id: repository.id.clone(),
+            source: Box::new(source.into()),
+        };
+        let mut lists = Vec::new();
+        for list in compact::read_file_lists(&bytes).map_err(trust)? {
+            lists.push((list.package.to_string(), compact::unpack_paths(list.packed).map_err(trust)?));
+        }
+        Ok(Some(lists))
+    }
+
     /// What one repository offers; none when only the cache may answer and there is nothing in it.
     pub(crate) fn offer(
         &self,
         repository: &RepositoryConfig,
         freshness: Freshness,
     ) -> Result<Option<(Offer, Refreshed)>, RefreshError> {
-        let place =
-            Place { cache: self, repository, directory: self.directory.join(cache_name(&repository.source)) };
-        let cached = place.read()?;
+        let place = self.place(repository);
+        let cached = place.read_any()?;
         if freshness == Freshness::Cached {
             if cached.is_none() {
                 self.reporter.warn(&format!(
@@ -253,7 +311,7 @@ impl RepositoryCache<'_> {
             }
             return Ok(cached.map(|(offer, _)| (offer, Refreshed::FromCache)));
         }
-        match place.fetch(cached.as_ref().map(|(_, memory)| memory)) {
+        match place.fetch_any(cached.as_ref().map(|(_, memory)| memory)) {
             Ok(Fetched::New(offer)) => Ok(Some((*offer, Refreshed::Changed))),
             Ok(Fetched::Same(moved)) => {
                 let moved = *moved;
@@ -266,6 +324,7 @@ impl RepositoryCache<'_> {
                         index_url: String::new(),
                         packages: Vec::new(),
                         moved: None,
+                        lacks_texts: false,
                     };
                     let offer = cached.map_or(empty, |(offer, _)| offer);
                     Ok(Some((Offer { moved: place.farewell(), ..offer }, Refreshed::FromCache)))
@@ -281,15 +340,26 @@ impl RepositoryCache<'_> {
     }
 }
 
-/// What was fetched last was verified then, so it serves whatever is wrong now; but a repository in a format of the future
-/// must be told, or it would be followed no more and nobody would know.
+/// What was fetched last was verified then, so it serves while a repository cannot be reached; but a format of the future must be
+/// told, or it would be followed no more and nobody would know, and so must everything that looks like an attack.
 fn may_fall_back(error: &RefreshError) -> bool {
-    !matches!(error, RefreshError::Outdated { .. } | RefreshError::Unsigned { .. })
+    match error {
+        RefreshError::Outdated { .. } | RefreshError::Unsigned { .. } => false,
+        // A cache on the way may be behind; what is at hand is newer and was trusted.
+        RefreshError::Trust { source, .. } => source.is_behind(),
+        _ => true,
+    }
 }
 
 /// Whether the server is there, and the repository is not.
 fn is_gone(error: &RefreshError) -> bool {
     matches!(error, RefreshError::Fetch { source, .. } if source.kind() == Kind::NotFound)
+}
+
+/// What the cache has.
+enum Known {
+    Signed,
+    Plain(Memory),
 }
 
 /// What a refresh found.
@@ -334,6 +404,37 @@ impl Place<'_> {
         }
     }
 
+    /// What was fetched last, in whichever form.
+    fn read_any(&self) -> Result<Option<(Offer, Known)>, RefreshError> {
+        if let Some((offer, _)) = self.read_signed()? {
+            return Ok(Some((offer, Known::Signed)));
+        }
+        if !self.repository.keys.is_empty() {
+            return Ok(None);
+        }
+        Ok(self.read()?.map(|(offer, memory)| (offer, Known::Plain(memory))))
+    }
+
+    /// Fetches what is new: signed files where keys are pinned or were used before, and where nothing is known yet and they are
+    /// there; else the files that all clients of such repositories know.
+    fn fetch_any(&self, known: Option<&Known>) -> Result<Fetched, RefreshError> {
+        let is_versioned = matches!(self.repository.source, RepositorySource::Versioned { .. });
+        let plain = match known {
+            Some(Known::Plain(memory)) => Some(memory),
+            _ => None,
+        };
+        if !self.repository.keys.is_empty() || (is_versioned && plain.is_none()) {
+            match self.fetch_signed()? {
+                Some(fetched) => return Ok(fetched),
+                None if !self.repository.keys.is_empty() => {
+                    return Err(RefreshError::Unsigned { id: self.id() });
+                }
+                None => {}
+            }
+        }
+        self.fetch(plain)
+    }
+
     /// What was fetched last. A cache whose parts do not belong together counts as none.
     fn read(&self) -> Result<Option<(Offer, Memory)>, RefreshError> {
         let (Some(index), Some(memory)) =
@@ -362,14 +463,12 @@ impl Place<'_> {
             index_url: index_url.to_owned(),
             packages: index.into_packages(),
             moved: None,
+            lacks_texts: false,
         })
     }
 
     /// Fetches what is new.
     fn fetch(&self, known: Option<&Memory>) -> Result<Fetched, RefreshError> {
-        if !self.repository.keys.is_empty() {
-            return Err(RefreshError::Unsigned { id: self.id() });
-        }
         let mut memory = Memory::default();
         let same = |memory: &Memory| Ok(Fetched::Same(Box::new(self.transition(memory))));
         let index_url = match (&self.repository.source, self.repository.source.root_index_url()) {
@@ -418,7 +517,11 @@ impl Place<'_> {
 
     /// Where the repository is from now on.
     fn transition(&self, memory: &Memory) -> Option<Transition> {
-        let moved = memory.moved.as_ref()?;
+        self.transition_to(memory.moved.as_ref(), false)
+    }
+
+    fn transition_to(&self, moved: Option<&Moved>, is_signed: bool) -> Option<Transition> {
+        let moved = moved?;
         let source = &self.repository.source;
         let (to, learned) = match source {
             RepositorySource::Direct { uri } => {
@@ -426,7 +529,8 @@ impl Place<'_> {
             }
             // An address that is none is as good as nothing said.
             RepositorySource::Versioned { .. } => {
-                (transition::followed(source, moved).ok()??, transition::learned_from(source))
+                let learned = if is_signed { Learned::Signed } else { transition::learned_from(source) };
+                (transition::followed(source, moved).ok()??, learned)
             }
         };
         (to != *source).then(|| Transition { repository: self.repository.clone(), to, learned })

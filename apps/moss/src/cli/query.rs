@@ -89,13 +89,15 @@ fn available<'a>(offers: &'a [Offer], installed: &'a [InstalledPackage]) -> Vec<
 
 pub(super) fn list_available(options: &Options, reporter: &dyn Reporter) -> Result<(), Box<dyn Fault>> {
     let system = options.system(Access::Read, reporter)?;
-    let (offers, installed) = (system.offers(Freshness::Cached)?, system.installed()?);
+    let (mut offers, installed) = (system.offers(Freshness::Cached)?, system.installed()?);
+    system.add_texts(&mut offers)?;
     print_packages(options, &available(&offers, &installed))
 }
 
 pub(super) fn search(options: &Options, word: &str, reporter: &dyn Reporter) -> Result<(), Box<dyn Fault>> {
     let system = options.system(Access::Read, reporter)?;
-    let (offers, installed) = (system.offers(Freshness::Cached)?, system.installed()?);
+    let (mut offers, installed) = (system.offers(Freshness::Cached)?, system.installed()?);
+    system.add_texts(&mut offers)?;
     let provider: Option<Dependency> = word.parse().ok();
     let lower = word.to_lowercase();
     let fits = |meta: &PackageMeta| {
@@ -117,13 +119,63 @@ pub(super) fn search(options: &Options, word: &str, reporter: &dyn Reporter) -> 
     print_packages(options, &packages)
 }
 
+/// Packages that have a file whose path contains a text, installed or not.
+pub(super) fn search_files(
+    options: &Options,
+    text: &str,
+    reporter: &dyn Reporter,
+) -> Result<(), Box<dyn Fault>> {
+    let system = options.system(Access::Read, reporter)?;
+    let (offers, installed) = (system.offers(Freshness::Cached)?, system.installed()?);
+    let text = text.strip_prefix("/usr/").unwrap_or(text);
+    let mut found: BTreeMap<(String, String), (bool, Option<String>)> = BTreeMap::new();
+    for package in &installed {
+        for path in system.files_of(&package.id)?.into_iter().filter(|path| path.contains(text)) {
+            found.insert((path, package.meta.name.clone()), (true, None));
+        }
+    }
+    for offer in &offers {
+        let Some(lists) = system.file_lists(&offer.repository)? else {
+            reporter.warn(&format!(
+                "repository {} does not tell the files of its packages; only what is installed is searched",
+                offer.repository.id
+            ));
+            continue;
+        };
+        let names: BTreeMap<&str, &str> = offer
+            .packages
+            .iter()
+            .filter_map(|meta| Some((meta.hash.as_deref()?, meta.name.as_str())))
+            .collect();
+        for (digest, paths) in lists {
+            let Some(name) = names.get(digest.as_str()) else { continue };
+            for path in paths.into_iter().filter(|path| path.contains(text)) {
+                let entry = found.entry((path, (*name).to_owned())).or_default();
+                entry.1 = Some(offer.repository.id.clone());
+            }
+        }
+    }
+    if options.json {
+        let files = found.iter().map(|((path, name), (installed, repository))| {
+            json!({ "path": format!("/usr/{path}"), "package": name, "installed": installed, "repository": repository })
+        });
+        return print_json(&json!({ "files": files.collect::<Vec<_>>() }));
+    }
+    let line = |((path, name), (installed, _)): (&(String, String), &(bool, Option<String>))| {
+        let mark = if *installed { "*" } else { " " };
+        format!("{mark} {name:<24} /usr/{}\n", printable(path))
+    };
+    print(&found.iter().map(line).collect::<String>())
+}
+
 pub(super) fn info(
     options: &Options,
     names: &[String],
     reporter: &dyn Reporter,
 ) -> Result<(), Box<dyn Fault>> {
     let system = options.system(Access::Read, reporter)?;
-    let (offers, installed) = (system.offers(Freshness::Cached)?, system.installed()?);
+    let (mut offers, installed) = (system.offers(Freshness::Cached)?, system.installed()?);
+    system.add_texts(&mut offers)?;
     let offered = available(&offers, &installed);
     let (mut objects, mut text) = (Vec::new(), String::new());
     for name in names {

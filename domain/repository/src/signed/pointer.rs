@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::digest::FileFacts;
 use crate::identifier::{Identifier, Version};
+use crate::root_index::Moved;
 
 /// The largest pointer that is read, in bytes, as a file: one has about a kilobyte.
 pub const POINTER_BYTES_MAX: usize = 16 << 10;
@@ -30,6 +31,9 @@ pub struct Pointer {
     pub format: String,
     /// The file `history/ID/statement.json`.
     pub statement: FileFacts,
+    /// Where the channel is from now on; not in the file while it is here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved: Option<Moved>,
 }
 
 /// Why a pointer is not followed.
@@ -174,6 +178,7 @@ mod tests {
             history: "123456-0123abcd".parse().unwrap(),
             format: "v0".into(),
             statement: FileFacts::of(b"statement"),
+            moved: None,
         }
     }
 
