@@ -165,7 +165,12 @@ fn a_versioned_repository_costs_one_request_when_nothing_changed() {
         "/main/history/1/x86_64/stone.index",
         "/main/history/2/x86_64/stone.index",
     );
-    assert_eq!(server.take(), [format!("{pointer} 200"), format!("{first} 200"), format!("{pointer} 304")]);
+    // Only who knows nothing yet asks whether there are signed files.
+    let probe = "/main/stream/volatile.json 404".to_owned();
+    assert_eq!(
+        server.take(),
+        [probe, format!("{pointer} 200"), format!("{first} 200"), format!("{pointer} 304")]
+    );
 
     // The pointer is written anew and says the same: the history is not fetched again.
     let text = fs::read_to_string(tree.join(&pointer[1..])).unwrap();
