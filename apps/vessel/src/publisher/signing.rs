@@ -214,8 +214,11 @@ impl Publisher {
         let name: Identifier = channel.name.parse()?;
         let targets = self.targets(channel).await?;
         let rows = self.ledger.signed_pointers(&channel.name).await?;
+        let moved = self.ledger.moved(&channel.name).await?;
+        // One that says nothing of where the channel went, or something else, is signed anew.
+        let current = |what: &String, row| kept(what, row, &name).filter(|pointer| pointer.moved == moved);
         let signed: BTreeMap<String, Option<Pointer>> =
-            rows.iter().map(|(what, row)| (what.clone(), kept(what, row, &name))).collect();
+            rows.iter().map(|(what, row)| (what.clone(), current(what, row))).collect();
         let now = unix_seconds();
         let renewal = self.seals.signing.renewal_seconds();
         let Due { sign, mut gone } = due(&targets, &signed, hands.list.version, now, renewal);
@@ -253,6 +256,7 @@ impl Publisher {
                     history,
                     statement,
                     what,
+                    moved: moved.clone(),
                 };
                 let text = hands.sign(SignedKind::Pointer, pointer.to_payload())?;
                 signed.insert(pointer.what.to_string(), text);
@@ -392,6 +396,7 @@ mod tests {
             history: history.parse().unwrap(),
             format: "v0".into(),
             statement: FileFacts::of(b""),
+            moved: None,
         })
     }
 

@@ -403,6 +403,7 @@ mod tests {
             history: "1-0123abcd".parse().unwrap(),
             format: "v0".into(),
             statement: FileFacts::of(b"statement"),
+            moved: None,
         };
         pointer.to_payload()
     }
