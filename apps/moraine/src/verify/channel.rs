@@ -212,13 +212,15 @@ impl<'t> Channel<'t> {
         for (number, list) in lists.iter().enumerate() {
             let path = layout::keys_version_path(&self.name, u64::try_from(number).unwrap_or(0) + 1);
             let own = |source| VerifyError::Keys { file: path.clone(), source };
+            let read = Envelope::read(list, SignedKind::Keys)
+                .map_err(|source| VerifyError::Envelope { file: path.clone(), source })?;
+            if read.to_json() != *list {
+                return Err(VerifyError::Rewritten { file: path });
+            }
             walked = match walked {
                 Some(before) => Some(before.advance(list, &seal::verify).map_err(own)?),
                 None => {
-                    let envelope = Envelope::read(list, SignedKind::Keys)
-                        .map_err(|source| VerifyError::Envelope { file: path.clone(), source })?;
-                    let first =
-                        repository::signed::KeyList::read(envelope.unchecked_payload()).map_err(own)?;
+                    let first = repository::signed::KeyList::read(read.unchecked_payload()).map_err(own)?;
                     let roots: Vec<PublicKey> = first.active(Role::Root).copied().collect();
                     TrustedKeys::begin(list, &roots, &seal::verify).map_err(own)?
                 }
