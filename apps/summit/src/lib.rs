@@ -12,6 +12,7 @@
 
 mod agents;
 mod board;
+mod channels;
 pub mod cli;
 pub mod clock;
 pub mod config;

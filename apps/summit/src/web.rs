@@ -36,6 +36,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
 use crate::SummitError;
+use crate::channels::Channels;
 use crate::hub::Hub;
 use error::{PageError, WebError};
 
@@ -56,6 +57,7 @@ pub(crate) struct Web {
     pub(crate) watchers: Arc<Semaphore>,
     pub(crate) searches: Arc<Semaphore>,
     pub(crate) bounds: Arc<check::Bounds>,
+    pub(crate) channels: Arc<Channels>,
 }
 
 /// Serves browsers and tools until Summit stops.
@@ -74,6 +76,7 @@ fn router(hub: Arc<Hub>) -> Router {
         watchers: Arc::new(Semaphore::new(WATCHERS_MAX)),
         searches: Arc::new(Semaphore::new(search::SEARCHES_MAX)),
         bounds: Arc::default(),
+        channels: Arc::default(),
     };
     routes::router(&web)
         .fallback(nothing_here)

@@ -75,19 +75,20 @@ pub fn durations(durations: &Durations<'_>) -> String {
             clock(most),
         );
     }
+    let base = HEIGHT - BOTTOM + 17;
     if let Some(median) = median_ms(durations.points) {
         let y = sheet.y(median);
+        // Beside the line it would lie under points.
         put!(
             svg,
-            "<path class=\"median\" d=\"M{LEFT} {y}H{right}\"/><text class=\"soft end\" x=\"{right}\" y=\"{}\">median {}</text>",
-            y.saturating_sub(5).max(TOP),
+            "<path class=\"median\" d=\"M{LEFT} {y}H{right}\"/><text class=\"soft middle\" x=\"{}\" y=\"{base}\">median {}</text>",
+            (LEFT + right) / 2,
             clock(median)
         );
     }
     for (index, point) in durations.points.iter().enumerate() {
         sheet.point(&mut svg, index, point);
     }
-    let base = HEIGHT - BOTTOM + 17;
     put!(svg, "<text class=\"soft\" x=\"{LEFT}\" y=\"{base}\">{}</text>", day(first.start_ms));
     if durations.points.len() > 1 {
         put!(svg, "<text class=\"soft end\" x=\"{right}\" y=\"{base}\">{}</text>", day(last.start_ms));

@@ -9,6 +9,7 @@
 
 mod axis;
 mod bits;
+mod channel;
 mod durations;
 mod layers;
 mod markup;
@@ -17,6 +18,7 @@ mod shares;
 mod timeline;
 
 pub use axis::{clock, step_ms};
+pub use channel::{ChannelPicture, Flag, HISTORIES_MAX, HistoryMark, channel};
 pub use durations::{Durations, Point, durations, median_ms};
 pub use layers::{Band, Column, DENSE, Layers, Link, Place, ROOMY, Recipe, Scale, layers};
 pub use markup::{escaped, shortened};

@@ -251,7 +251,9 @@ impl Sheet<'_> {
         let step = step_ms(to.saturating_sub(from), MARKS_MAX);
         let first = from.next_multiple_of(step);
         let mut at = first;
-        while at <= to {
+        // A mark at the right edge would be cut off.
+        let last = to.saturating_sub(to.saturating_sub(from) / 60);
+        while at <= last {
             let x = tenths(self.tenths(at));
             let minutes = at / 60_000;
             let word = match step >= DAY_MS || at.is_multiple_of(DAY_MS) {

@@ -19,9 +19,10 @@ use serde::Deserialize;
 use super::Web;
 use super::error::WebError;
 use super::view::{
-    DurationsQuery, DurationsView, GraphView, PackageView, ProjectListView, QueueView, StatusView,
-    TaskListView, TaskPageView, TimelineQuery, TimelineView,
+    ChannelListView, DiffQuery, DurationsQuery, DurationsView, GraphView, PackageView, ProjectListView,
+    QueueView, StatusView, TaskListView, TaskPageView, TimelineQuery, TimelineView,
 };
+use crate::channels::DiffReport;
 use crate::store::{AuditPage, RecipeSummary, TaskFilter, TaskOrder};
 use crate::watcher::{LookReport, look_everywhere};
 
@@ -193,6 +194,17 @@ pub(crate) async fn durations(
     query: Asked<DurationsQuery>,
 ) -> Result<Json<DurationsView>, WebError> {
     web.durations(&asked(query)?).await.map(Json)
+}
+
+pub(crate) async fn channels(State(web): State<Web>) -> Json<ChannelListView> {
+    Json(web.channel_list().await)
+}
+
+pub(crate) async fn channel_diff(
+    State(web): State<Web>,
+    query: Asked<DiffQuery>,
+) -> Result<Json<DiffReport>, WebError> {
+    web.channel_diff(&asked(query)?).await.map(Json)
 }
 
 pub(crate) async fn timeline(

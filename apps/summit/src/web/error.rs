@@ -9,6 +9,7 @@ use fault::{Fault, Kind};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::channels::ChannelsError;
 use crate::logs::LogError;
 use crate::logs::search::PatternError;
 use crate::secrets::SecretError;
@@ -30,6 +31,8 @@ pub(crate) enum WebError {
     Secret(#[from] SecretError),
     #[error(transparent)]
     Look(#[from] LookError),
+    #[error(transparent)]
+    Channels(#[from] ChannelsError),
     #[error("cannot find {path}")]
     NoSuchPage { path: String },
     #[error("cannot understand {what}: {why}")]
@@ -65,6 +68,7 @@ impl Fault for WebError {
             WebError::Log(error) => error.kind(),
             WebError::Pattern(error) => error.kind(),
             WebError::Look(error) => error.kind(),
+            WebError::Channels(error) => error.kind(),
             // Whose fault it is, is Summit's.
             WebError::Secret(_) => Kind::Unavailable,
             WebError::Rebuild(error) => error.kind(),
@@ -86,6 +90,7 @@ impl Fault for WebError {
             WebError::Log(error) => error.hints(),
             WebError::Pattern(error) => error.hints(),
             WebError::Look(error) => error.hints(),
+            WebError::Channels(error) => error.hints(),
             WebError::Secret(error) => error.hints(),
             WebError::Rebuild(error) => error.hints(),
             WebError::Ambiguous { tasks, .. } => {

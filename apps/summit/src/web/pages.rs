@@ -6,6 +6,7 @@
 mod audit;
 mod builder;
 mod builders;
+mod channels;
 mod colours;
 mod figures;
 mod forge;
@@ -30,6 +31,7 @@ use figures::time;
 pub(crate) use audit::audit;
 pub(crate) use builder::builder;
 pub(crate) use builders::builders;
+pub(crate) use channels::{channels, diff};
 pub(crate) use colours::colours;
 pub(crate) use log::log;
 pub(crate) use logs::logs;
@@ -61,12 +63,13 @@ pub(crate) fn page(title: &str, head: &Head, body: Markup) -> Html<String> {
 }
 
 /// Entries of the navigation.
-const PLACES: [(&str, &str); 6] = [
+const PLACES: [(&str, &str); 7] = [
     ("/", "Overview"),
     ("/tasks", "Tasks"),
     ("/queue", "Order"),
     ("/builders", "Builders"),
     ("/timeline", "Timeline"),
+    ("/channels", "Channels"),
     ("/logs", "Logs"),
 ];
 

@@ -35,12 +35,13 @@ use super::operation::{Operation, delete, get, post};
 use super::search::SearchQuery;
 use super::session::WhoView;
 use super::view::{
-    BuilderListView, BuilderView, DurationsQuery, DurationsView, GraphView, MapQuery, MapView,
-    NeighboursView, PackageView, ProjectListView, QueueView, SignsView, StatusView, TaskListView,
-    TaskPageView, TimelineQuery, TimelineView,
+    BuilderListView, BuilderView, ChannelListView, DiffQuery, DurationsQuery, DurationsView, GraphView,
+    MapQuery, MapView, NeighboursView, PackageView, ProjectListView, QueueView, SignsView, StatusView,
+    TaskListView, TaskPageView, TimelineQuery, TimelineView,
 };
 use super::why::WhyView;
 use super::{Web, api, health, live, log_file, openapi, pages, rebuild, session, why};
+use crate::channels::DiffReport;
 use crate::store::{AuditPage, BuilderChange, RecipeSummary, TokenRow};
 use crate::watcher::LookReport;
 
@@ -182,6 +183,12 @@ pub(crate) fn operations() -> Vec<Operation> {
         get("/api/durations", "durations", "How long builds of a recipe took", Action::Look, api::durations)
             .query::<DurationsQuery>()
             .gives::<DurationsView>(),
+        get("/api/channels", "list_channels", "Where the streams and tags of channels point", Action::Look, api::channels)
+            .described("As Vessel says it; where it does not answer, what it said last, with the reason.")
+            .gives::<ChannelListView>(),
+        get("/api/channels/diff", "diff_channel", "What changed between two versions of a channel", Action::Look, api::channel_diff)
+            .query::<DiffQuery>()
+            .gives::<DiffReport>(),
         get("/api/plan/graph", "plan_graph", "The build graph in figures", Action::Look, api::plan_graph)
             .query::<ArenaQuery>()
             .gives::<GraphView>(),
@@ -243,6 +250,8 @@ fn pages() -> Vec<(&'static str, Action, MethodRouter<Web>)> {
         ("/packages/{name}", Action::Look, routing::get(pages::package)),
         ("/queue", Action::Look, routing::get(pages::queue)),
         ("/durations", Action::Look, routing::get(pages::pictures::durations)),
+        ("/channels", Action::Look, routing::get(pages::channels)),
+        ("/channels/diff", Action::Look, routing::get(pages::diff)),
         ("/timeline", Action::Look, routing::get(pages::timeline)),
         ("/logs", Action::Look, routing::get(pages::logs)),
         ("/audit", Action::ReadAudit, routing::get(pages::audit)),

@@ -1,6 +1,7 @@
 //! What pages and API say about things, gathered from the store. Times are milliseconds since 1970.
 
 mod builders;
+mod channels;
 mod map;
 mod order;
 mod packages;
@@ -22,6 +23,7 @@ use super::error::WebError;
 use crate::hub::Hub;
 
 pub(crate) use builders::{BuilderListView, BuilderView};
+pub(crate) use channels::{ChannelListView, ChannelView, DiffQuery};
 pub(crate) use map::{MapPage, MapQuery, MapScope, MapView, NeighboursView, QueueMap, SignsView};
 pub(crate) use order::{GraphView, QueueView};
 pub(crate) use packages::{InputsView, OutputView, PackagePlaceView, PackageView, SourceBuildView};

@@ -25,6 +25,8 @@ fn pages(busy: &Busy) -> Vec<(&'static str, String)> {
         ("queue", "/queue".into()),
         ("queue-list", "/queue?view=list".into()),
         ("timeline", "/timeline".into()),
+        ("channels", "/channels".into()),
+        ("channel-diff", "/channels/diff?channel=main&from=history%2F2-test&to=stream%2Fvolatile".into()),
         ("builders", "/builders".into()),
         ("builder", "/builders/ada".into()),
         ("logs", "/logs?q=error%3A".into()),

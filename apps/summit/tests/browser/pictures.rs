@@ -27,7 +27,13 @@ async fn the_queue_is_a_picture_that_can_be_read_and_moved_about_in() {
         browser.size(width, height);
         for scheme in [Scheme::Light, Scheme::Dark] {
             browser.scheme(scheme);
-            for (name, path) in [("queue", "/queue"), ("timeline", "/timeline?hours=6")] {
+            for (name, path) in [
+                ("queue", "/queue"),
+                ("timeline", "/timeline?hours=6"),
+                ("channels", "/channels"),
+                ("diff", "/channels/diff?channel=main&from=history%2F2-test&to=stream%2Fvolatile"),
+                ("durations", "/durations?source=libffi"),
+            ] {
                 busy.open(&browser, path);
                 browser.screenshot(&format!("{name}-{width}-{}", scheme.keyword()));
             }

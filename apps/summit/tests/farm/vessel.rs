@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use package::PackageMeta;
 use repository::{Index, RootIndex};
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use wire::tonic::service::Routes;
 use wire::tonic::{self, Request, Response, Status, Streaming};
@@ -38,6 +39,55 @@ struct State {
     held: HashMap<String, String>,
     /// Attempts that are here completely and wait.
     waiting: HashMap<u64, String>,
+}
+
+impl State {
+    /// What `list`, `show` and `diff` are told of a channel that landed builds one by one; its stream `stable` stays
+    /// five behind.
+    fn answer(&self, operation: &Value) -> Option<Value> {
+        let ids: Vec<&String> = self.brought.iter().map(|(history, _)| history).collect();
+        let stable = ids.len().checked_sub(6).and_then(|place| ids.get(place));
+        let place = |version: &Value| {
+            let version = version.as_str()?;
+            let version = version.strip_prefix("history/").unwrap_or(version);
+            match version {
+                "stream/volatile" => ids.len().checked_sub(1),
+                _ => ids.iter().position(|id| *id == version),
+            }
+        };
+        match operation["operation"].as_str()? {
+            "list" => Some(json!({ "channels": [{ "channel": "main" }] })),
+            "show" => {
+                let history = |place: usize| {
+                    let (id, source) = &self.brought[place];
+                    let previous = place.checked_sub(1).map(|before| ids[before]);
+                    json!({ "id": id, "previous": previous, "packages": place + 1, "recorded_at": 1_700_000_000 + place,
+                            "cause": format!("build of {source}"), "given_up_at": null })
+                };
+                let mut streams = json!({});
+                if let Some(newest) = ids.last() {
+                    streams["volatile"] = json!(newest);
+                }
+                if let Some(stable) = stable {
+                    streams["stable"] = json!(stable);
+                }
+                let histories: Vec<Value> = (0..ids.len()).rev().map(history).collect();
+                let tags = ids.first().map_or(json!({}), |first| json!({ "first": first }));
+                Some(json!({ "channel": operation["channel"], "history": ids.last(), "packages": ids.len(),
+                             "streams": streams, "tags": tags, "histories": histories }))
+            }
+            "diff" => {
+                let (from, to) = (place(&operation["from"])?, place(&operation["to"])?);
+                let package = |(_, source): &(String, String)| json!({ "name": source, "architecture": "x86_64", "version": "1.0-1-1" });
+                let between = |from: usize, to: usize| -> Vec<Value> {
+                    self.brought.get(from + 1..to + 1).unwrap_or_default().iter().map(package).collect()
+                };
+                Some(json!({ "channel": operation["channel"], "from": ids[from], "to": ids[to],
+                             "added": between(from, to), "removed": between(to, from), "changed": [] }))
+            }
+            _ => None,
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -227,9 +277,14 @@ impl Vessel for FakeVessel {
         Err(Status::unimplemented("not here"))
     }
 
-    async fn operate(&self, _: Request<OperateRequest>) -> Result<Response<OperateReply>, Status> {
-        Err(Status::unimplemented("not here"))
+    async fn operate(&self, request: Request<OperateRequest>) -> Result<Response<OperateReply>, Status> {
+        self.only_hub(&request)?;
+        let operation: Value = serde_json::from_str(&request.into_inner().operation).unwrap();
+        let outcome = self.state.lock().unwrap().answer(&operation);
+        let outcome = outcome.ok_or_else(|| Status::not_found("there is no such version"))?;
+        Ok(Response::new(OperateReply { outcome: outcome.to_string() }))
     }
+
     async fn changes(&self, request: Request<ChangesRequest>) -> Result<Response<ChangesReply>, Status> {
         self.only_hub(&request)?;
         let since = request.into_inner().since;
