@@ -62,6 +62,20 @@ impl Sha256 {
     }
 }
 
+/// Makes a digest of bytes that come one block after the other.
+#[derive(Debug, Default)]
+pub(crate) struct Hasher(sha2::Sha256);
+
+impl Hasher {
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    pub(crate) fn finish(self) -> Sha256 {
+        Sha256(self.0.finalize().into())
+    }
+}
+
 impl FromStr for Sha256 {
     type Err = Sha256Error;
 

@@ -6,6 +6,7 @@
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// From how many files on one sync of the whole file system is cheaper than one of each. A sync of the file system
 /// waits for what others wrote as well, so a small landing does not use it.
@@ -89,6 +90,17 @@ pub fn hidden_neighbour(path: &Path) -> io::Result<PathBuf> {
     let mut hidden = std::ffi::OsString::from(".");
     hidden.push(name);
     hidden.push(".new");
+    Ok(path.with_file_name(hidden))
+}
+
+/// The same, another one each time, for those who write to the same path at once.
+pub(crate) fn own_hidden_neighbour(path: &Path) -> io::Result<PathBuf> {
+    static GIVEN: AtomicU64 = AtomicU64::new(0);
+    let name = path.file_name().ok_or(ErrorKind::InvalidInput)?;
+    let (process, number) = (std::process::id(), GIVEN.fetch_add(1, Ordering::Relaxed));
+    let mut hidden = std::ffi::OsString::from(".");
+    hidden.push(name);
+    hidden.push(format!(".{process:x}-{number:x}.new"));
     Ok(path.with_file_name(hidden))
 }
 

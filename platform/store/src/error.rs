@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind};
 
 use fault::{Fault, Kind};
 
+use crate::bucket::{Cause, SettingsError, Trouble};
 use crate::digest::Sha256;
 
 /// Why a store did not do what was asked.
@@ -23,6 +24,37 @@ pub enum StoreError {
         action: &'static str,
         /// Why, with the path.
         source: io::Error,
+    },
+    /// The bucket or its service refused.
+    #[error("cannot {action}{at}{place}: {what}", at = at(.key), what = .trouble.what())]
+    Bucket {
+        /// "create an object" …
+        action: &'static str,
+        /// The bucket, with its service.
+        place: String,
+        /// The object, as the service knows it; empty when it is about the bucket.
+        key: String,
+        /// What is wrong.
+        trouble: Trouble,
+        /// What the service said.
+        source: Cause,
+    },
+    /// Settings that name no bucket.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The object was replaced while it was read.
+    #[error("cannot read {path} in {place}: it was replaced meanwhile")]
+    Changed {
+        /// The store.
+        place: String,
+        /// The object.
+        path: String,
+    },
+    /// The work was cut off.
+    #[error("cannot go on with {place}: the work was interrupted")]
+    Interrupted {
+        /// The store.
+        place: String,
     },
     /// There is an object with other bytes already.
     #[error("cannot create {path} in {place}: it is there with other bytes (digest {found}, to be written {wanted})", path = .0.path, place = .0.place, found = .0.found, wanted = .0.wanted)]
@@ -73,7 +105,21 @@ pub struct Mismatch {
     pub found: Sha256,
 }
 
+fn at(key: &str) -> String {
+    if key.is_empty() { " at ".to_owned() } else { format!(" {key} at ") }
+}
+
 impl StoreError {
+    /// Whether the same again may help at once: a connection was cut, or an answer did not come.
+    pub(crate) fn is_passing(&self) -> bool {
+        matches!(
+            self,
+            StoreError::Bucket { trouble: Trouble::Unreachable, .. }
+                | StoreError::Changed { .. }
+                | StoreError::Interrupted { .. }
+        )
+    }
+
     /// Whether the store is full.
     fn is_full(source: &io::Error) -> bool {
         matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
@@ -86,8 +132,12 @@ impl Fault for StoreError {
             // Paths are made from checked names.
             StoreError::Path { .. } => Kind::Bug,
             StoreError::Disk { source, .. } if source.kind() == ErrorKind::PermissionDenied => Kind::Denied,
-            StoreError::Disk { .. } => Kind::Unavailable,
-            StoreError::OtherBytes(_) | StoreError::Swapped { .. } => Kind::Conflict,
+            StoreError::Disk { .. } | StoreError::Interrupted { .. } => Kind::Unavailable,
+            StoreError::Bucket { trouble, .. } => trouble.kind(),
+            StoreError::Settings(error) => error.kind(),
+            StoreError::Changed { .. } | StoreError::OtherBytes(_) | StoreError::Swapped { .. } => {
+                Kind::Conflict
+            }
             StoreError::OtherSource(_) | StoreError::Missing { .. } | StoreError::TooLarge { .. } => {
                 Kind::Damaged
             }
@@ -103,6 +153,9 @@ impl Fault for StoreError {
             StoreError::Disk { .. } => {
                 "check that the folder may be written and do it again; what is published is unchanged"
             }
+            StoreError::Bucket { trouble, .. } => trouble.remedy(),
+            StoreError::Settings(error) => return error.hints(),
+            StoreError::Changed { .. } | StoreError::Interrupted { .. } => "do it again",
             StoreError::OtherBytes(_) => {
                 "published bytes never change: give what is to be published another release"
             }

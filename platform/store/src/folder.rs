@@ -76,7 +76,7 @@ impl Folder {
                 }
                 tracing::info!(path = %path.display(), "replacing what something that died left");
             }
-            let hidden = durable::hidden_neighbour(&path).during(CREATE)?;
+            let hidden = durable::own_hidden_neighbour(&path).during(CREATE)?;
             self.put(object, &hidden).during(CREATE)?;
             watch.note("write", &object.path);
             written.push((object, hidden, path));
@@ -156,8 +156,18 @@ impl Folder {
         Ok(Some(Read { bytes, tag }))
     }
 
-    pub(crate) fn read_range(&self, path: &str, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
+    pub(crate) fn read_range(
+        &self,
+        path: &str,
+        range: Range<u64>,
+        tag: Option<&Tag>,
+    ) -> Result<Vec<u8>, StoreError> {
         let missing = || StoreError::Missing { place: self.place(), path: path.to_owned() };
+        if let Some(tag) = tag
+            && self.head(path)?.is_some_and(|facts| facts.tag != *tag)
+        {
+            return Err(StoreError::Changed { place: self.place(), path: path.to_owned() });
+        }
         let mut file =
             if_there(fs_err::File::open(self.root.join(path))).during(READ)?.ok_or_else(missing)?;
         let mut bytes = Vec::new();

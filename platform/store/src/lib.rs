@@ -7,6 +7,7 @@
 //! The interface is blocking; whoever calls it from an asynchronous program does so on a thread of its own. Which objects
 //! there should be, and in which order, is the caller's business.
 
+mod bucket;
 mod digest;
 pub mod durable;
 mod error;
@@ -19,8 +20,10 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+use bucket::Bucket;
 use folder::Folder;
 
+pub use bucket::{BucketSettings, Cause, Credentials, CredentialsError, Patience, SettingsError, Trouble};
 pub use digest::{Sha256, Sha256Error};
 pub use error::{Mismatch, StoreError};
 pub use object::{Facts, Labels, Leftovers, Listed, NewObject, Read, Source, Tag};
@@ -35,6 +38,8 @@ pub struct Store {
 #[derive(Debug)]
 enum Engine {
     Folder(Folder),
+    // Much larger than the other.
+    Bucket(Box<Bucket>),
 }
 
 /// Is told of every write when it is done; tests die in it.
@@ -66,10 +71,33 @@ impl Store {
         Ok(Self { engine: Arc::new(Engine::Folder(Folder::open(root)?)), watch: Watch::default() })
     }
 
-    /// The same store, which tells of every write ("write", "create", "swap", "delete" and the path) when it is done.
-    #[must_use]
-    pub fn watched(self, told: impl Fn(&'static str, &str) + Send + Sync + 'static) -> Self {
-        Self { watch: Watch(Some(Arc::new(told))), ..self }
+    /// The store in a bucket, which must be there and let the credentials in.
+    ///
+    /// # Errors
+    /// When the settings name no bucket, when the service cannot be reached or refuses.
+    pub fn bucket(settings: BucketSettings) -> Result<Self, StoreError> {
+        Self::bucket_watched(settings, Watch::default())
+    }
+
+    fn bucket_watched(settings: BucketSettings, watch: Watch) -> Result<Self, StoreError> {
+        let bucket = Box::new(Bucket::open(settings, watch.clone())?);
+        Ok(Self { engine: Arc::new(Engine::Bucket(bucket)), watch })
+    }
+
+    /// The same store, which tells of every write ("write", "create", "begin", "part", "swap", "delete" and the path) when
+    /// it is done.
+    ///
+    /// # Errors
+    /// When it cannot be opened once more.
+    pub fn watched(
+        self,
+        told: impl Fn(&'static str, &str) + Send + Sync + 'static,
+    ) -> Result<Self, StoreError> {
+        let watch = Watch(Some(Arc::new(told)));
+        match &*self.engine {
+            Engine::Folder(_) => Ok(Self { watch, ..self }),
+            Engine::Bucket(bucket) => Self::bucket_watched(bucket.settings().clone(), watch),
+        }
     }
 
     /// Where it is, for people.
@@ -77,6 +105,7 @@ impl Store {
     pub fn place(&self) -> String {
         match &*self.engine {
             Engine::Folder(folder) => folder.place(),
+            Engine::Bucket(bucket) => bucket.settings().place(),
         }
     }
 
@@ -85,6 +114,7 @@ impl Store {
     pub fn as_folder(&self) -> Option<&Path> {
         match &*self.engine {
             Engine::Folder(folder) => Some(folder.root()),
+            Engine::Bucket(_) => None,
         }
     }
 
@@ -102,6 +132,7 @@ impl Store {
         }
         match &*self.engine {
             Engine::Folder(folder) => folder.create(objects, leftovers, &self.watch),
+            Engine::Bucket(bucket) => bucket.create(objects, leftovers),
         }
     }
 
@@ -113,17 +144,24 @@ impl Store {
         path::check(path)?;
         match &*self.engine {
             Engine::Folder(folder) => folder.read(path, max_bytes),
+            Engine::Bucket(bucket) => bucket.read(path, max_bytes),
         }
     }
 
-    /// Some bytes of an object, as many as there are of this range.
+    /// Some bytes of an object, as many as there are of this range; if there is a tag, of the bytes that it means.
     ///
     /// # Errors
-    /// When it is not there; when the store refuses.
-    pub fn read_range(&self, path: &str, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
+    /// [`StoreError::Changed`] when it has other bytes; when it is not there; when the store refuses.
+    pub fn read_range(
+        &self,
+        path: &str,
+        range: Range<u64>,
+        tag: Option<&Tag>,
+    ) -> Result<Vec<u8>, StoreError> {
         path::check(path)?;
         match &*self.engine {
-            Engine::Folder(folder) => folder.read_range(path, range),
+            Engine::Folder(folder) => folder.read_range(path, range, tag),
+            Engine::Bucket(bucket) => bucket.read_range(path, range, tag.cloned()),
         }
     }
 
@@ -135,6 +173,7 @@ impl Store {
         path::check(path)?;
         match &*self.engine {
             Engine::Folder(folder) => folder.head(path),
+            Engine::Bucket(bucket) => bucket.head(path),
         }
     }
 
@@ -143,10 +182,7 @@ impl Store {
     /// # Errors
     /// When the store refuses.
     pub fn digest(&self, path: &str) -> Result<Option<Sha256>, StoreError> {
-        path::check(path)?;
-        match &*self.engine {
-            Engine::Folder(folder) => folder.digest(path),
-        }
+        Ok(self.digests(&[path.to_owned()])?.into_iter().next().flatten())
     }
 
     /// The same for many.
@@ -157,6 +193,7 @@ impl Store {
         paths.iter().try_for_each(|path| path::check(path))?;
         match &*self.engine {
             Engine::Folder(folder) => paths.iter().map(|path| folder.digest(path)).collect(),
+            Engine::Bucket(bucket) => bucket.digests(paths),
         }
     }
 
@@ -171,6 +208,7 @@ impl Store {
         }
         match &*self.engine {
             Engine::Folder(folder) => folder.list(prefix),
+            Engine::Bucket(bucket) => bucket.list(prefix),
         }
     }
 
@@ -182,6 +220,7 @@ impl Store {
         paths.iter().try_for_each(|path| path::check_leftover(path))?;
         match &*self.engine {
             Engine::Folder(folder) => paths.iter().try_for_each(|path| folder.delete(path, &self.watch)),
+            Engine::Bucket(bucket) => bucket.delete(paths),
         }
     }
 
@@ -195,12 +234,13 @@ impl Store {
         path: &str,
         bytes: &[u8],
         expected: Option<&Tag>,
-        _labels: Labels,
+        labels: Labels,
     ) -> Result<Tag, StoreError> {
         path::check(path)?;
         match &*self.engine {
             // A folder keeps no labels.
             Engine::Folder(folder) => folder.swap(path, bytes, expected, &self.watch),
+            Engine::Bucket(bucket) => bucket.swap(path, bytes, expected, labels),
         }
     }
 }

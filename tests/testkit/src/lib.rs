@@ -5,6 +5,7 @@
 
 mod browser;
 mod postgres;
+mod seaweed;
 mod sources;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 
 pub use browser::{Browser, Scheme, keys};
 pub use postgres::{Postgres, Tls};
+pub use seaweed::Seaweed;
 pub use sources::Tarball;
 
 /// The root of the workspace.
@@ -75,11 +77,11 @@ pub fn wait_until(what: &str, limit: Duration, mut done: impl FnMut() -> bool) {
 /// A server that is stopped and started again at the port it had finds it free there, whatever runs beside it.
 #[must_use]
 pub fn steady_address() -> SocketAddr {
-    static GIVEN: AtomicU16 = AtomicU16::new(0);
+    static GIVEN: AtomicU16 = AtomicU16::new(1);
     let [high, low] = GIVEN.fetch_add(1, Ordering::Relaxed).to_be_bytes();
     // 127.0 is where the ends of other connections are. Test programs that run side by side differ in their number.
     let program = u8::try_from(std::process::id() % 251).unwrap_or_default();
-    SocketAddr::new(Ipv4Addr::new(127, 2 + program, high, low.max(1)).into(), 0)
+    SocketAddr::new(Ipv4Addr::new(127, 2 + program, high, low).into(), 0)
 }
 
 /// Whether programs of these names are on the path; says which is missing where one is.
