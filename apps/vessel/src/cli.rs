@@ -5,7 +5,7 @@ mod key;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -107,7 +107,7 @@ struct ImportArguments {
     /// The data folder.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// Settings of the Vessel, for where its keys are.
+    /// Settings of the Vessel, for where its keys and the published tree are.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The channel to publish in.
@@ -217,7 +217,8 @@ struct ImportReport {
     /// Packages of the folder that the history has.
     packages: usize,
     seconds: f64,
-    published: PathBuf,
+    /// A folder, or the address of a bucket.
+    published: String,
     /// False when everything was published before.
     changed: bool,
     /// File names of older releases in the folder.
@@ -231,19 +232,19 @@ fn run_import(arguments: &ImportArguments) -> Result<(), Box<dyn Fault>> {
     let stone_index = written.stone_index.map(Into::into).unwrap_or_default();
     let signing = written.signing.unwrap_or_default().complete()?;
     let begin = Instant::now();
-    let imported = runtime()?.block_on(async {
+    let (imported, published) = runtime()?.block_on(async {
         let channels = std::slice::from_ref(&arguments.channel);
-        let publisher = Publisher::open_signing(&arguments.data, channels, signing).await?;
+        let publisher = Publisher::open_with(&arguments.data, channels, written.store, signing).await?;
         let publisher = publisher.with_stone_index(stone_index);
         let imported = publisher.import(&arguments.folder, &arguments.channel).await;
         publisher.close().await;
-        imported
+        imported.map(|imported| (imported, publisher.store().place()))
     })?;
     let report = ImportReport {
         history: imported.history,
         packages: imported.packages,
         seconds: (begin.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
-        published: absolute(&arguments.data).join("public"),
+        published,
         changed: imported.is_new,
         passed_over: imported.passed_over,
     };
@@ -261,7 +262,7 @@ fn import_text(report: &ImportReport) -> String {
     if !passed_over.is_empty() {
         text.push_str(&format!("passed over as older: {}\n", passed_over.join(", ")));
     }
-    text.push_str(&format!("the published tree is {}\n", published.display()));
+    text.push_str(&format!("the published tree is {published}\n"));
     text
 }
 
@@ -275,10 +276,6 @@ fn run_operation(asked: Result<(Operation, Way), Box<dyn Fault>>) -> Result<(), 
 
 fn runtime() -> Result<Runtime, CliError> {
     Runtime::new().map_err(|source| CliError::Runtime { source })
-}
-
-fn absolute(path: &Path) -> PathBuf {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
 }
 
 fn json(value: &impl Serialize) -> String {

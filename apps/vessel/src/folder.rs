@@ -6,7 +6,9 @@
 //! DATA/vessel.db                       the truth about histories, streams and attempts
 //! DATA/staging/<attempt>/<sha256>      uploads; `.part` until complete
 //! DATA/debug/<build id>                debug information that somebody asked for; can be removed at any time
-//! DATA/public/<channel>/…              the published tree, for any web server
+//! DATA/store.json                      where the published tree is, when it was said
+//! DATA/uploads/<digest>                what has arrived in a bucket of objects that are not complete
+//! DATA/public/<channel>/…              the published tree, for any web server, when nothing else was said
 //! ```
 //!
 //! One process at a time: an exclusive lock is held on `DATA/lock` as long as the [`DataFolder`] lives, and the kernel
@@ -104,7 +106,7 @@ impl DataFolder {
             Err(errno) => return Err(disk(errno.into())),
         }
         let folder = Self { path: path.to_path_buf(), _lock: lock };
-        for needed in [folder.staging(), folder.public()] {
+        for needed in [folder.staging()] {
             durable::create_folders(&needed).map_err(disk)?;
         }
         Ok(folder)
@@ -159,7 +161,17 @@ impl DataFolder {
         self.path.join("debug").join(build_id)
     }
 
-    /// What is published.
+    /// Says where the published tree is.
+    pub(crate) fn place(&self) -> PathBuf {
+        self.path.join("store.json")
+    }
+
+    /// Notes of unfinished uploads of large objects.
+    pub(crate) fn uploads(&self) -> PathBuf {
+        self.path.join("uploads")
+    }
+
+    /// What is published, if nothing else is said.
     #[must_use]
     pub fn public(&self) -> PathBuf {
         self.path.join("public")

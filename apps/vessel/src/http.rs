@@ -15,34 +15,34 @@ mod page;
 mod site;
 
 use std::convert::Infallible;
-use std::fs::File;
 use std::future::Future;
-use std::io::{self, Read};
-use std::path::Path;
+use std::io;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use repository::{Identifier, ROOT_INDEX_BYTES_MAX, RootIndex, layout};
+use store::Store;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, Sleep, sleep};
 
 pub(crate) use answer::labels;
-use answer::{CACHE_NEVER, FileFacts, answer, put, put_keys};
+use answer::{CACHE_NEVER, FileFacts, Lifetime, answer, put, put_keys};
 use body::AnswerBody;
 use encoding::{Encoding, Twins};
 use legacy::Meant;
 pub(crate) use page::ChannelFacts;
-use site::{Site, components};
+use site::{Content, REPLACED, Site, components};
 
 use crate::delivery::Delivery;
 use crate::publisher::Publisher;
@@ -77,6 +77,9 @@ const HEAD_SIZE_BYTES_MAX: usize = 16 << 10;
 /// Pause after the system could not accept, for example because all file descriptors are in use.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How often a pointer is asked for again that was replaced while it was read. Each time another landing was faster.
+const REPLACED_TRIES_MAX: u32 = 5;
+
 /// What the server shows.
 #[derive(Debug)]
 pub(crate) struct Shown {
@@ -90,15 +93,15 @@ pub(crate) struct Shown {
 }
 
 impl Shown {
-    /// The tree below `public`, reached at `base_url`, what the page says of its channels, and how long caches keep pointers.
+    /// The tree in `store`, reached at `base_url`, what the page says of its channels, and how long caches keep pointers.
     pub(crate) fn open(
-        public: &Path,
+        store: &Store,
         base_url: String,
         publisher: Arc<Publisher>,
         delivery: &Delivery,
     ) -> io::Result<Self> {
         let pointer = delivery.cache_control();
-        let (site, channels) = (Site::open(public)?, publisher.facts());
+        let (site, channels) = (Site::open(store)?, publisher.facts());
         Ok(Self { site, twins: Twins::default(), base_url, channels, pointer, publisher })
     }
 }
@@ -175,7 +178,7 @@ async fn serve_connection(stream: TcpStream, shown: Arc<Shown>, free: Arc<Semaph
     }
 }
 
-async fn respond(request: &Request<Incoming>, shown: &Shown) -> Response<AnswerBody> {
+async fn respond(request: &Request<Incoming>, shown: &Arc<Shown>) -> Response<AnswerBody> {
     let (method, path) = (request.method(), request.uri().path());
     if method != Method::GET && method != Method::HEAD {
         let mut response = short(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n", method);
@@ -196,37 +199,70 @@ async fn respond(request: &Request<Incoming>, shown: &Shown) -> Response<AnswerB
         return debug::respond(request, &shown.publisher, &build_id).await;
     }
     let Some(components) = components(path) else { return missing(path, method) };
-    let Some((file, facts, path)) = find(&components, shown) else { return missing(path, method) };
-    match send(request, shown, &path, file, facts).await {
-        Ok(response) => response,
-        Err(error) => {
-            tracing::warn!(%path, %error, "cannot read a published file");
-            short(StatusCode::INTERNAL_SERVER_ERROR, "the file cannot be read\n", method)
+    let mut tries_left = REPLACED_TRIES_MAX;
+    loop {
+        let error = match find_and_send(request, shown, &components).await {
+            Ok(Some(response)) => return response,
+            Ok(None) => return missing(path, method),
+            Err(error) => error,
+        };
+        if error.kind() == REPLACED && tries_left > 0 {
+            tries_left -= 1;
+            continue;
         }
+        tracing::warn!(%path, error = %fault::chain(&error).join(": "), "cannot read a published file");
+        // Nothing is said about whether there is such a file.
+        let mut response = short(StatusCode::SERVICE_UNAVAILABLE, "the file cannot be read now\n", method);
+        put(response.headers_mut(), RETRY_AFTER, "5");
+        return response;
+    }
+}
+
+async fn find_and_send(
+    request: &Request<Incoming>,
+    shown: &Arc<Shown>,
+    components: &[String],
+) -> io::Result<Option<Response<AnswerBody>>> {
+    let found = match &shown.site {
+        // A folder answers at once.
+        Site::Folder(_) => find(components, shown)?,
+        Site::Bucket(_) => {
+            let (shown, components) = (Arc::clone(shown), components.to_vec());
+            let work = tokio::task::spawn_blocking(move || find(&components, &shown));
+            work.await.map_err(io::Error::other)??
+        }
+    };
+    match found {
+        None => Ok(None),
+        Some((content, facts, path)) => send(request, shown, &path, content, facts).await.map(Some),
     }
 }
 
 /// The file that is asked for, or the one that an address of earlier times means, and the path that it really has.
-fn find(components: &[String], shown: &Shown) -> Option<(File, FileFacts, String)> {
-    if let Some((file, facts)) = shown.site.file(components) {
-        return Some((file, facts, components.join("/")));
+fn find(components: &[String], shown: &Shown) -> io::Result<Option<(Content, FileFacts, String)>> {
+    if let Some((file, facts)) = shown.site.file(components)? {
+        return Ok(Some((file, facts, components.join("/"))));
     }
-    match legacy::meant(components)? {
-        Meant::File(components) => {
-            let (file, facts) = shown.site.file(&components)?;
-            Some((file, facts, components.join("/")))
+    match legacy::meant(components) {
+        None => Ok(None),
+        Some(Meant::File(components)) => {
+            let found = shown.site.file(&components)?;
+            Ok(found.map(|(file, facts)| (file, facts, components.join("/"))))
         }
-        Meant::Index { channel, version, architecture } => {
+        Some(Meant::Index { channel, version, architecture }) => {
             let pointer: Vec<String> =
                 layout::root_index_path(&channel).split('/').map(str::to_owned).collect();
-            let (pointer_file, pointer) = shown.site.file(&pointer)?;
-            let bytes = read_whole(pointer_file, ROOT_INDEX_BYTES_MAX).ok()?;
-            let history = legacy::history(&RootIndex::from_json(&bytes).ok()?, &version)?;
+            let Some((pointer_file, pointer)) = shown.site.file(&pointer)? else { return Ok(None) };
+            let bytes = pointer_file.read_whole(ROOT_INDEX_BYTES_MAX)?;
+            let root = RootIndex::from_json(&bytes).ok();
+            let Some(history) = root.and_then(|root| legacy::history(&root, &version)) else {
+                return Ok(None);
+            };
             let path = layout::history_index_path(&channel, &history, &architecture);
             let components: Vec<String> = path.split('/').map(str::to_owned).collect();
-            let (file, facts) = shown.site.file(&components)?;
+            let Some((file, facts)) = shown.site.file(&components)? else { return Ok(None) };
             // What is at this address moves as the pointer does, and is purged with it.
-            Some((file, FileFacts { lifetime: pointer.lifetime, keys: pointer.keys, ..facts }, path))
+            Ok(Some((file, FileFacts { lifetime: pointer.lifetime, keys: pointer.keys, ..facts }, path)))
         }
     }
 }
@@ -236,7 +272,7 @@ async fn send(
     request: &Request<Incoming>,
     shown: &Shown,
     path: &str,
-    file: File,
+    content: Content,
     facts: FileFacts,
 ) -> io::Result<Response<AnswerBody>> {
     let encoding = Encoding::asked(request.headers()).filter(|_| facts.has_twins());
@@ -247,8 +283,8 @@ async fn send(
             let twin = match shown.twins.known(path, encoding, &tag) {
                 Some(twin) => twin,
                 None => {
-                    let (size_bytes, read) = (facts.size_bytes, file.try_clone()?);
-                    let whole = move || read_whole(read, usize::try_from(size_bytes).unwrap_or(usize::MAX));
+                    let (size_bytes, read) = (facts.size_bytes, content.clone());
+                    let whole = move || read.read_whole(usize::try_from(size_bytes).unwrap_or(usize::MAX));
                     let bytes = tokio::task::spawn_blocking(whole).await.map_err(io::Error::other)??;
                     shown.twins.make(path, encoding, tag, &bytes)?
                 }
@@ -264,7 +300,7 @@ async fn send(
     let head = answer(request.method(), request.headers(), &facts, &shown.pointer);
     let body = match (head.body, twin) {
         (None, _) => AnswerBody::empty(),
-        (Some(range), None) => AnswerBody::file(file, range).await?,
+        (Some(range), None) => body(content, range, &facts).await?,
         (Some(range), Some(twin)) => {
             let place = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX).min(twin.len());
             AnswerBody::memory(twin.slice(place(range.start)..place(range.end)))
@@ -273,12 +309,19 @@ async fn send(
     Ok(response(head.status, head.headers, body))
 }
 
-/// All bytes of a file that has at most so many.
-fn read_whole(file: File, size_bytes_max: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let limit = u64::try_from(size_bytes_max).unwrap_or(u64::MAX);
-    let count = file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
-    if count > size_bytes_max { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
+/// These bytes. What is replaced is read from a bucket before anything is sent: should it be replaced in this moment, it is
+/// asked for again.
+async fn body(content: Content, range: Range<u64>, facts: &FileFacts) -> io::Result<AnswerBody> {
+    match content {
+        Content::File(file) => AnswerBody::file(file.try_clone()?, range).await,
+        Content::Stored(stored)
+            if facts.lifetime == Lifetime::Pointer && facts.size_bytes <= encoding::FILE_SIZE_BYTES_MAX =>
+        {
+            let read = move || stored.read(range);
+            Ok(AnswerBody::memory(tokio::task::spawn_blocking(read).await.map_err(io::Error::other)??))
+        }
+        Content::Stored(stored) => Ok(AnswerBody::stored(stored, range)),
+    }
 }
 
 /// There is nothing at this path. Caches that remember it all the same can be told to forget it.

@@ -24,6 +24,7 @@ mod ledger;
 pub mod operation;
 mod operator;
 mod output;
+pub mod place;
 mod provenance;
 mod publisher;
 pub mod purge;

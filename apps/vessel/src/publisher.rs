@@ -14,6 +14,8 @@
 mod attempts;
 mod builds;
 mod changes;
+#[cfg(test)]
+mod crash_tests;
 mod debug;
 mod error;
 mod formats;
@@ -53,6 +55,7 @@ use crate::format::{self, Pointer};
 use crate::gathering::{Closure, ClosurePolicy, is_closed};
 use crate::http::ChannelFacts;
 use crate::ledger::{Change, FormatUpgrade, Ledger, NewHistory, PublishedObject, Recorded, VOLATILE};
+use crate::place::{Place, PlaceError, absolute};
 use crate::purge::Moves;
 use crate::signing::Signing;
 use crate::staging::Staging;
@@ -77,9 +80,25 @@ const ROOT_INDEX_LEVEL: i32 = 3;
 /// Is told of every step; tests die in it.
 pub(crate) type Reached = Arc<dyn Fn(Step) + Send + Sync>;
 
+/// Is told of every write to the store when it is done; tests die in it.
+pub(crate) type Wrote = Box<dyn Fn(&'static str, &str) + Send + Sync>;
+
+/// Who is told of what happens.
+pub(crate) struct Watched {
+    pub(crate) reached: Reached,
+    pub(crate) wrote: Option<Wrote>,
+}
+
+impl Default for Watched {
+    fn default() -> Self {
+        Self { reached: Arc::new(|_| {}), wrote: None }
+    }
+}
+
 /// Everything a Vessel keeps, opened and in line.
 pub struct Publisher {
-    folder: DataFolder,
+    folder: Arc<DataFolder>,
+    store: Store,
     ledger: Ledger,
     staging: Staging,
     channels: BTreeMap<String, Channel>,
@@ -210,7 +229,7 @@ impl Publisher {
     /// # Errors
     /// When another process uses it, when the disk or the database refuses, when what is published is damaged.
     pub async fn open(data: &Path, channels: &[String]) -> Result<Self, PublishError> {
-        Self::open_signing(data, channels, Signing::default()).await
+        Self::open_at(data, channels, None).await
     }
 
     /// The same, with other keys than those in the data folder.
@@ -222,17 +241,56 @@ impl Publisher {
         channels: &[String],
         signing: Signing,
     ) -> Result<Self, PublishError> {
-        Self::open_watched(data, channels, signing, Arc::new(|_| {})).await
+        Self::open_with(data, channels, None, signing).await
+    }
+
+    /// The same with the published tree at this place; without one it is where it was last.
+    ///
+    /// # Errors
+    /// As [`Publisher::open`]; when the place cannot be used, or holds what the database does not know.
+    pub async fn open_at(
+        data: &Path,
+        channels: &[String],
+        place: Option<Place>,
+    ) -> Result<Self, PublishError> {
+        Self::open_with(data, channels, place, Signing::default()).await
+    }
+
+    /// The same with both.
+    ///
+    /// # Errors
+    /// As [`Publisher::open_at`] and [`Publisher::open_signing`].
+    pub async fn open_with(
+        data: &Path,
+        channels: &[String],
+        place: Option<Place>,
+        signing: Signing,
+    ) -> Result<Self, PublishError> {
+        Self::open_watched(data, channels, place, signing, Watched::default()).await
     }
 
     pub(crate) async fn open_watched(
         data: &Path,
         names: &[String],
+        place: Option<Place>,
         signing: Signing,
-        reached: Reached,
+        watched: Watched,
     ) -> Result<Self, PublishError> {
-        let folder = DataFolder::open(data)?;
-        let store = Store::folder(&folder.public()).map_err(crate::tree::TreeError::from)?;
+        let folder = Arc::new(DataFolder::open(data)?);
+        let Watched { reached, wrote } = watched;
+        let (place, store) = blocking({
+            let folder = Arc::clone(&folder);
+            move || {
+                let place = place.map_or_else(|| Place::remembered(&folder), |place| Ok(absolute(place)))?;
+                let store = place.open(&folder)?;
+                let store = match wrote {
+                    Some(wrote) => store.watched(wrote).map_err(PlaceError::from)?,
+                    None => store,
+                };
+                Ok((place, store))
+            }
+        })
+        .await?;
         let ledger = Ledger::open(&folder.database()).await?;
         let seals = signing::Seals::open(&ledger, data, signing).await?;
         let mut channels = BTreeMap::new();
@@ -247,12 +305,15 @@ impl Publisher {
             let held = held::Held::default();
             channels.insert(name.clone(), Channel { name, tree, state, shown, waiting, held, recent });
         }
+        // Only now: what is there fits the database.
+        place.remember(&folder)?;
         let staging = Staging::new(folder.staging());
         recovery::sweep_staging(&ledger, &staging).await?;
         let builders = ledger.builders().await?.iter().filter_map(|key| key.parse().ok()).collect();
         let moves = channels.keys().map(|name| (name.clone(), 0)).collect();
         let publisher = Self {
             folder,
+            store,
             ledger,
             staging,
             channels,
@@ -295,6 +356,12 @@ impl Publisher {
     #[must_use]
     pub fn folder(&self) -> &DataFolder {
         &self.folder
+    }
+
+    /// Where the published tree is.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
     }
 
     /// Keys that may call at all, beside the hub's. The set grows as Summit names builders.

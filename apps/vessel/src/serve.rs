@@ -103,7 +103,8 @@ pub async fn serve(
     ready: impl FnOnce(&Addresses),
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
-    let publisher = Publisher::open_signing(&settings.data, &settings.channels, settings.signing).await?;
+    let (store, signing) = (settings.store, settings.signing);
+    let publisher = Publisher::open_with(&settings.data, &settings.channels, store, signing).await?;
     let publisher = publisher.keeping(settings.retention).with_stone_index(settings.stone_index);
     let publisher = Arc::new(publisher.closing(settings.closure));
     // What was held back under another policy, or when this program died between two landings.
@@ -115,7 +116,7 @@ pub async fn serve(
     let addresses = Addresses { grpc, http, public_url: public_url.clone(), key: identity.public_key() };
 
     let shown = Shown::open(
-        &publisher.folder().public(),
+        publisher.store(),
         public_url.clone(),
         Arc::clone(&publisher),
         &settings.delivery,

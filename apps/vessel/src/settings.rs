@@ -12,6 +12,7 @@ use wire::PublicKey;
 
 use crate::delivery::{Delivery, GraceTooShort, WrittenDelivery};
 use crate::gathering::Closure;
+use crate::place::Place;
 use crate::purge::Purge;
 use crate::signing::{KeyPlace, Signing};
 use crate::tree::StoneIndex;
@@ -51,6 +52,8 @@ pub struct Written {
     /// Keys of operators, who may do over the network what `vessel channel` does.
     #[serde(default)]
     pub operators: Vec<PublicKey>,
+    /// Where the published tree is: a folder, or a bucket.
+    pub store: Option<Place>,
     /// How long old histories stay.
     pub retention: Option<WrittenRetention>,
     /// How long caches keep pointers.
@@ -167,6 +170,8 @@ pub struct Settings {
     pub channels: Vec<String>,
     /// Keys of operators beside the hub.
     pub operators: Vec<PublicKey>,
+    /// Where the published tree is, if it is said; otherwise it is where it was last.
+    pub store: Option<Place>,
     /// How long old histories stay.
     pub retention: Retention,
     /// How long caches keep pointers.
@@ -274,7 +279,7 @@ impl Fault for SettingsError {
                 vec![format!("say {flag}, or `{key} = …` in the file of --config")]
             }
             SettingsError::Parse { .. } => {
-                vec!["known are: data, grpc, http, hub_key, hub_keys, public_url, channels, operators, closure, stone_index, [signing] with key_file, socket, expiry_days, [retention] with keep_days, keep_newest, grace_days or grace_seconds, [delivery] with pointer_seconds, stale_seconds, stale_if_error_seconds, cache_seconds, download_seconds, and [[purge]] with url, token_file, style (fastly, cloudflare, varnish-ban, plain)".into()]
+                vec!["known are: data, grpc, http, hub_key, hub_keys, public_url, channels, operators, closure, stone_index, store (a folder, or [store] with endpoint, bucket, region, prefix, credentials_file, ca_file), [signing] with key_file, socket, expiry_days, [retention] with keep_days, keep_newest, grace_days or grace_seconds, [delivery] with pointer_seconds, stale_seconds, stale_if_error_seconds, cache_seconds, download_seconds, and [[purge]] with url, token_file, style (fastly, cloudflare, varnish-ban, plain)".into()]
             }
             SettingsError::Channel { source, .. } => source.hints(),
             SettingsError::TwoSigners => vec!["keep either key_file or socket in [signing]".into()],
@@ -328,6 +333,7 @@ impl Written {
             public_url: self.public_url.or(other.public_url),
             channels: if self.channels.is_empty() { other.channels } else { self.channels },
             operators: if self.operators.is_empty() { other.operators } else { self.operators },
+            store: self.store.or(other.store),
             retention: self.retention.or(other.retention),
             delivery: self.delivery.or(other.delivery),
             purge: if self.purge.is_empty() { other.purge } else { self.purge },
@@ -366,6 +372,7 @@ impl Written {
             public_url: self.public_url.map(checked_url).transpose()?,
             channels,
             operators: self.operators,
+            store: self.store,
             retention,
             delivery,
             purge: self.purge.into_iter().map(checked_purge).collect::<Result<_, _>>()?,

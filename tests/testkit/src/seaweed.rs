@@ -31,6 +31,8 @@ impl Kept {
     fn start(folder: &Path, arguments: &[String]) -> Self {
         let mut command = Command::new("sh");
         command.args(["-c", KEEPER, "sh"]).arg(folder.join("log")).arg("weed").args(arguments);
+        // Some of what it keeps is where it was started.
+        command.current_dir(folder);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
         Self(command.spawn().unwrap())
     }
@@ -51,7 +53,6 @@ pub struct Seaweed {
     folder: PathBuf,
     volumes: Vec<Option<Kept>>,
     others: Vec<Kept>,
-    buckets: AtomicU64,
 }
 
 impl Seaweed {
@@ -70,13 +71,13 @@ impl Seaweed {
         Self::start_with(&["-volume.max=100", "-master.volumeSizeLimitMB=64"])
     }
 
-    /// The same with so few and small volumes that it is full after two mebibytes or so.
+    /// The same with so few and small volumes that it is full after some mebibytes.
     ///
     /// # Panics
     /// When it does not start: a test cannot go on.
     #[must_use]
     pub fn start_small() -> Option<Seaweed> {
-        Self::start_with(&["-volume.max=1", "-master.volumeSizeLimitMB=1"])
+        Self::start_with(&["-volume.max=10", "-master.volumeSizeLimitMB=1"])
     }
 
     fn start_with(more: &[&str]) -> Option<Seaweed> {
@@ -90,13 +91,7 @@ impl Seaweed {
         arguments.extend(more.iter().map(|&argument| argument.to_owned()));
         arguments.push(format!("-s3.config={}", folder.join("s3.json").display()));
         let others = vec![Kept::start(&folder, &arguments)];
-        Some(Self::ready(Self {
-            ip,
-            folder,
-            volumes: Vec::new(),
-            others: others,
-            buckets: AtomicU64::new(0),
-        }))
+        Some(Self::ready(Self { ip, folder, volumes: Vec::new(), others: others }))
     }
 
     /// Starts a store of three servers for volumes, which keeps everything twice, on different ones.
@@ -136,7 +131,7 @@ impl Seaweed {
         filer.extend(["-defaultReplicaPlacement=001", "-s3"].map(str::to_owned));
         filer.push(format!("-s3.config={}", folder.join("s3.json").display()));
         others.push(Kept::start(&folder, &filer));
-        Some(Self::ready(Self { ip, folder, volumes, others: others, buckets: AtomicU64::new(0) }))
+        Some(Self::ready(Self { ip, folder, volumes, others: others }))
     }
 
     /// Waits until something can be written.
@@ -175,7 +170,8 @@ impl Seaweed {
     #[must_use]
     #[expect(clippy::unwrap_used, reason = "a test's own way to fail")]
     pub fn bucket(&self) -> String {
-        let name = format!("bucket-{}", self.buckets.fetch_add(1, Ordering::Relaxed));
+        static GIVEN: AtomicU64 = AtomicU64::new(0);
+        let name = format!("bucket-{}", GIVEN.fetch_add(1, Ordering::Relaxed));
         let answer = self.ask(8888, "POST", &format!("/buckets/{name}/"), "").unwrap();
         assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
         name

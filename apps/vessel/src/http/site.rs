@@ -5,12 +5,15 @@
 //! that somebody placed in the tree leads out of it.
 
 use std::fs::{File, Metadata};
+use std::io::{self, ErrorKind, Read};
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use rustix::fs::{Mode, OFlags, openat};
+use store::{Facts, Store, StoreError, Tag};
 
 use super::answer::{FileFacts, Lifetime, content_type, surrogate_keys};
 
@@ -22,44 +25,137 @@ const COMPONENT_SIZE_BYTES_MAX: usize = 255;
 
 /// The published tree.
 #[derive(Debug)]
-pub(crate) struct Site {
-    root: OwnedFd,
+pub(crate) enum Site {
+    /// In this folder.
+    Folder(OwnedFd),
+    /// In a bucket.
+    Bucket(Store),
+}
+
+/// The kind of error of what was replaced while it was read.
+pub(crate) const REPLACED: ErrorKind = ErrorKind::ResourceBusy;
+
+/// The bytes of a published file.
+#[derive(Debug, Clone)]
+pub(crate) enum Content {
+    /// A file, opened.
+    File(Arc<File>),
+    /// An object in a bucket.
+    Stored(Stored),
+}
+
+/// An object in a bucket, of which one version is meant.
+#[derive(Debug, Clone)]
+pub(crate) struct Stored {
+    store: Store,
+    path: String,
+    tag: Tag,
+    pub(crate) size_bytes: u64,
+}
+
+impl Stored {
+    /// Some bytes. Blocks as long as the service takes.
+    pub(crate) fn read(&self, range: Range<u64>) -> io::Result<Vec<u8>> {
+        let length = range.end - range.start;
+        let bytes =
+            self.store.read_range(&self.path, range, Some(&self.tag)).map_err(|error| match error {
+                StoreError::Changed { .. } => io::Error::new(REPLACED, error),
+                error => io::Error::other(error),
+            })?;
+        if u64::try_from(bytes.len()) == Ok(length) {
+            Ok(bytes)
+        } else {
+            Err(io::ErrorKind::UnexpectedEof.into())
+        }
+    }
+}
+
+impl Content {
+    /// All bytes, if they are so many at most. Blocks.
+    pub(crate) fn read_whole(&self, size_bytes_max: usize) -> io::Result<Vec<u8>> {
+        let limit = u64::try_from(size_bytes_max).unwrap_or(u64::MAX);
+        let bytes = match self {
+            Content::Stored(stored) if stored.size_bytes > limit => {
+                return Err(io::ErrorKind::FileTooLarge.into());
+            }
+            Content::Stored(stored) => stored.read(0..stored.size_bytes)?,
+            Content::File(file) => {
+                let mut bytes = Vec::new();
+                file.try_clone()?.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+                bytes
+            }
+        };
+        if bytes.len() > size_bytes_max { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
+    }
 }
 
 impl Site {
-    /// Serves what is below `public`.
-    pub(crate) fn open(public: &Path) -> std::io::Result<Self> {
-        let root = rustix::fs::open(public, FOLDER, Mode::empty())?;
-        Ok(Self { root })
+    /// Serves what is in this store.
+    pub(crate) fn open(store: &Store) -> io::Result<Self> {
+        match store.as_folder() {
+            Some(public) => Ok(Site::Folder(rustix::fs::open(public, FOLDER, Mode::empty())?)),
+            None => Ok(Site::Bucket(store.clone())),
+        }
     }
 
-    /// Opens the regular file at these components; none where there is no such file.
-    pub(crate) fn file(&self, components: &[String]) -> Option<(File, FileFacts)> {
-        let (name, folders) = components.split_last()?;
-        let mut folder: Option<OwnedFd> = None;
-        for component in folders {
-            folder =
-                Some(openat(folder.as_ref().unwrap_or(&self.root), component, FOLDER, Mode::empty()).ok()?);
+    /// Opens the file at these components; none where there is no such file. Blocks, in a bucket as long as the service takes.
+    pub(crate) fn file(&self, components: &[String]) -> io::Result<Option<(Content, FileFacts)>> {
+        match self {
+            Site::Folder(root) => {
+                let found = file_below(root, components);
+                Ok(found.map(|(file, facts)| (Content::File(Arc::new(file)), facts)))
+            }
+            Site::Bucket(store) => object(store, components),
         }
-        // Without O_NONBLOCK a named pipe would keep the server waiting.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let file =
-            File::from(openat(folder.as_ref().unwrap_or(&self.root), name, flags, Mode::empty()).ok()?);
-        let metadata = file.metadata().ok()?;
-        if !metadata.is_file() {
-            return None;
-        }
-        let facts = FileFacts {
-            size_bytes: metadata.len(),
-            modified: metadata.modified().ok()?,
-            tag: tag(&metadata),
-            content_type: content_type(name),
-            lifetime: Lifetime::of(components),
-            keys: surrogate_keys(components),
-            encoding: None,
-        };
-        Some((file, facts))
     }
+}
+
+fn object(store: &Store, components: &[String]) -> io::Result<Option<(Content, FileFacts)>> {
+    let path = components.join("/");
+    let found = match store.head(&path) {
+        Ok(found) => found,
+        // No object has such a path.
+        Err(StoreError::Path { .. }) => None,
+        Err(error) => return Err(io::Error::other(error)),
+    };
+    let (Some(Facts { size_bytes, tag, modified }), Some(name)) = (found, components.last()) else {
+        return Ok(None);
+    };
+    let facts = FileFacts {
+        size_bytes,
+        modified,
+        tag: tag.as_str().to_owned(),
+        content_type: content_type(name),
+        lifetime: Lifetime::of(components),
+        keys: surrogate_keys(components),
+        encoding: None,
+    };
+    Ok(Some((Content::Stored(Stored { store: store.clone(), path, tag, size_bytes }), facts)))
+}
+
+fn file_below(root: &OwnedFd, components: &[String]) -> Option<(File, FileFacts)> {
+    let (name, folders) = components.split_last()?;
+    let mut folder: Option<OwnedFd> = None;
+    for component in folders {
+        folder = Some(openat(folder.as_ref().unwrap_or(root), component, FOLDER, Mode::empty()).ok()?);
+    }
+    // Without O_NONBLOCK a named pipe would keep the server waiting.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = File::from(openat(folder.as_ref().unwrap_or(root), name, flags, Mode::empty()).ok()?);
+    let metadata = file.metadata().ok()?;
+    if !metadata.is_file() {
+        return None;
+    }
+    let facts = FileFacts {
+        size_bytes: metadata.len(),
+        modified: metadata.modified().ok()?,
+        tag: tag(&metadata),
+        content_type: content_type(name),
+        lifetime: Lifetime::of(components),
+        keys: surrogate_keys(components),
+        encoding: None,
+    };
+    Some((file, facts))
 }
 
 /// A file is never written again once it can be reached, and a rename brings another inode and another time in nanoseconds.
@@ -184,8 +280,8 @@ mod tests {
         fs_err::os::unix::fs::symlink("../../identity.key", public.join("main/link")).unwrap();
         fs_err::os::unix::fs::symlink("../..", public.join("main/up")).unwrap();
         rustix::fs::mkfifoat(rustix::fs::CWD, public.join("main/pipe"), Mode::from(0o644)).unwrap();
-        let site = Site::open(&public).unwrap();
-        let open = |path: &str| components(path).and_then(|components| site.file(&components));
+        let site = Site::open(&Store::folder(&public).unwrap()).unwrap();
+        let open = |path: &str| components(path).and_then(|components| site.file(&components).unwrap());
         assert_eq!(open("/main/pool/a.stone").unwrap().1.size_bytes, 5);
         for path in [
             "/main",

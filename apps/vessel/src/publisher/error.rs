@@ -9,6 +9,7 @@ use repository::{IdentifierError, UrlError, VersionError};
 use crate::admission::Refusal;
 use crate::expectation::ExpectationError;
 use crate::folder::FolderError;
+use crate::place::PlaceError;
 use crate::provenance::RecordError;
 use crate::signing::SigningError;
 use crate::staging::StagingError;
@@ -25,6 +26,9 @@ pub enum PublishError {
     /// The database did not do its part.
     #[error(transparent)]
     Database(#[from] DatabaseError),
+    /// The place of the published tree cannot be used.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
     /// The published tree could not be read or written.
     #[error(transparent)]
     Tree(#[from] TreeError),
@@ -271,6 +275,7 @@ impl PublishError {
         match self {
             PublishError::Folder(error) => Some(error),
             PublishError::Database(error) => Some(error),
+            PublishError::Place(error) => Some(error),
             PublishError::Tree(error) => Some(error),
             PublishError::Signing(error) => Some(error),
             PublishError::Keys(error) => Some(error),

@@ -452,8 +452,9 @@ async fn child_that_commits_and_dies() {
     let publisher = Publisher::open_watched(
         Path::new(&data),
         &["main".to_owned()],
+        None,
         Signing::default(),
-        Arc::new(reached),
+        Watched { reached: Arc::new(reached), wrote: None },
     )
     .await
     .unwrap();

@@ -38,7 +38,7 @@ impl Read for RangeReader<'_> {
         };
         if held(&self.block, self.at).is_none() {
             let end = self.at.saturating_add(BLOCK_SIZE_BYTES).min(self.size_bytes);
-            let bytes = self.store.read_range(self.path, self.at..end).map_err(io::Error::other)?;
+            let bytes = self.store.read_range(self.path, self.at..end, None).map_err(io::Error::other)?;
             self.block = (self.at, bytes);
         }
         let Some(offset) = held(&self.block, self.at) else {

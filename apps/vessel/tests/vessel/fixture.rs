@@ -44,6 +44,7 @@ impl Running {
     pub(crate) async fn start_with(data: &Path, hub: Identity, change: impl FnOnce(&mut Settings)) -> Self {
         let any = "127.0.0.1:0".parse().unwrap();
         let mut settings = Settings {
+            store: None,
             data: data.to_path_buf(),
             grpc: any,
             http: any,

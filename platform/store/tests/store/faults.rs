@@ -200,8 +200,10 @@ fn a_full_service_says_so_and_keeps_what_it_has() {
     let store = Store::bucket(settings.clone()).unwrap();
     let block = vec![7; 1 << 20];
     let mut written = Vec::new();
-    let error = (0..64_u8).find_map(|number| {
-        let object = object(&format!("{number}"), &[&block[..], &[number]].concat());
+    // The service notices with its next heartbeat.
+    let begin = Instant::now();
+    let error = (0_u64..).take_while(|_| begin.elapsed() < Duration::from_secs(120)).find_map(|number| {
+        let object = object(&format!("{number}"), &[&block[..], &number.to_be_bytes()].concat());
         match store.create(std::slice::from_ref(&object), Leftovers::Refuse) {
             Ok(()) => {
                 written.push(object);
