@@ -68,7 +68,7 @@ impl Seaweed {
     /// When it does not start: a test cannot go on.
     #[must_use]
     pub fn start() -> Option<Seaweed> {
-        Self::start_with(&["-volume.max=100", "-master.volumeSizeLimitMB=64"])
+        Self::start_with(&["-volume.max=2000", "-master.volumeSizeLimitMB=64"])
     }
 
     /// The same with so few and small volumes that it is full after some mebibytes.
@@ -174,6 +174,11 @@ impl Seaweed {
         let name = format!("bucket-{}", GIVEN.fetch_add(1, Ordering::Relaxed));
         let answer = self.ask(8888, "POST", &format!("/buckets/{name}/"), "").unwrap();
         assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+        // The part that speaks S3 hears of it a moment later.
+        let nothing = format!("/{name}/nothing");
+        wait_until("the bucket is there", START_LIMIT, || {
+            self.ask(8333, "GET", &nothing, "").is_some_and(|answer| answer.contains("NoSuchKey"))
+        });
         name
     }
 
