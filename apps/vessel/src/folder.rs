@@ -106,9 +106,7 @@ impl DataFolder {
             Err(errno) => return Err(disk(errno.into())),
         }
         let folder = Self { path: path.to_path_buf(), _lock: lock };
-        for needed in [folder.staging()] {
-            durable::create_folders(&needed).map_err(disk)?;
-        }
+        durable::create_folders(&folder.staging()).map_err(disk)?;
         Ok(folder)
     }
 

@@ -115,13 +115,9 @@ pub async fn serve(
     let public_url = settings.public_url.unwrap_or_else(|| default_url(http));
     let addresses = Addresses { grpc, http, public_url: public_url.clone(), key: identity.public_key() };
 
-    let shown = Shown::open(
-        publisher.store(),
-        public_url.clone(),
-        Arc::clone(&publisher),
-        &settings.delivery,
-    )
-    .map_err(|source| ServeError::Public { source })?;
+    let shown =
+        Shown::open(publisher.store(), public_url.clone(), Arc::clone(&publisher), &settings.delivery)
+            .map_err(|source| ServeError::Public { source })?;
     // Whoever can read the key of this Vessel owns its folder.
     let operators: BTreeSet<PublicKey> =
         settings.operators.iter().copied().chain([identity.public_key()]).collect();

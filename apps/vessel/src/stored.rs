@@ -32,7 +32,7 @@ impl Read for Stored {
         if self.offset >= end {
             return Ok(0);
         }
-        let bytes = self.store.read_range(&self.path, self.offset..end).map_err(io::Error::other)?;
+        let bytes = self.store.read_range(&self.path, self.offset..end, None).map_err(io::Error::other)?;
         let count = bytes.len().min(buffer.len());
         buffer.iter_mut().zip(&bytes).for_each(|(to, from)| *to = *from);
         self.offset = self.offset.saturating_add(u64::try_from(count).unwrap_or(0));
