@@ -37,6 +37,9 @@ pub use report::{LookError, LookReport, ProjectLook};
 /// left behind, is often gone then.
 const AGAIN: Duration = Duration::from_secs(5);
 
+/// How often memory is given back that looks after landings leave strewn about; at once after recipes were read.
+const GIVE_BACK_EVERY: Duration = Duration::from_secs(30);
+
 /// How long Vessel may take to say what changed; it keeps it in memory. The index is read instead then.
 const CHANGES_TIME_LIMIT: Duration = Duration::from_secs(5);
 
@@ -93,6 +96,7 @@ impl Watcher {
     /// Looks every so often, when somebody asks, and when the repository has something new.
     pub(crate) async fn run(mut self, mut requests: mpsc::Receiver<LookRequest>, moved: Arc<Notify>) {
         let mut next = Instant::now();
+        let mut given_back = Instant::now();
         loop {
             // The first look is at once.
             let (request, fetch) = tokio::select! {
@@ -107,6 +111,11 @@ impl Watcher {
             let began = Instant::now();
             let result = self.look(fetch).await;
             self.hub.metrics.looked(&self.project.name, began.elapsed());
+            if result.as_ref().is_ok_and(|look| look.moved) || given_back.elapsed() >= GIVE_BACK_EVERY {
+                given_back = Instant::now();
+                // It is no matter whether it comes to its end.
+                drop(tokio::task::spawn_blocking(observe::give_memory_back).await);
+            }
             if fetch {
                 let poll = Duration::from_secs(u64::from(self.hub.config().poll_seconds));
                 next = Instant::now() + if result.is_ok() { poll } else { poll.min(AGAIN) };

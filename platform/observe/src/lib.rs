@@ -16,7 +16,7 @@ mod terminal;
 
 pub use arguments::parse;
 pub use logging::{LogError, LogFormat, LogLevel, Tracing};
-pub use memory::give_memory_back_early;
+pub use memory::{give_memory_back, give_memory_back_early};
 pub use output::{OutputError, write_stdout};
 pub use report::{render, report, run};
 pub use terminal::{Palette, Stream, Style, is_terminal, printable, width_columns};

@@ -46,7 +46,8 @@ pub(super) struct Verdict {
     pub(super) attempts: usize,
     pub(super) false_failures: usize,
     pub(super) duplicates: usize,
-    /// From the moment that a build could run (it was ready, and its builder free) until it ran.
+    /// From the moment that a build could run (it was ready, and its builder free) until it ran; for the
+    /// first build of each builder from the order.
     pub(super) assign_ms: Spread,
     /// From the end of a build until the repository had it.
     pub(super) publish_ms: Spread,
@@ -155,7 +156,9 @@ fn assign_ms(tasks: &[TaskPage]) -> Vec<u64> {
             let times = freed.get(attempt.builder.as_str()).map_or(&[][..], Vec::as_slice);
             let before = times.partition_point(|at| *at <= attempt.assigned_ms);
             let free_ms = before.checked_sub(1).and_then(|last| times.get(last)).copied();
-            let could_ms = ready_ms.max(free_ms).unwrap_or(attempt.assigned_ms);
+            // Nobody says when a builder was there that has built nothing yet: tasks are ready before any of them is.
+            let could_ms =
+                free_ms.map_or(attempt.assigned_ms, |free_ms| free_ms.max(ready_ms.unwrap_or(free_ms)));
             found.push(started_ms.saturating_sub(could_ms));
         }
     }
@@ -276,7 +279,7 @@ mod tests {
         let verdict = judge(&evidence());
         assert_eq!(verdict.wrong, Vec::<String>::new());
         assert_eq!((verdict.published, verdict.builds, verdict.attempts), (2, 2, 2));
-        assert_eq!(verdict.assign_ms, Spread { p50: 30, p99: 30 });
+        assert_eq!(verdict.assign_ms, Spread { p50: 10, p99: 30 });
         assert_eq!(verdict.publish_ms, Spread { p50: 40, p99: 40 });
         assert_eq!(verdict.ready_ms, Spread { p50: 15, p99: 15 });
     }
@@ -314,7 +317,7 @@ mod tests {
         let mut evidence = evidence();
         // Ready since long, but its builder was busy until 2030.
         evidence.tasks[1].events[0].at_ms = 1100;
-        assert_eq!(assign_ms(&evidence.tasks), [30, 85]);
+        assert_eq!(assign_ms(&evidence.tasks), [10, 85]);
         assert_eq!(spread((1..=200).collect()), Spread { p50: 100, p99: 198 });
         assert_eq!(spread(Vec::new()), Spread::default());
     }
