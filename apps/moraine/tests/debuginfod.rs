@@ -64,8 +64,8 @@ fn build(folder: &Path, packages: &Path) -> PathBuf {
         .arg(&recipe)
         .args(["--root", "host", "--mirror", "none", "--jobs", "2"]);
     succeed(command.arg("--cache-dir").arg(folder.join("cache")).arg("--output").arg(packages));
-    let files = fs_err::read_dir(packages).unwrap().map(|entry| entry.unwrap().path());
-    files.into_iter().find(|path| path.to_string_lossy().contains("/greet-dbginfo-")).unwrap()
+    let mut files = fs_err::read_dir(packages).unwrap().map(|entry| entry.unwrap().path());
+    files.find(|path| path.to_string_lossy().contains("/greet-dbginfo-")).unwrap()
 }
 
 /// The build id and the digest of the debug information in a package.
