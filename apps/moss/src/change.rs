@@ -22,7 +22,7 @@ use crate::blit::{BlitError, blit, set_mode};
 use crate::catalog::{Catalog, candidate};
 use crate::database::{Database, DatabaseError, State, StateMember, StoredPackage};
 use crate::installation::{Access, Installation, InstallationError};
-use crate::refresh::{Freshness, Offer, RefreshError, Refreshed, RepositoryCache, Transition};
+use crate::refresh::{FileLists, Freshness, Offer, RefreshError, Refreshed, RepositoryCache, Transition};
 use crate::reporter::Reporter;
 use crate::repositories::{RepositoriesError, host_rules, load_repositories, repository_node};
 use crate::self_upgrade::Outdated;
@@ -328,10 +328,7 @@ impl<'r> System<'r> {
     ///
     /// # Errors
     /// When they cannot be had, or are not what the repository promises.
-    pub fn file_lists(
-        &self,
-        repository: &RepositoryConfig,
-    ) -> Result<Option<Vec<(String, Vec<String>)>>, ChangeError> {
+    pub fn file_lists(&self, repository: &RepositoryConfig) -> Result<Option<FileLists>, ChangeError> {
         Ok(self.repository_cache()?.file_lists(repository)?)
     }
 

@@ -36,7 +36,7 @@ pub use inspect::InspectError;
 pub use installation::{Access, Installation, InstallationError};
 pub use materialise::{Materialise, MaterialiseError, Materialised, MissingPolicy, materialise};
 pub use refresh::signed::TrustError;
-pub use refresh::{Freshness, Offer, RefreshError, Refreshed, Transition};
+pub use refresh::{FileLists, Freshness, Offer, RefreshError, Refreshed, Transition};
 pub use reporter::{Phase, Reporter, Silent};
 pub use repositories::{
     Migration, RepositoriesError, add_repository, load_repositories, plan_migration, remove_repository,

@@ -3,6 +3,7 @@
 //! Nothing replaces a cached index before it was read completely. For a versioned repository one conditional request
 //! of its root index tells whether anything changed, because what a history lists never does.
 
+use std::collections::BTreeMap;
 use std::io::{self, Cursor};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -160,6 +161,9 @@ pub enum Freshness {
     Required,
 }
 
+/// The paths below `/usr` of each package, by its digest.
+pub type FileLists = BTreeMap<String, Vec<String>>;
+
 /// What a repository offers.
 #[derive(Debug, Clone)]
 pub struct Offer {
@@ -280,16 +284,16 @@ impl RepositoryCache<'_> {
     pub(crate) fn file_lists(
         &self,
         repository: &RepositoryConfig,
-    ) -> Result<Option<Vec<(String, Vec<String>)>>, RefreshError> {
+    ) -> Result<Option<FileLists>, RefreshError> {
         let place = self.place(repository);
         let Some(bytes) = place.side_file(layout::FILES_FILE, FILE_LISTS_BYTES_MAX)? else { return Ok(None) };
         let trust = |source: compact::CompactError| RefreshError::Trust {
             id: repository.id.clone(),
             source: Box::new(source.into()),
         };
-        let mut lists = Vec::new();
+        let mut lists = FileLists::new();
         for list in compact::read_file_lists(&bytes).map_err(trust)? {
-            lists.push((list.package.to_string(), compact::unpack_paths(list.packed).map_err(trust)?));
+            lists.insert(list.package.to_string(), compact::unpack_paths(list.packed).map_err(trust)?);
         }
         Ok(Some(lists))
     }
@@ -359,7 +363,7 @@ fn is_gone(error: &RefreshError) -> bool {
 /// What the cache has.
 enum Known {
     Signed,
-    Plain(Memory),
+    Plain(Box<Memory>),
 }
 
 /// What a refresh found.
@@ -412,7 +416,7 @@ impl Place<'_> {
         if !self.repository.keys.is_empty() {
             return Ok(None);
         }
-        Ok(self.read()?.map(|(offer, memory)| (offer, Known::Plain(memory))))
+        Ok(self.read()?.map(|(offer, memory)| (offer, Known::Plain(Box::new(memory)))))
     }
 
     /// Fetches what is new: signed files where keys are pinned or were used before, and where nothing is known yet and they are
@@ -420,7 +424,7 @@ impl Place<'_> {
     fn fetch_any(&self, known: Option<&Known>) -> Result<Fetched, RefreshError> {
         let is_versioned = matches!(self.repository.source, RepositorySource::Versioned { .. });
         let plain = match known {
-            Some(Known::Plain(memory)) => Some(memory),
+            Some(Known::Plain(memory)) => Some(memory.as_ref()),
             _ => None,
         };
         if !self.repository.keys.is_empty() || (is_versioned && plain.is_none()) {
