@@ -483,38 +483,33 @@ impl Inner {
             };
             let attributes = attributes(&labels, Sha256::of(bytes));
             let options = PutOptions { mode, attributes, ..PutOptions::default() };
-            let error =
-                match self.client.put_opts(&self.key(path)?, PutPayload::from(bytes.to_vec()), options).await
-                {
-                    Ok(_) => {
-                        self.watch.note("swap", path);
-                        None
-                    }
-                    Err(error) => Some(error),
-                };
-            // Also after success: only what can be read back was written.
+            let key = self.key(path)?;
+            let error = match self.client.put_opts(&key, PutPayload::from(bytes.to_vec()), options).await {
+                Ok(put) => {
+                    self.watch.note("swap", path);
+                    // Somebody else may have replaced it since, having seen it: it was there all the same.
+                    return match put.e_tag {
+                        Some(tag) => Ok(Tag(tag.trim_matches('"').to_owned())),
+                        None => {
+                            self.head(path).await?.map(|facts| facts.tag).ok_or_else(|| self.swapped(path))
+                        }
+                    };
+                }
+                Err(error) => self.error(ACTION, path, &error),
+            };
+            // Whether it happened all the same, the bytes say.
             let max_bytes = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
             let found = match self.read(path, max_bytes).await {
                 Ok(found) => found,
                 // Larger than ours, so of somebody else.
                 Err(StoreError::TooLarge { .. }) => return Err(self.swapped(path)),
-                Err(again) => return Err(error.map_or(again, |error| self.error(ACTION, path, &error))),
+                Err(_) => return Err(error),
             };
-            match (found, error) {
-                (Some(found), _) if found.bytes == bytes => return Ok(found.tag),
-                // Somebody put something else after us, or instead of us.
-                (_, None) => return Err(self.swapped(path)),
-                (found, Some(error)) => {
-                    let is_unchanged = found.as_ref().map(|found| &found.tag) == expected;
-                    let error = self.error(ACTION, path, &error);
-                    if !is_unchanged {
-                        return Err(self.swapped(path));
-                    }
-                    if !error.is_passing() {
-                        return Err(error);
-                    }
-                    last = Some(error);
-                }
+            match found {
+                Some(found) if found.bytes == bytes => return Ok(found.tag),
+                found if found.as_ref().map(|found| &found.tag) != expected => return Err(self.swapped(path)),
+                _ if !error.is_passing() => return Err(error),
+                _ => last = Some(error),
             }
             tokio::time::sleep(pause).await;
             pause *= 2;

@@ -1,4 +1,7 @@
 //! SeaweedFS for tests: a store that speaks S3, in a folder of its own, on an address of its own.
+//!
+//! Its parts also speak over sockets whose default names have nothing but the port in them: those are in the folder as well,
+//! or stores of two tests would mix.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -88,6 +91,8 @@ impl Seaweed {
         let mut arguments = server_arguments("server", ip);
         arguments.push(format!("-dir={}", folder.display()));
         arguments.extend(["-master.telemetry=false", "-s3"].map(str::to_owned));
+        arguments.push(format!("-filer.localSocket={}", folder.join("filer.sock").display()));
+        arguments.push(format!("-s3.localSocket={}", folder.join("s3.sock").display()));
         arguments.extend(more.iter().map(|&argument| argument.to_owned()));
         arguments.push(format!("-s3.config={}", folder.join("s3.json").display()));
         let others = vec![Kept::start(&folder, &arguments)];
@@ -128,6 +133,8 @@ impl Seaweed {
         let mut filer = server_arguments("filer", ip);
         filer.push(format!("-master={ip}:9333"));
         filer.push(format!("-defaultStoreDir={}", folder.display()));
+        filer.push(format!("-localSocket={}", folder.join("filer.sock").display()));
+        filer.push(format!("-s3.localSocket={}", folder.join("s3.sock").display()));
         filer.extend(["-defaultReplicaPlacement=001", "-s3"].map(str::to_owned));
         filer.push(format!("-s3.config={}", folder.join("s3.json").display()));
         others.push(Kept::start(&folder, &filer));
