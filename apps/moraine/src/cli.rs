@@ -15,6 +15,7 @@ use crate::builder::{BuilderArguments, builder};
 use crate::demo::{self, DemoOptions};
 use crate::doctor::doctor;
 use crate::farm::{self, FarmOptions};
+use crate::fire::{self, FireArguments};
 use crate::plan::{self, PlanCommand};
 use crate::queue::{QueueArguments, queue};
 use crate::sim::{SimArguments, sim};
@@ -76,6 +77,9 @@ enum Command {
     Why(WhyArguments),
     /// Let a real farm rebuild every recipe of a folder, with builds that are only played, and judge the end.
     World(WorldArguments),
+    /// Publish while readers behind real caches follow and Vessel is killed, and judge what they met.
+    #[command(hide = true)]
+    Fire(FireArguments),
     /// Ask about tasks, and say what is to become of them.
     #[command(subcommand)]
     Task(TaskCommand),
@@ -236,6 +240,7 @@ fn run(command: Command) -> Result<(), Box<dyn Fault>> {
         Command::Doctor(arguments) => doctor(&arguments.data, arguments.json)?,
         Command::Sim(arguments) => sim(&arguments)?,
         Command::World(arguments) => world::world(&arguments)?,
+        Command::Fire(arguments) => fire::fire(&arguments)?,
         Command::Bootstrap(BootstrapCommand::Host { output, programs, json }) => {
             let artefacts = bootstrap::host(&output, &programs, std::env::consts::ARCH)?;
             let files: Vec<String> =

@@ -8,6 +8,7 @@ mod demo;
 mod doctor;
 mod examples;
 mod farm;
+mod fire;
 mod history;
 mod plan;
 mod ports;

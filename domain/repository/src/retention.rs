@@ -71,7 +71,9 @@ impl Retention {
                 (true, Some(_)) => due.take_back.push(number),
                 (false, None) => due.give_up.push(number),
                 (false, Some(at)) => {
-                    let until = at.saturating_add(i64::from(self.grace_seconds));
+                    // Times are cut to whole seconds: a second more, so that it is never less.
+                    let grace = self.grace_seconds.saturating_add(u32::from(self.grace_seconds > 0));
+                    let until = at.saturating_add(i64::from(grace));
                     if until <= now { due.remove.push(number) } else { due.waiting.push((number, until)) }
                 }
             }
@@ -220,7 +222,8 @@ mod tests {
         check((11, None), false, "give up");
         check((11, None), true, "stays");
         check((100, Some(4)), false, "waits");
-        check((100, Some(5)), false, "remove");
+        check((100, Some(5)), false, "waits");
+        check((100, Some(6)), false, "remove");
         check((100, Some(50)), true, "take back");
         // A policy that keeps longer than the one before.
         check((3, Some(2)), false, "take back");

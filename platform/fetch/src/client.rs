@@ -142,6 +142,11 @@ impl Client {
         Client { agent, settings }
     }
 
+    /// The same connections with other settings.
+    pub(crate) fn with(&self, change: impl FnOnce(&ClientSettings) -> ClientSettings) -> Client {
+        Client { agent: self.agent.clone(), settings: change(&self.settings) }
+    }
+
     /// Reads what is at `url` into memory, unless it is what `known` describes.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 //!
 //! * [`Client`] reads one address, bounded in size and time, resuming where it stopped.
 //! * [`SourceCache`] gets a source by its SHA-256 from the first of several places that has it, and keeps it.
+//! * [`Client::download_from`] gets a file by its digest from a repository or one of its mirrors.
 //! * [`GitMirrors`] keeps a bare mirror per git address and exports commits from it.
 //!
 //! Invariants: nothing is trusted but by its digest or commit id; every transfer has a size limit that the caller
@@ -19,6 +20,7 @@ mod command;
 mod debian;
 mod digest;
 mod git;
+mod mirrors;
 mod offer;
 mod part;
 
@@ -29,5 +31,6 @@ pub use command::CommandError;
 pub use debian::{DebianError, DebianSources, DebianTarball};
 pub use digest::{Digest, DigestError};
 pub use git::{CommitId, GitError, GitMirror, GitMirrors};
+pub use mirrors::{Location, MirrorError, Standing, WantedFile};
 pub use offer::{Found, INDEX_BYTES_MAX, Offer, OfferError};
 pub use part::{FinishedPart, PartError, PartFile};

@@ -17,7 +17,7 @@ fn json(output: &Output) -> serde_json::Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-fn at(data: &Path, arguments: &[&str]) -> serde_json::Value {
+pub(crate) fn at(data: &Path, arguments: &[&str]) -> serde_json::Value {
     json(&channel(&[arguments, &["--json", "--data", data.to_str().unwrap()]].concat()))
 }
 

@@ -14,5 +14,7 @@ mod import;
 #[cfg(test)]
 mod protocol;
 #[cfg(test)]
+mod reader;
+#[cfg(test)]
 #[path = "../../src/test_packages.rs"]
 mod test_packages;

@@ -128,6 +128,11 @@ impl Fault for HttpError {
 }
 
 impl HttpError {
+    /// There is not one address to ask.
+    pub(crate) fn nowhere() -> Self {
+        HttpError::Protocol { url: "it".to_owned(), why: "no address is known".to_owned() }
+    }
+
     /// Whether asking the same address at once again can help. A host that has no name or refuses connections, or a
     /// disk that is full, will be the same in a second.
     pub(super) fn is_worth_another_attempt(&self) -> bool {

@@ -7,4 +7,5 @@ mod cache;
 mod client;
 mod debian;
 mod git;
+mod mirrors;
 mod server;
