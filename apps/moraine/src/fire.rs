@@ -112,7 +112,7 @@ pub(crate) fn fire(arguments: &FireArguments) -> Result<(), FireError> {
     let wanted: BTreeSet<&str> = arguments.ways.iter().map(String::as_str).collect();
     let record = Arc::new(Record::new());
     let mut stage = Stage::set(&data, times)?;
-    let caches = Caches::start(&data.join("caches"), &stage.url(), times, |way| {
+    let caches = Caches::start(&data.join("caches"), &stage.url(), stage.caches, times, |way| {
         wanted.is_empty() || wanted.contains(way)
     })?;
     stage.purge_through(&caches)?;
@@ -134,6 +134,7 @@ pub(crate) fn fire(arguments: &FireArguments) -> Result<(), FireError> {
         stage.trouble(&mut mishaps, begin.elapsed(), &record)?;
         std::thread::sleep(TICK);
     }
+    let time = begin.elapsed();
     over.store(true, Ordering::Relaxed);
     for thread in threads {
         // A reader that panicked is a fault of this program.
@@ -142,7 +143,7 @@ pub(crate) fn fire(arguments: &FireArguments) -> Result<(), FireError> {
     publishers.finish();
     stage.start_if_down()?;
     readers::walk_everything(&stage.url(), times, &record)?;
-    let outcome = record.outcome(arguments, &caches, begin.elapsed(), publishers::histories(&stage)?);
+    let outcome = record.outcome(arguments, &caches, time, publishers::histories(&stage)?);
     drop(caches);
     drop(stage);
     write_stdout(&if arguments.json { outcome.json() } else { outcome.text() })?;

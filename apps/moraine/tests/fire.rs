@@ -83,8 +83,19 @@ fn who_prunes_as_if_nobody_kept_anything_sends_readers_to_what_is_gone() {
     if !has_caches() {
         return;
     }
-    let (went_well, outcome, said) =
-        fire(&["--careless", "--seconds", "6", "--clients", "30", "--systems", "0", "--way", "chain"]);
+    let (went_well, outcome, said) = fire(&[
+        "--careless",
+        "--seconds",
+        "8",
+        "--clients",
+        "60",
+        "--systems",
+        "0",
+        "--cache-seconds",
+        "3",
+        "--way",
+        "chain",
+    ]);
     assert!(!went_well, "{outcome}");
     assert!(outcome["not_found"].as_u64().unwrap() > 0, "{outcome}");
     assert!(said.contains("is not there"), "{said}");

@@ -1,7 +1,7 @@
 //! Real caches in front of Vessel, told to be unfriendly: they keep pointers and even 404s for their own time, whatever they
 //! are told, and hand out what is old for as long again.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -10,7 +10,6 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::Times;
 use super::error::FireError;
-use crate::ports;
 
 /// Longest time for a cache to start; Varnish compiles its settings first.
 const READY_LIMIT: Duration = Duration::from_secs(60);
@@ -32,15 +31,16 @@ pub(super) struct Caches {
 }
 
 impl Caches {
-    /// Starts the caches that this machine has and that are wanted, in front of `vessel`, below `folder`.
+    /// Starts the caches that this machine has and that are wanted, in front of `vessel`, at these `places`,
+    /// below `folder`.
     pub(super) fn start(
         folder: &Path,
         vessel: &str,
+        places: [SocketAddr; 3],
         times: Times,
         is_wanted: impl Fn(&str) -> bool,
     ) -> Result<Self, FireError> {
-        let [nginx, varnish, chain] =
-            ports::free::<3>(IpAddr::V4(Ipv4Addr::LOCALHOST)).map_err(FireError::Thread)?;
+        let [nginx, varnish, chain] = places;
         let mut caches =
             Self { ways: Vec::new(), bans: Vec::new(), children: Vec::new(), places: Vec::new() };
         if is_wanted("direct") {

@@ -100,7 +100,7 @@ fn versions(root: &RootIndex) -> Vec<Version> {
 fn client() -> Client {
     Client::new(ClientSettings {
         connect_timeout: Duration::from_secs(5),
-        read_timeout: Duration::from_secs(10),
+        read_timeout: Duration::from_secs(5),
         attempts_max: 1,
         ..ClientSettings::default()
     })
