@@ -64,7 +64,7 @@ pub(crate) struct FireArguments {
     /// Only these ways to Vessel: direct, nginx, varnish, chain. By default all that this machine can do.
     #[arg(long = "way", value_name = "WAY")]
     ways: Vec<String>,
-    /// Let Vessel prune as if nobody kept anything: shows what readers meet then.
+    /// Let Vessel prune as if nobody kept anything, until a reader meets what must not be.
     #[arg(long)]
     careless: bool,
     /// What is drawn goes by this number.
@@ -131,7 +131,12 @@ pub(crate) fn fire(arguments: &FireArguments) -> Result<(), FireError> {
     let until = begin + Duration::from_secs(arguments.seconds.into());
     let mut mishaps = stage::Mishaps::new(arguments.seed);
     while Instant::now() < until && !stop.is_asked() {
-        stage.trouble(&mut mishaps, begin.elapsed(), &record)?;
+        // Careless it is bad enough: the first who meets that ends it.
+        if !arguments.careless {
+            stage.trouble(&mut mishaps, begin.elapsed(), &record)?;
+        } else if record.has_trouble() {
+            break;
+        }
         std::thread::sleep(TICK);
     }
     let time = begin.elapsed();

@@ -86,7 +86,7 @@ fn who_prunes_as_if_nobody_kept_anything_sends_readers_to_what_is_gone() {
     let (went_well, outcome, said) = fire(&[
         "--careless",
         "--seconds",
-        "8",
+        "90",
         "--clients",
         "60",
         "--systems",

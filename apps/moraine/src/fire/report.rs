@@ -114,6 +114,11 @@ impl Record {
         }
     }
 
+    /// Whether something happened that must not.
+    pub(super) fn has_trouble(&self) -> bool {
+        !self.troubles.lock().unwrap_or_else(PoisonError::into_inner).0.is_empty()
+    }
+
     /// This history came about by the landing of this release.
     pub(super) fn landed_in(&self, history: String, source: &str, release: u64) {
         let mut landed = self.landed.lock().unwrap_or_else(PoisonError::into_inner);
