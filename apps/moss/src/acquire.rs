@@ -11,7 +11,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fault::{Fault, Kind};
-use fetch::{Client, HttpError, PartError, PartFile};
+use fetch::{Client, HttpError, Location, MirrorError, PartError, Standing, WantedFile};
 use fs_err as fs;
 use package::PackageMeta;
 use stone::{Digest, Entry, EntryFile, Limits, ReadError, Stone};
@@ -32,8 +32,8 @@ const PACKAGE_BYTES_MAX: u64 = 16 << 30;
 pub(crate) struct Wanted {
     pub(crate) id: PackageId,
     pub(crate) meta: PackageMeta,
-    /// Where the package file is.
-    pub(crate) address: String,
+    /// Where the package file is: at its repository, then at the mirrors of that.
+    pub(crate) locations: Vec<Location>,
 }
 
 /// A package whose files are in the store.
@@ -158,6 +158,8 @@ pub(crate) struct Acquisition<'a> {
     pub(crate) store: &'a Store,
     pub(crate) client: &'a Client,
     pub(crate) reporter: &'a dyn Reporter,
+    /// What is known of repositories and their mirrors.
+    pub(crate) standing: Standing,
 }
 
 impl Acquisition<'_> {
@@ -262,28 +264,35 @@ impl Acquisition<'_> {
             return Ok(());
         }
         let package = package_text(&wanted.meta);
-        let keep_error = |source| AcquireError::Keep { package: package.clone(), source };
-        let mut part = PartFile::open(&destination.with_extension("part")).map_err(keep_error)?;
         let seen = std::sync::atomic::AtomicU64::new(0);
         let progress = |progress: fetch::Progress| {
             let before = seen.swap(progress.received_bytes, Ordering::Relaxed);
             running.advance(progress.received_bytes.saturating_sub(before));
         };
-        let size_bytes_max = wanted.meta.download_size_bytes.unwrap_or(PACKAGE_BYTES_MAX);
-        self.client
-            .download(&wanted.address, &mut part, size_bytes_max, &progress)
-            .map_err(|source| AcquireError::Download { package: package.clone(), source })?;
-        let finished = part.finish().map_err(keep_error)?;
-        if finished.sha256.to_string() != wanted.id.as_str() {
-            // Nothing of it is of use to anybody, and the next attempt must begin anew.
-            fs::remove_file(&finished.path).map_err(|source| self.cache_error(source))?;
-            return Err(AcquireError::WrongDigest {
+        let sha256 = fetch::Digest::parse(wanted.id.as_str())
+            .map_err(|error| self.cache_error(io::Error::other(error)))?;
+        let file = WantedFile {
+            locations: &wanted.locations,
+            sha256,
+            size_bytes_max: wanted.meta.download_size_bytes.unwrap_or(PACKAGE_BYTES_MAX),
+            part: &destination.with_extension("part"),
+        };
+        let told = |text: &str| {
+            if wanted.locations.len() > 1 {
+                self.reporter.warn(text);
+            }
+        };
+        let finished = self.client.download_from(&self.standing, &file, &progress, &told);
+        let finished = finished.map_err(|error| match error {
+            MirrorError::Http(source) => AcquireError::Download { package, source },
+            MirrorError::Part(source) => AcquireError::Keep { package, source },
+            MirrorError::OtherBytes { url, found, expected } => AcquireError::WrongDigest {
                 package,
-                address: fetch::redacted(&wanted.address),
-                found: finished.sha256.to_string(),
-                expected: wanted.id.to_string(),
-            });
-        }
+                address: url,
+                found: found.to_string(),
+                expected: expected.to_string(),
+            },
+        })?;
         fs::rename(&finished.path, &destination).map_err(|source| self.cache_error(source))
     }
 

@@ -3,7 +3,9 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
+use fetch::Location;
 use package::PackageMeta;
+use repository::RepositorySource;
 use system::resolve::{Candidate, Source};
 use system::{PackageId, PackageIdError, Release};
 
@@ -42,8 +44,30 @@ impl<'a> Catalog<'a> {
     pub(crate) fn wanted(&self, id: &PackageId) -> Option<Result<Wanted, repository::UrlError>> {
         let (offer, meta) = self.by_id.get(id)?;
         let address = repository::package_url(&offer.index_url, meta.uri.as_deref().unwrap_or_default());
-        Some(address.map(|address| Wanted { id: id.clone(), meta: (*meta).clone(), address }))
+        Some(address.map(|address| Wanted {
+            id: id.clone(),
+            meta: (*meta).clone(),
+            locations: locations(offer, address),
+        }))
     }
+}
+
+/// The same file at the repository and at each of its mirrors.
+fn locations(offer: &Offer, address: String) -> Vec<Location> {
+    let base = match &offer.repository.source {
+        RepositorySource::Versioned { base_uri, .. } => base_uri.clone(),
+        RepositorySource::Direct { uri } => repository::package_base(uri).unwrap_or_default(),
+    };
+    let base = base.trim_end_matches('/').to_owned();
+    let rest = address.strip_prefix(&base).filter(|rest| rest.starts_with('/')).map(str::to_owned);
+    let mut locations = vec![Location { place: base, url: address }];
+    if let Some(rest) = rest {
+        locations.extend(offer.repository.mirrors.iter().map(|mirror| Location {
+            place: mirror.clone(),
+            url: format!("{}{rest}", mirror.trim_end_matches('/')),
+        }));
+    }
+    locations
 }
 
 /// What the resolver must know about a package.

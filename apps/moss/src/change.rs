@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use fault::{Fault, Kind};
-use fetch::Client;
+use fetch::{Client, Standing};
 use fs_err as fs;
 use kdl::{KdlDocument, KdlNode};
 use package::PackageMeta;
@@ -454,7 +454,13 @@ impl<'r> System<'r> {
     }
 
     fn acquisition<'s>(&'s self, cache: &'s Path, store: &'s Store) -> Acquisition<'s> {
-        Acquisition { cache, store, client: &self.client, reporter: self.reporter }
+        Acquisition {
+            cache,
+            store,
+            client: &self.client,
+            reporter: self.reporter,
+            standing: Standing::default(),
+        }
     }
 
     /// Carries a plan out and gives the number of the new state; none when the plan changes nothing. `description` is

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use fault::{Fault, Kind};
-use fetch::Client;
+use fetch::{Client, Standing};
 use fs_err as fs;
 use package::{Dependency, DependencyKind, PackageMeta};
 use repository::{KnownFormats, RepositoryConfig, UrlError};
@@ -151,6 +151,7 @@ pub fn materialise(request: &Materialise<'_>) -> Result<Materialised, Materialis
         store: &store,
         client: &client,
         reporter: request.reporter,
+        standing: Standing::default(),
     };
     let acquired = acquisition.acquire(&wanted)?;
     let layouts: Vec<Layout<'_>> = wanted

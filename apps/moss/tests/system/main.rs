@@ -5,6 +5,7 @@
 mod changes;
 mod crashes;
 mod faults;
+mod mirrors;
 mod moved;
 mod packages;
 mod program;
