@@ -96,7 +96,7 @@ impl Seaweed {
         arguments.extend(more.iter().map(|&argument| argument.to_owned()));
         arguments.push(format!("-s3.config={}", folder.join("s3.json").display()));
         let others = vec![Kept::start(&folder, &arguments)];
-        Some(Self::ready(Self { ip, folder, volumes: Vec::new(), others: others }))
+        Some(Self::ready(Self { ip, folder, volumes: Vec::new(), others }))
     }
 
     /// Starts a store of three servers for volumes, which keeps everything twice, on different ones.
@@ -121,7 +121,7 @@ impl Seaweed {
         });
         let volume = |number: u16| {
             let place = folder.join(format!("volume-{number}"));
-            std::fs::create_dir_all(&place).unwrap();
+            fs_err::create_dir_all(&place).unwrap();
             let mut volume = server_arguments("volume", ip);
             volume.push(format!("-dir={}", place.display()));
             volume.push(format!("-master={ip}:9333"));
@@ -138,7 +138,7 @@ impl Seaweed {
         filer.extend(["-defaultReplicaPlacement=001", "-s3"].map(str::to_owned));
         filer.push(format!("-s3.config={}", folder.join("s3.json").display()));
         others.push(Kept::start(&folder, &filer));
-        Some(Self::ready(Self { ip, folder, volumes, others: others }))
+        Some(Self::ready(Self { ip, folder, volumes, others }))
     }
 
     /// Waits until something can be written.
@@ -217,7 +217,7 @@ impl Drop for Seaweed {
     fn drop(&mut self) {
         self.volumes.clear();
         self.others.clear();
-        drop(std::fs::remove_dir_all(&self.folder));
+        drop(fs_err::remove_dir_all(&self.folder));
     }
 }
 
@@ -230,8 +230,8 @@ fn new_folder() -> PathBuf {
     static GIVEN: AtomicU64 = AtomicU64::new(0);
     let number = GIVEN.fetch_add(1, Ordering::Relaxed);
     let folder = std::env::temp_dir().join(format!("moraine-seaweed-{}-{number}", std::process::id()));
-    drop(std::fs::remove_dir_all(&folder));
-    std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("s3.json"), IDENTITIES).unwrap();
+    drop(fs_err::remove_dir_all(&folder));
+    fs_err::create_dir_all(&folder).unwrap();
+    fs_err::write(folder.join("s3.json"), IDENTITIES).unwrap();
     folder
 }

@@ -241,7 +241,7 @@ impl<'t> Channel<'t> {
         let file = layout::pointer_path(&self.name, what).unwrap_or_default();
         let bytes = self.must(&file, POINTER_BYTES_MAX)?;
         let envelope = |source| VerifyError::Envelope { file: file.clone(), source };
-        let pointer = |source| VerifyError::Pointer { file: file.clone(), source };
+        let pointer = |source| VerifyError::Pointer { file: file.clone(), source: Box::new(source) };
         let read = Envelope::read(&bytes, SignedKind::Pointer).map_err(envelope)?;
         if read.to_json() != bytes {
             return Err(VerifyError::Rewritten { file });

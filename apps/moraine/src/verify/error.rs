@@ -70,7 +70,7 @@ pub(crate) enum VerifyError {
     Pointer {
         file: String,
         #[source]
-        source: PointerError,
+        source: Box<PointerError>,
     },
     #[error("cannot use {file}")]
     Statement {
@@ -142,7 +142,7 @@ impl VerifyError {
             VerifyError::Keep { source, .. } => source,
             VerifyError::Keys { source, .. } => source,
             VerifyError::Envelope { source, .. } => source,
-            VerifyError::Pointer { source, .. } => source,
+            VerifyError::Pointer { source, .. } => source.as_ref(),
             VerifyError::Statement { source, .. } => source,
             VerifyError::RootIndex { source, .. } => source,
             VerifyError::Index { source, .. } => source.as_ref(),

@@ -104,9 +104,9 @@ async fn crash_after_every_write(place: impl Fn(&Path) -> Option<Place>) {
         let seen = read(&store).unwrap();
         assert!(seen == old || seen == new, "after {after} writes: {seen:?}");
         if seen == old {
-            old_seen += 1
+            old_seen += 1;
         } else {
-            new_seen += 1
+            new_seen += 1;
         }
 
         let publisher = open(data.path(), None).await;

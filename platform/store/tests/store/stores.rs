@@ -45,7 +45,8 @@ pub(crate) fn object(path: &str, bytes: &[u8]) -> NewObject {
 
 /// A file with so many bytes, none like its neighbour.
 pub(crate) fn file(path: &Path, size_bytes: usize) -> Vec<u8> {
-    let bytes: Vec<u8> = (0..size_bytes).map(|number| (number % 251 + number / 65_521 % 7) as u8).collect();
+    let value = |number: usize| u8::try_from((number % 251 + number / 65_521 % 7) % 256).unwrap();
+    let bytes: Vec<u8> = (0..size_bytes).map(value).collect();
     fs_err::write(path, &bytes).unwrap();
     bytes
 }
