@@ -2,6 +2,7 @@
 
 mod channel;
 mod key;
+mod release;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ use wire::{Identity, PublicKey};
 
 use channel::{ArtefactsArguments, ChannelCommand, Way};
 use key::{KeyCommand, SignerArguments};
+use release::ReleaseCommand;
 
 use crate::folder::DataFolder;
 use crate::operation::Operation;
@@ -51,6 +53,9 @@ enum Command {
     Channel(ChannelCommand),
     /// List what was published with builds beside their packages: manifests, records, provenance.
     Artefacts(ArtefactsArguments),
+    /// Publish release files such as images, list them, take them away.
+    #[command(subcommand)]
+    Release(ReleaseCommand),
 }
 
 #[derive(Debug, Args)]
@@ -144,6 +149,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Import(arguments) => run_import(&arguments),
         Command::Channel(command) => run_operation(command.into_parts()),
         Command::Artefacts(arguments) => run_operation(arguments.into_parts()),
+        Command::Release(command) => run_operation(command.into_parts()),
     })
 }
 

@@ -28,6 +28,9 @@ const ORIGIN_SIZE_BYTES_MAX: usize = 2048;
 /// The file that says where a build comes from. The repository writes it, so no builder may bring one.
 pub(crate) const PROVENANCE_FILE: &str = "provenance.json";
 
+/// The same in an envelope with our signature.
+pub(crate) const SIGNED_PROVENANCE_FILE: &str = "provenance.intoto.json";
+
 /// Releases are kept in signed columns.
 pub(crate) const RELEASE_MAX: u64 = i64::MAX.cast_unsigned();
 
@@ -213,7 +216,7 @@ impl Expectation {
             if is_package && artefact.name.strip_suffix(&suffix).is_none_or(str::is_empty) {
                 return Err(ExpectationError::ForeignFile { name: artefact.name.clone(), suffix });
             }
-            if artefact.name == PROVENANCE_FILE {
+            if [PROVENANCE_FILE, SIGNED_PROVENANCE_FILE].contains(&artefact.name.as_str()) {
                 return Err(ExpectationError::Reserved { name: artefact.name.clone() });
             }
             // Equal bytes under two names are one upload. Two packages cannot be equal: each names itself.

@@ -5,6 +5,7 @@
 //! DATA/running.json                    where the Vessel that runs on it is reached
 //! DATA/vessel.db                       the truth about histories, streams and attempts
 //! DATA/staging/<attempt>/<sha256>      uploads; `.part` until complete
+//! DATA/incoming/<channel>/<release>    files of a release that is being added
 //! DATA/debug/<build id>                debug information that somebody asked for; can be removed at any time
 //! DATA/store.json                      where the published tree is, when it was said
 //! DATA/uploads/<digest>                what has arrived in a bucket of objects that are not complete
@@ -152,6 +153,16 @@ impl DataFolder {
     #[must_use]
     pub fn staging(&self) -> PathBuf {
         self.path.join("staging")
+    }
+
+    /// Where the files of a release lie while it is added; the names are checked.
+    pub(crate) fn incoming_of(data: &Path, channel: &str, release: &str) -> PathBuf {
+        data.join("incoming").join(channel).join(release)
+    }
+
+    /// The same, of this Vessel.
+    pub(crate) fn incoming(&self, channel: &str, release: &str) -> PathBuf {
+        Self::incoming_of(&self.path, channel, release)
     }
 
     /// Where the debug information of a checked build id is kept.

@@ -13,11 +13,13 @@ use database::{
 
 mod builds;
 mod formats;
+mod releases;
 mod signing;
 mod versions;
 
 pub(crate) use builds::DebugPlace;
 pub(crate) use formats::FormatUpgrade;
+pub(crate) use releases::{Release, ReleaseFile};
 pub(crate) use signing::SignedRow;
 pub(crate) use versions::{Movement, PlaceKey, Pointee};
 

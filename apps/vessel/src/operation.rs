@@ -40,6 +40,27 @@ pub enum Operation {
         /// Only of this source.
         source: Option<String>,
     },
+    /// Publishes files that were brought in.
+    ReleaseAdd {
+        /// The channel.
+        channel: String,
+        /// Name of the release.
+        name: String,
+        /// What was brought in.
+        files: Vec<ReleaseFileReport>,
+    },
+    /// Which releases there are.
+    ReleaseList {
+        /// The channel.
+        channel: String,
+    },
+    /// Takes a release away.
+    ReleaseRemove {
+        /// The channel.
+        channel: String,
+        /// Name of the release.
+        name: String,
+    },
     /// Lets held sets land whatever they need.
     ReleaseHeld {
         /// The channel.
@@ -169,6 +190,27 @@ pub enum Outcome {
         /// In the order of their paths.
         files: Vec<ArtefactReport>,
     },
+    /// A release is published.
+    ReleaseAdd {
+        /// The channel.
+        channel: String,
+        /// The release.
+        release: ReleaseReport,
+    },
+    /// The releases.
+    ReleaseList {
+        /// The channel.
+        channel: String,
+        /// By name.
+        releases: Vec<ReleaseReport>,
+    },
+    /// A release is gone.
+    ReleaseRemove {
+        /// The channel.
+        channel: String,
+        /// As it was.
+        release: ReleaseReport,
+    },
     /// What was let go.
     ReleaseHeld {
         /// The channel.
@@ -291,6 +333,30 @@ pub struct HeldReport {
     pub build: String,
     /// What it waits for.
     pub reason: String,
+}
+
+/// A release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseReport {
+    /// Its name.
+    pub name: String,
+    /// Unix seconds.
+    pub added_at: i64,
+    /// Who added it.
+    pub added_by: String,
+    /// By name.
+    pub files: Vec<ReleaseFileReport>,
+}
+
+/// A file of a release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseFileReport {
+    /// File name.
+    pub name: String,
+    /// Its length in bytes.
+    pub size_bytes: u64,
+    /// SHA-256 of it, in lower-case hexadecimal digits.
+    pub sha256: String,
 }
 
 /// A file that belongs to a build.
@@ -432,6 +498,14 @@ impl Outcome {
             Outcome::Diff(report) => report.text(),
             Outcome::Artefacts { files, .. } if files.is_empty() => "there is nothing of that\n".into(),
             Outcome::Artefacts { files, .. } => files.iter().map(ArtefactReport::line).collect(),
+            Outcome::ReleaseAdd { channel, release } => {
+                format!("published below {channel}/release/{}\n{}", release.name, release.text())
+            }
+            Outcome::ReleaseList { releases, .. } if releases.is_empty() => "there is no release\n".into(),
+            Outcome::ReleaseList { releases, .. } => releases.iter().map(ReleaseReport::text).collect(),
+            Outcome::ReleaseRemove { channel, release } => {
+                format!("channel {channel}: release {} is gone\n", release.name)
+            }
             Outcome::ReleaseHeld { held, .. } => held_text("released", held),
             Outcome::DropHeld { held, .. } => held_text("dropped", held),
             Outcome::Promote(moved) | Outcome::Rollback(moved) => moved.text("stream"),
@@ -462,6 +536,15 @@ fn held_text(what: &str, held: &[HeldReport]) -> String {
         return "nothing is held back\n".into();
     }
     held.iter().map(|it| format!("{what} {}", it.line())).collect()
+}
+
+impl ReleaseReport {
+    fn text(&self) -> String {
+        let line = |file: &ReleaseFileReport| {
+            format!("{}/{}  {} {} bytes\n", self.name, file.name, file.sha256, file.size_bytes)
+        };
+        self.files.iter().map(line).collect()
+    }
 }
 
 impl HeldReport {

@@ -94,6 +94,7 @@ async fn at_folder(
     }
     let new = match &operation {
         Operation::Promote { to_channel, .. } => vec![to_channel.clone()],
+        Operation::ReleaseAdd { channel, .. } => vec![channel.clone()],
         _ => Vec::new(),
     };
     let publisher = Publisher::open_signing(data, &new, signing).await?.keeping(retention);

@@ -26,6 +26,7 @@ mod held_tests;
 mod import;
 mod prune;
 mod recovery;
+mod releases;
 mod signing;
 #[cfg(test)]
 mod signing_tests;

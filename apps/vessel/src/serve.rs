@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use fault::{Fault, Kind};
+use store::durable;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use wire::tonic::service::Routes;
@@ -107,6 +108,10 @@ pub async fn serve(
     let publisher = Publisher::open_with(&settings.data, &settings.channels, store, signing).await?;
     let publisher = publisher.keeping(settings.retention).with_stone_index(settings.stone_index);
     let publisher = Arc::new(publisher.closing(settings.closure));
+    // Files of releases whose addition died on the way; whoever adds one now begins anew.
+    durable::remove(&settings.data.join("incoming"))
+        .map_err(|source| FolderError::Disk { path: settings.data.clone(), source })
+        .map_err(PublishError::from)?;
     // What was held back under another policy, or when this program died between two landings.
     publisher.land_all_held().await?;
     let identity = Identity::load_or_create(&publisher.folder().identity())?;

@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use store::{Store, StoreError};
 
 /// Bytes asked for at a time: few enough requests to a bucket, and little memory.
-const RANGE_SIZE_BYTES: usize = 1 << 20;
+pub(crate) const RANGE_SIZE_BYTES: usize = 1 << 20;
 
 /// An object, and how far it was read.
 #[derive(Debug)]

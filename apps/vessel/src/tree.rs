@@ -15,8 +15,6 @@
 //! business; [`Tree::sweep`] removes what a crash left beyond that. Whether a folder or a bucket keeps it is the
 //! [`Store`]'s.
 
-mod range;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Cursor};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,8 +29,7 @@ use crate::admission::{Package, Snapshot};
 use crate::described::{self, Plan, Shelf};
 use crate::format::{self, FormatError, PackedEntries};
 use crate::http;
-use crate::stored::Stored;
-use range::RangeReader;
+use crate::stored::{self, Stored};
 
 /// The pointer of a channel.
 pub(crate) const ROOT_INDEX: &str = "moss-root-index.json";
@@ -535,7 +532,11 @@ impl Shelf for Tree {
                     .map_err(|source| TreeError::Disk { action: "list the files of a package", source })?;
                 stone::read_records(io::BufReader::new(file), &limits)
             }
-            None => stone::read_records(io::BufReader::new(RangeReader::open(&self.store, &path)?), &limits),
+            None => {
+                let missing = || StoreError::Missing { place: self.store.place(), path: path.clone() };
+                let stored = Stored::open(&self.store, &path)?.ok_or_else(missing)?;
+                stone::read_records(io::BufReader::with_capacity(stored::RANGE_SIZE_BYTES, stored), &limits)
+            }
         };
         let stone = stone.map_err(|source| TreeError::Package { path, source: Box::new(source) })?;
         Ok(compact::pack_paths(stone.layout.iter().map(|entry| entry.target.as_str())))

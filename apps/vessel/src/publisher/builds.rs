@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use package::{ManifestFile, PackageMeta};
 use repository::layout;
+use repository::signed::SignedKind;
 use stone::Limits;
 use store::{Sha256, Source};
 
@@ -13,7 +14,7 @@ use super::groups::Verified;
 use super::{Channel, PublishError, Publisher, blocking};
 use crate::admission::{Package, Refusal};
 use crate::builds::{BuildFile, DebugFile, orphans};
-use crate::expectation::{Artefact, ArtefactKind, Expectation, PROVENANCE_FILE};
+use crate::expectation::{Artefact, ArtefactKind, Expectation, PROVENANCE_FILE, SIGNED_PROVENANCE_FILE};
 use crate::output::Content;
 use crate::output::output_digest;
 use crate::provenance::{RECORD_FILE, RECORD_SIZE_BYTES_MAX, Record, statement};
@@ -68,17 +69,22 @@ impl Publisher {
         let digests = record.iter().flat_map(Record::root_digests);
         let published: HashSet<Sha256> = self.ledger.ever_published(digests).await?.into_iter().collect();
         let bytes = statement(&order, record.as_ref(), &|sha256| published.contains(&sha256));
-        let size_bytes = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let signed = self.sign(SignedKind::Provenance, bytes.clone()).await?;
         let (staging, attempt_id) = (self.staging.clone(), order.attempt_id);
-        let sha256 = blocking(move || {
-            let added = staging.add(attempt_id, &bytes);
-            Ok(added
-                .map_err(|source| TreeError::Disk { action: "keep the provenance of a build", source })?)
+        let made = blocking(move || {
+            let add = |name: &'static str, bytes: &[u8]| {
+                let size_bytes = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+                let sha256 = staging
+                    .add(attempt_id, bytes)
+                    .map_err(|source| TreeError::Disk { action: "keep the provenance of a build", source })?;
+                Ok::<_, TreeError>((name, sha256, size_bytes))
+            };
+            Ok([add(PROVENANCE_FILE, &bytes)?, add(SIGNED_PROVENANCE_FILE, &signed)?])
         })
         .await?;
         let brought = order.artefacts.iter().filter(|artefact| artefact.kind != ArtefactKind::Package);
         let brought = brought.map(|it| (it.name.as_str(), it.sha256, it.size_bytes));
-        let files = brought.chain([(PROVENANCE_FILE, sha256, size_bytes)]);
+        let files = brought.chain(made);
         let folder = layout::build_path(&order.source, &order.build());
         let file = |(name, sha256, size_bytes)| BuildFile {
             path: format!("{folder}/{name}"),

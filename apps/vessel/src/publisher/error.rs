@@ -239,6 +239,28 @@ pub enum PublishError {
         /// As it was asked for.
         name: String,
     },
+    /// A release that is there, or was, with other files.
+    #[error("cannot add release {release} to channel {channel}: it was published with other files")]
+    ReleaseStands {
+        /// The channel.
+        channel: String,
+        /// The release.
+        release: String,
+    },
+    /// A release that is not there.
+    #[error("cannot find release {release:?} in channel {channel}")]
+    NoRelease {
+        /// The channel.
+        channel: String,
+        /// As it was asked for.
+        release: String,
+    },
+    /// Files that are no release.
+    #[error("cannot publish these files as a release: {why}")]
+    ReleaseFiles {
+        /// What is wrong with them.
+        why: String,
+    },
     /// Nothing to remove, or too much.
     #[error("cannot remove {count} packages: name one at least and {max} at most")]
     HowMany {
@@ -300,6 +322,7 @@ impl Fault for PublishError {
             | PublishError::NoVersion { .. }
             | PublishError::NoPackage { .. }
             | PublishError::NotHeld { .. }
+            | PublishError::NoRelease { .. }
             | PublishError::NothingBefore { .. } => Kind::NotFound,
             PublishError::OtherBuilder { .. } | PublishError::NotAnnounced { .. } => Kind::Denied,
             PublishError::OtherExpectation { .. }
@@ -307,6 +330,7 @@ impl Fault for PublishError {
             | PublishError::WasRefused { .. }
             | PublishError::HasLanded { .. }
             | PublishError::TagStands { .. }
+            | PublishError::ReleaseStands { .. }
             | PublishError::Needed { .. }
             | PublishError::FormatUpgrade { .. }
             | PublishError::WayUp { .. }
@@ -314,6 +338,7 @@ impl Fault for PublishError {
             | PublishError::KeysMoved { .. }
             | PublishError::StreamMoved { .. } => Kind::Conflict,
             PublishError::TooManyAttempts { .. } | PublishError::Interrupted { .. } => Kind::Unavailable,
+            PublishError::ReleaseFiles { .. } => Kind::Input,
             PublishError::Chunk { .. } | PublishError::HowMany { .. } | PublishError::ImportFolder { .. } => {
                 Kind::Input
             }
@@ -382,6 +407,12 @@ impl Fault for PublishError {
             }
             PublishError::NotHeld { channel, .. } => {
                 vec![format!("`vessel channel show {channel}` lists what is held back, and what for")]
+            }
+            PublishError::ReleaseStands { .. } => {
+                vec!["what is published never changes: give the release another name".into()]
+            }
+            PublishError::NoRelease { channel, .. } => {
+                vec![format!("`vessel release list {channel}` lists what there is")]
             }
             PublishError::TooManyAttempts { .. } => vec!["withdraw attempts that are no longer built".into()],
             _ => self.inner().map_or_else(Vec::new, Fault::hints),

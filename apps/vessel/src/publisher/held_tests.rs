@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
+use repository::signed::{Envelope, SignedKind};
 use serde_json::{Value, json};
+use store::Sha256;
 
 use super::tests::{builder, deliver, files, open, order, read_as_a_client, upload};
 use super::*;
@@ -10,7 +12,6 @@ use crate::expectation::tests::artefact;
 use crate::expectation::{ArtefactKind, Expectation};
 use crate::operation::Operation;
 use crate::test_packages::{meta_with, stone};
-use store::Sha256;
 
 /// An order of a source with one package of its name that needs and offers this.
 fn needing(
@@ -92,7 +93,7 @@ async fn row_p14_what_belongs_to_a_build_is_published_with_it_and_goes_with_its_
     let publisher = Arc::new(publisher.keeping(short));
     let first = with_record(order(1, "s", 1, &[("a", "one")]), 1);
     deliver(&publisher, &first).await.unwrap();
-    assert_eq!(check_build_files(&publisher, data.path()).await, 3);
+    assert_eq!(check_build_files(&publisher, data.path()).await, 4);
     let root = data.path().join("public/main/build/s/s/1-1-1-x86_64");
     let statement: Value =
         serde_json::from_slice(&fs_err::read(root.join("provenance.json")).unwrap()).unwrap();
@@ -101,6 +102,9 @@ async fn row_p14_what_belongs_to_a_build_is_published_with_it_and_goes_with_its_
     assert_eq!(statement["subject"][0]["digest"]["sha256"], package.sha256.to_string());
     assert_eq!(fs_err::read(root.join("build-record.json")).unwrap(), first.1[2]);
     let before = fs_err::read(root.join("provenance.json")).unwrap();
+    let signed = fs_err::read(root.join("provenance.intoto.json")).unwrap();
+    let signed = Envelope::read(&signed, SignedKind::Provenance).unwrap();
+    assert_eq!(signed.unchecked_payload(), before);
 
     // The same packages under another attempt, with another manifest: what is published stays as it is.
     let mut again = first.clone();
@@ -117,7 +121,7 @@ async fn row_p14_what_belongs_to_a_build_is_published_with_it_and_goes_with_its_
         listed["files"].as_array().unwrap().iter().map(|it| it["path"].as_str().unwrap()).collect();
     assert_eq!(
         paths,
-        ["build-record.json", "manifest-1.jsonc", "provenance.json"]
+        ["build-record.json", "manifest-1.jsonc", "provenance.intoto.json", "provenance.json"]
             .map(|name| format!("build/s/s/1-1-1-x86_64/{name}"))
     );
     let none = ask(&publisher, json!({ "operation": "artefacts", "channel": "main", "source": "t" })).await;
@@ -132,17 +136,17 @@ async fn row_p14_what_belongs_to_a_build_is_published_with_it_and_goes_with_its_
     assert_eq!(fs_err::read(promoted).unwrap(), before);
 
     deliver(&publisher, &with_record(order(3, "s", 2, &[("a", "two")]), 2)).await.unwrap();
-    assert_eq!(check_build_files(&publisher, data.path()).await, 6);
+    assert_eq!(check_build_files(&publisher, data.path()).await, 8);
     for _ in 0..2 {
         ask(&publisher, json!({ "operation": "prune", "channel": "main", "dry_run": false })).await;
     }
-    assert_eq!(check_build_files(&publisher, data.path()).await, 3);
+    assert_eq!(check_build_files(&publisher, data.path()).await, 4);
     assert!(!root.join("provenance.json").exists(), "its packages are gone");
-    assert_eq!(ask(&publisher, show).await["files"].as_array().unwrap().len(), 3);
+    assert_eq!(ask(&publisher, show).await["files"].as_array().unwrap().len(), 4);
     publisher.close().await;
     drop(publisher);
     let publisher = open(data.path()).await;
-    assert_eq!(check_build_files(&publisher, data.path()).await, 3);
+    assert_eq!(check_build_files(&publisher, data.path()).await, 4);
 }
 
 #[tokio::test]
@@ -183,7 +187,7 @@ async fn row_s3_records_and_manifests_of_something_else_are_refused() {
             }
         }
     }
-    assert_eq!(check_build_files(&publisher, data.path()).await, 3);
+    assert_eq!(check_build_files(&publisher, data.path()).await, 4);
 }
 
 #[tokio::test]
@@ -349,4 +353,71 @@ async fn row_s7_an_upload_that_is_repeated_after_its_end_changes_nothing() {
     assert!(matches!(publisher.commit(foreign, 2).await, Err(PublishError::OtherBuilder { .. })));
     assert_eq!(names(data.path()), before);
     assert_eq!(publisher.ledger.histories("main").await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn release_files_are_published_once_listed_and_taken_away() {
+    let data = tempfile::tempdir().unwrap();
+    let publisher = open(data.path()).await;
+    let bring = |files: &[(&str, &[u8])]| {
+        let folder = publisher.folder.incoming("main", "2026.1");
+        fs_err::create_dir_all(&folder).unwrap();
+        let files: Vec<Value> = files
+            .iter()
+            .map(|(name, bytes)| {
+                fs_err::write(folder.join(name), bytes).unwrap();
+                json!({ "name": name, "size_bytes": bytes.len(), "sha256": Sha256::of(bytes).to_string() })
+            })
+            .collect();
+        json!({ "operation": "release-add", "channel": "main", "name": "2026.1", "files": files })
+    };
+    let image = vec![7; 3 << 20];
+    let add = bring(&[("desktop.iso", &image), ("desktop.iso.asc", b"signed")]);
+    let added = ask(&publisher, add.clone()).await;
+    assert_eq!(added["release"]["files"].as_array().unwrap().len(), 4, "with the list, plain and signed");
+    let folder = data.path().join("public/main/release/2026.1");
+    assert_eq!(fs_err::read(folder.join("desktop.iso")).unwrap(), image);
+    let list: Value = serde_json::from_slice(&fs_err::read(folder.join("release.json")).unwrap()).unwrap();
+    assert_eq!(list["files"][0]["sha256"], Sha256::of(&image).to_string());
+    assert_eq!(list["files"][0]["size_bytes"], image.len());
+    let signed = fs_err::read(folder.join("release.signed.json")).unwrap();
+    let signed = Envelope::read(&signed, SignedKind::List).unwrap();
+    assert_eq!(signed.unchecked_payload(), fs_err::read(folder.join("release.json")).unwrap());
+    assert!(!publisher.folder.incoming("main", "2026.1").exists());
+    assert_eq!(ask(&publisher, add.clone()).await["release"], added["release"], "again is once");
+    let refused = |operation: Value| {
+        let publisher = &publisher;
+        async move {
+            let operation: Operation = serde_json::from_value(operation).unwrap();
+            publisher.operate(operation, "a test").await.unwrap_err()
+        }
+    };
+    let other = refused(bring(&[("desktop.iso", b"other")])).await;
+    assert!(matches!(other, PublishError::ReleaseStands { .. }), "{other}");
+    let mut lying = bring(&[("x", b"abc")]);
+    lying["name"] = "2026.2".into();
+    let from = publisher.folder.incoming("main", "2026.1");
+    fs_err::rename(&from, publisher.folder.incoming("main", "2026.2")).unwrap();
+    fs_err::write(publisher.folder.incoming("main", "2026.2").join("x"), b"abd").unwrap();
+    refused(lying).await;
+    for (name, file) in [("../x", "a"), ("ok", "../a"), ("ok", ".hidden"), ("ok", "release.json")] {
+        let files = json!([{ "name": file, "size_bytes": 1, "sha256": Sha256::of(b"a").to_string() }]);
+        refused(json!({ "operation": "release-add", "channel": "main", "name": name, "files": files })).await;
+    }
+
+    // Neither a start nor pruning takes it away; what nobody named goes.
+    deliver(&publisher, &order(1, "s", 1, &[("a", "one")])).await.unwrap();
+    fs_err::create_dir_all(data.path().join("public/main/release/stray")).unwrap();
+    fs_err::write(data.path().join("public/main/release/stray/x"), "x").unwrap();
+    ask(&publisher, json!({ "operation": "prune", "channel": "main", "dry_run": false })).await;
+    publisher.close().await;
+    drop(publisher);
+    let publisher = open(data.path()).await;
+    let listed = ask(&publisher, json!({ "operation": "release-list", "channel": "main" })).await;
+    assert_eq!(listed["releases"][0]["files"], added["release"]["files"]);
+    assert_eq!(files(&data.path().join("public/main/release")).len(), 4);
+    ask(&publisher, json!({ "operation": "release-remove", "channel": "main", "name": "2026.1" })).await;
+    assert!(!folder.join("desktop.iso").exists());
+    let listed = ask(&publisher, json!({ "operation": "release-list", "channel": "main" })).await;
+    assert_eq!(listed["releases"], json!([]));
 }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use repository::retention::{self, Due, HistoryAge};
 
 use super::recovery::Needed;
+use super::releases::needed_files;
 use super::{Channel, PublishError, Publisher, blocking, unix_seconds};
 use crate::builds::orphans;
 use crate::ledger::History;
@@ -65,6 +66,7 @@ impl Publisher {
         }
         let kept = files.into_iter().filter(|file| !left.contains(&file.path));
         objects.extend(kept.map(|file| (file.path, file.sha256)));
+        objects.extend(needed_files(&self.ledger, &channel.name).await?);
         let ids = histories.iter().filter(|history| living.contains(&history.number));
         let needed = Needed { histories: ids.map(|history| history.id.clone()).collect(), objects };
         let tree = channel.tree.clone();

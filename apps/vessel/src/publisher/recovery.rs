@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use repository::retention;
 
+use super::releases::needed_files;
 use super::{Current, PublishError, State, blocking, pointer_of};
 use crate::ledger::{Ledger, VOLATILE};
 use crate::staging::Staging;
@@ -71,9 +72,10 @@ pub(super) async fn needed(ledger: &Ledger, channel: &str) -> Result<Needed, Pub
     let packages = held.into_iter().map(|object| (object.pool_path.clone(), object.sha256));
     let builds = ledger.build_files(channel, None).await?;
     let builds = builds.into_iter().map(|file| (file.path, file.sha256));
+    let releases = needed_files(ledger, channel).await?;
     Ok(Needed {
         histories: histories.into_iter().map(|history| history.id).collect(),
-        objects: packages.chain(builds).collect(),
+        objects: packages.chain(builds).chain(releases).collect(),
     })
 }
 

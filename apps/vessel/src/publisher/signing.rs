@@ -144,7 +144,6 @@ fn kept(what: &str, row: &SignedRow, channel: &Identifier) -> Option<Pointer> {
 
 impl Publisher {
     /// Signs something that belongs to what is published, such as the provenance of a build: the file to publish.
-    #[expect(dead_code, reason = "for the lists and statements of builds that are signed beside histories")]
     pub(crate) async fn sign(&self, kind: SignedKind, payload: Vec<u8>) -> Result<Vec<u8>, PublishError> {
         let hands = self.seals.hands();
         blocking(move || Ok(hands.sign(kind, payload)?.into_bytes())).await

@@ -167,7 +167,7 @@ async fn a_landing_publishes_and_its_repetition_changes_nothing() {
     assert_ne!(of_first.0, of_second.0);
     assert_eq!(of_second.1, "", "nothing to look at");
     let builds = super::held_tests::check_build_files(&publisher, data.path()).await;
-    assert_eq!(builds, 4, "manifests and provenances are published");
+    assert_eq!(builds, 6, "manifests and provenances, plain and signed, are published");
     publisher.close().await;
     drop(publisher);
     // And all of it is still there after a restart, the old history included.
@@ -525,7 +525,7 @@ async fn a_crash_at_any_step_leaves_the_old_version_or_the_new_one() {
             assert_eq!(files(&data.path().join("public/main/pool")).len(), packages, "{step:?}");
             assert!(files(&data.path().join("staging")).is_empty(), "{step:?}");
             let builds = super::held_tests::check_build_files(&publisher, data.path()).await;
-            assert_eq!(builds, if has_older { 4 } else { 2 }, "{step:?}");
+            assert_eq!(builds, if has_older { 6 } else { 3 }, "{step:?}");
         }
     }
 }

@@ -12,6 +12,7 @@ use repository::{Format, Identifier, Moved as MovedChannel, Version};
 use store::Source;
 
 use super::held::report;
+use super::releases::releases;
 use super::{Base, Channel, Current, Deed, PublishError, Publisher, State, blocking, unix_seconds};
 use crate::admission::{Landing, Package, PackageKey, Snapshot};
 use crate::builds::BuildFile;
@@ -123,6 +124,9 @@ pub(crate) async fn look(ledger: &Ledger, operation: &Operation) -> Result<Optio
                 versions => versions?,
             };
             Outcome::Show(ChannelReport { held, ..channel_report(&versions) })
+        }
+        Operation::ReleaseList { channel } => {
+            Outcome::ReleaseList { channel: channel.clone(), releases: releases(ledger, channel).await? }
         }
         Operation::Artefacts { channel, source } => {
             let files = ledger.build_files(channel, source.as_deref()).await?;
@@ -300,8 +304,17 @@ impl Publisher {
                 let held = self.drop_held(&channel, &sources, by).await?;
                 Outcome::DropHeld { channel, held }
             }
+            Operation::ReleaseAdd { channel, name, files } => {
+                let release = self.add_release(&channel, &name, &files, by).await?;
+                Outcome::ReleaseAdd { channel, release }
+            }
+            Operation::ReleaseRemove { channel, name } => {
+                let release = self.remove_release(&channel, &name, by).await?;
+                Outcome::ReleaseRemove { channel, release }
+            }
             // Answered above.
             Operation::List
+            | Operation::ReleaseList { .. }
             | Operation::Artefacts { .. }
             | Operation::Show { .. }
             | Operation::Histories { .. }
