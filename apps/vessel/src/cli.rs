@@ -109,8 +109,8 @@ struct ImportArguments {
     /// Folder with .stone packages, looked through with all its folders.
     #[arg(value_name = "DIR")]
     folder: PathBuf,
-    /// The data folder.
-    #[arg(long, value_name = "DIR")]
+    /// The data folder; it is made where there is none.
+    #[arg(long, value_name = "DIR", default_value = "vessel-data")]
     data: PathBuf,
     /// Settings of the Vessel, for where its keys and the published tree are.
     #[arg(long, value_name = "FILE")]
