@@ -109,8 +109,11 @@ pub(crate) async fn run(
         while agent.building() > 0 {
             match happened.recv().await {
                 Some((number, event)) => agent.happened(number, event),
-                None => return,
+                None => break,
             }
+        }
+        for desk in &mut agent.desks {
+            desk.finish_deletions().await;
         }
     };
     if tokio::time::timeout(ENDING_TIMEOUT, ended).await.is_err() {

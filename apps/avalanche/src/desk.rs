@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use fs_err as fs;
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use wire::Identity;
 use wire::summit::{
     Failed, Finished, FromAgent, Heartbeat, Hello, LogChunk, Published, Refused, Started, from_agent,
@@ -85,6 +85,8 @@ pub(crate) struct Desk {
     /// Attempts that a keeper builds.
     builds: HashSet<AttemptId>,
     uploads: HashMap<AttemptId, JoinHandle<()>>,
+    /// Folders of attempts that are over, on their way out.
+    deletions: JoinSet<()>,
     session: Option<Session>,
     beat_every: Duration,
     next_beat: Instant,
@@ -109,6 +111,7 @@ impl Desk {
             ledger: Ledger::new(house.settings.slots, &survivors),
             builds: HashSet::new(),
             uploads: HashMap::new(),
+            deletions: JoinSet::new(),
             session: None,
             beat_every: HEARTBEAT_DEFAULT,
             next_beat: Instant::now(),
@@ -258,7 +261,8 @@ impl Desk {
             }
             Effect::Delete(id) => {
                 let folder = self.shelf.attempt(id);
-                tokio::task::spawn_blocking(move || {
+                while self.deletions.try_join_next().is_some() {}
+                self.deletions.spawn_blocking(move || {
                     if let Err(error) = folder.delete() {
                         tracing::warn!(attempt.id = %id, %error, "cannot delete an attempt; it is swept later");
                     }
@@ -291,6 +295,11 @@ impl Desk {
                 }
             }
         }
+    }
+
+    /// Waits until the folders of attempts that are over are gone. A runtime that ends drops what it has not begun.
+    pub(crate) async fn finish_deletions(&mut self) {
+        while self.deletions.join_next().await.is_some() {}
     }
 
     /// Begins what an agent before us had laid out.
