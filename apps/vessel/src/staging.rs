@@ -204,6 +204,8 @@ impl Staging {
     pub(crate) fn add(&self, attempt_id: u64, bytes: &[u8]) -> io::Result<Sha256> {
         let sha256 = Sha256::of(bytes);
         let path = self.complete(attempt_id, sha256);
+        // Two who commit at once write the same file, and the first one may remove the folder when it is done.
+        let _turn = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
         durable::create_folders(&self.folder(attempt_id))?;
         durable::replace_file(&path, bytes)?;
         Ok(sha256)

@@ -10,12 +10,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::{has_programs, steady_address, wait_until};
 
 /// A server starts in five seconds; a machine that is busy gets two minutes.
 const START_LIMIT: Duration = Duration::from_secs(120);
+
+/// And to hear of a new bucket.
+const HEARING_LIMIT: Duration = Duration::from_secs(10);
+
+/// Between two questions whether it has.
+const HEARING_PAUSE: Duration = Duration::from_millis(50);
 
 /// Runs a program until whoever started this one closes its standard input: tests end in many ways.
 const KEEPER: &str = r#"log=$1; shift; "$@" >>"$log" 2>&1 </dev/null & read -r _; kill -9 "$!"; wait"#;
@@ -178,15 +184,22 @@ impl Seaweed {
     #[expect(clippy::unwrap_used, reason = "a test's own way to fail")]
     pub fn bucket(&self) -> String {
         static GIVEN: AtomicU64 = AtomicU64::new(0);
-        let name = format!("bucket-{}", GIVEN.fetch_add(1, Ordering::Relaxed));
-        let answer = self.ask(8888, "POST", &format!("/buckets/{name}/"), "").unwrap();
-        assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
-        // The part that speaks S3 hears of it a moment later.
-        let nothing = format!("/{name}/nothing");
-        wait_until("the bucket is there", START_LIMIT, || {
-            self.ask(8333, "GET", &nothing, "").is_some_and(|answer| answer.contains("NoSuchKey"))
-        });
-        name
+        let begin = Instant::now();
+        loop {
+            let name = format!("bucket-{}", GIVEN.fetch_add(1, Ordering::Relaxed));
+            let answer = self.ask(8888, "POST", &format!("/buckets/{name}/"), "").unwrap();
+            assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+            // The part that speaks S3 hears of it a moment later; of one that is made while it begins to listen, never.
+            let nothing = format!("/{name}/nothing");
+            let until = Instant::now() + HEARING_LIMIT;
+            while Instant::now() < until {
+                if self.ask(8333, "GET", &nothing, "").is_some_and(|answer| answer.contains("NoSuchKey")) {
+                    return name;
+                }
+                std::thread::sleep(HEARING_PAUSE);
+            }
+            assert!(begin.elapsed() < START_LIMIT, "no bucket is heard of within {START_LIMIT:?}");
+        }
     }
 
     /// Kills a server for volumes.
