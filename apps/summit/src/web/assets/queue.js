@@ -335,7 +335,7 @@
   take(begin);
   place("q-zoom").append(
     button("−", "smaller", () => zoom(scale / 1.3)), button("+", "larger", () => zoom(scale * 1.3)),
-    button("all", "everything at once", fit), button("1:1", "at its own size", () => zoom(1)),
+    button("all", "all at once", fit), button("1:1", "1:1, at its own size", () => zoom(1)),
   );
   place("q-keys").textContent = "Choose a recipe for its neighbours, twice for its task; arrows move, + and − zoom.";
   place("q-find").addEventListener("input", (event) => find(event.target.value));
