@@ -140,7 +140,7 @@ async fn what_the_repository_holds_back_is_shown_and_neither_lost_nor_built_agai
     agent.released(order.attempt_id).await;
     let announced = farm.vessel.announced();
     assert_eq!(announced[0].recipe_commit.len(), 40, "{announced:?}");
-    assert_eq!((announced[0].recipe_path.as_str(), announced[0].may_land_unmet), ("a/a", false));
+    assert_eq!((announced[0].recipe_path.as_str(), announced[0].may_land_unmet), ("a/a/stone.yaml", false));
     assert!(!announced[0].recipe_repository.is_empty() && !announced[0].builder_name.is_empty());
     let is_held = || async {
         let why = farm.get("/api/tasks/a/why").await;
