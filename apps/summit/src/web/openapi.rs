@@ -199,7 +199,7 @@ fn query_parameters(shape: &Value) -> Vec<Value> {
                 schema["maximum"] = u64::MAX.into();
             }
             // Nothing in an address is null; what is not asked for is not there.
-            if let Some(kinds) = schema["type"].as_array_mut() {
+            if let Some(kinds) = schema.get_mut("type").and_then(|kinds| kinds.as_array_mut()) {
                 kinds.retain(|kind| kind != "null");
                 if let [only] = &kinds[..] {
                     schema["type"] = only.clone();
