@@ -80,15 +80,6 @@ impl Seaweed {
         Self::start_with(&["-volume.max=2000", "-master.volumeSizeLimitMB=64"])
     }
 
-    /// The same with so few and small volumes that it is full after some mebibytes.
-    ///
-    /// # Panics
-    /// When it does not start: a test cannot go on.
-    #[must_use]
-    pub fn start_small() -> Option<Seaweed> {
-        Self::start_with(&["-volume.max=10", "-master.volumeSizeLimitMB=1"])
-    }
-
     fn start_with(more: &[&str]) -> Option<Seaweed> {
         if !has_programs(&["weed"]) {
             return None;

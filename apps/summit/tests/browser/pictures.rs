@@ -18,7 +18,7 @@ const PLACE_OF: &str = "
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_queue_is_a_picture_that_can_be_read_and_moved_about_in() {
-    // It takes minutes in a build without optimisation, and waits for the machine more than for what it looks at.
+    // Not reliable yet: the sign of a build that is published was waited for in vain, for a reason that is not known.
     if std::env::var_os("MORAINE_PICTURES").is_none() {
         eprintln!("skipped: MORAINE_PICTURES is not set");
         return;
