@@ -156,6 +156,12 @@ impl Publisher {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Nothing is known of what was said to Vessel about an attempt any more.
+    fn forget(&self, attempt: AttemptId) {
+        self.expected().remove(&attempt);
+        self.held().remove(&attempt);
+    }
+
     /// Brings a task on; answers what the repository holds it back for, if it does.
     async fn publish(&self, task: &TaskRow) -> Result<Option<String>, PublishError> {
         let State::Publishing { lease, artefacts, .. } = &task.state else { return Ok(None) };
@@ -201,7 +207,7 @@ impl Publisher {
             }
             LandingState::Unknown | LandingState::Unspecified => {
                 // Vessel has forgotten it; it is told again the next time.
-                self.expected().remove(&attempt);
+                self.forget(attempt);
             }
             LandingState::Expected | LandingState::Receiving => self.expire(task, lease).await?,
         }
@@ -237,7 +243,7 @@ impl Publisher {
         }
         let event = Event::Landed { attempt, history: reply.history };
         ignore_refusal(self.hub.apply(task.id, &event).await)?;
-        self.expected().remove(&attempt);
+        self.forget(attempt);
         if let State::Publishing { lease, .. } = &task.state {
             self.hub.store.builder_fared_well(&lease.claim.builder).await?;
         }
@@ -248,7 +254,7 @@ impl Publisher {
     async fn rejected(&self, task: &TaskRow, attempt: AttemptId, reason: String) -> Result<(), PublishError> {
         tracing::warn!(task.id = %task.id, reason, "Vessel does not take what was built");
         ignore_refusal(self.hub.apply(task.id, &Event::Rejected { attempt, reason }).await)?;
-        self.expected().remove(&attempt);
+        self.forget(attempt);
         Ok(())
     }
 
