@@ -21,9 +21,8 @@ mod pointer;
 mod statement;
 
 pub use digest::{Digest, DigestError, FileFacts};
-pub use envelope::{
-    ENVELOPE_BYTES_MAX, Envelope, EnvelopeError, PublicKey, PublicKeyError, SignedKind, Verify,
-};
+pub use envelope::{ENVELOPE_BYTES_MAX, Envelope, EnvelopeError, SignedKind, Verify};
+pub use key::{PublicKey, PublicKeyError};
 pub use keys::{KeyChange, KeyList, KeyState, KeysError, LISTS_MAX, ListedKey, Role, TrustedKeys};
 pub use pointer::{POINTER_BYTES_MAX, Pointer, PointerError};
 pub use statement::{

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
+use key::PublicKey;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -18,7 +19,6 @@ use tower::Service;
 
 use crate::error::WireError;
 use crate::identity::Identity;
-use crate::key::PublicKey;
 use crate::limits;
 use crate::tls::{self, PinnedKey};
 

@@ -4,8 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use fault::{Fault, Kind};
-
-use crate::key::PublicKey;
+use key::PublicKey;
 
 /// Why there is no connection, or no server.
 #[derive(Debug, thiserror::Error)]

@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fault::{Fault, Kind};
+use key::PublicKey;
 use ring::rand::SystemRandom;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use tokio_rustls::rustls::crypto::ring::sign::any_eddsa_type;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use tokio_rustls::rustls::sign::{CertifiedKey, SigningKey};
 
-use crate::key::PublicKey;
+use crate::spki;
 
 /// The largest key file that is read. A PKCS#8 ed25519 key has 48 to 100 bytes.
 const KEY_FILE_SIZE_BYTES_MAX: u64 = 4096;
@@ -148,7 +149,7 @@ impl Identity {
 
     /// As TLS presents it: the raw public key in the place of a certificate.
     pub(crate) fn certified_key(&self) -> Arc<CertifiedKey> {
-        let key = CertificateDer::from(self.public_key.to_subject_public_key_info());
+        let key = CertificateDer::from(spki::to_tls(&self.public_key));
         Arc::new(CertifiedKey::new(vec![key], Arc::clone(&self.signing_key)))
     }
 }

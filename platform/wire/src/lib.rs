@@ -12,16 +12,16 @@ mod client;
 pub mod convert;
 mod error;
 mod identity;
-mod key;
 pub mod limits;
 mod server;
+mod spki;
 pub mod status;
 mod tls;
 
 pub use client::{connect, connect_to_any, connect_within};
 pub use error::WireError;
 pub use identity::{Identity, IdentityError};
-pub use key::{PUBLIC_KEY_SIZE_BYTES, PublicKey, PublicKeyError};
+pub use key::{PublicKey, PublicKeyError};
 pub use server::{PeerKey, peer_key, serve, serve_open};
 pub use status::{RemoteError, from_status, to_status};
 pub use tonic;

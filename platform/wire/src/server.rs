@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use key::PublicKey;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
@@ -29,8 +30,8 @@ use tonic::{Request, Status};
 
 use crate::error::WireError;
 use crate::identity::Identity;
-use crate::key::PublicKey;
 use crate::limits;
+use crate::spki;
 use crate::tls;
 
 mod places;
@@ -264,7 +265,7 @@ async fn greet(
         }
     };
     let key = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-    let key = key.and_then(|key| PublicKey::from_subject_public_key_info(key))?;
+    let key = key.and_then(|key| spki::from_tls(key))?;
     Some((stream, key))
 }
 

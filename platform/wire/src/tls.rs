@@ -5,6 +5,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use key::PublicKey;
 use tokio_rustls::rustls::client::AlwaysResolvesClientRawPublicKeys;
 use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring, verify_tls13_signature_with_raw_key};
@@ -18,7 +19,7 @@ use tokio_rustls::rustls::{
 };
 
 use crate::identity::Identity;
-use crate::key::PublicKey;
+use crate::spki;
 
 /// The protocol that both sides must agree on (RFC 7301): HTTP/2, which is what gRPC runs on.
 const PROTOCOL: &[u8] = b"h2";
@@ -83,8 +84,8 @@ impl ServerCertVerifier for PinnedKey {
         _ocsp_response: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let found = PublicKey::from_subject_public_key_info(end_entity)
-            .ok_or(Error::InvalidCertificate(CertificateError::BadEncoding))?;
+        let found =
+            spki::from_tls(end_entity).ok_or(Error::InvalidCertificate(CertificateError::BadEncoding))?;
         if self.pinned.contains(&found) {
             return Ok(ServerCertVerified::assertion());
         }
@@ -136,7 +137,7 @@ impl ClientCertVerifier for AnyKey {
         _intermediates: &[CertificateDer<'_>],
         _now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        match PublicKey::from_subject_public_key_info(end_entity) {
+        match spki::from_tls(end_entity) {
             Some(_) => Ok(ClientCertVerified::assertion()),
             None => Err(Error::InvalidCertificate(CertificateError::BadEncoding)),
         }

@@ -3,13 +3,11 @@
 //! What is signed is not the JSON but `DSSEv1 LENGTH TYPE LENGTH PAYLOAD`: the type is part of it, so that a signature of one
 //! kind of file is none of another kind, and tools that know the format can check ours.
 
-use std::fmt;
-use std::str::FromStr;
-
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use fault::{Fault, Kind};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use key::PublicKey;
+use serde::{Deserialize, Serialize};
 
 /// The largest envelope that is read, in bytes: a statement of a history of many architectures has some ten kilobytes, and
 /// provenance lists a few thousand packages of a build root at 200 bytes each.
@@ -18,34 +16,11 @@ pub const ENVELOPE_BYTES_MAX: usize = 4 << 20;
 /// Signatures on one file: keys of a list and of the list before, and room.
 const SIGNATURES_MAX: usize = 32;
 
-/// Bytes of an ed25519 public key and of a signature by it (RFC 8032).
-const PUBLIC_KEY_BYTES: usize = 32;
+/// Bytes of an ed25519 signature (RFC 8032).
 const SIGNATURE_BYTES: usize = 64;
 
 /// Checks one ed25519 signature: key, message, signature.
 pub type Verify<'a> = &'a dyn Fn(&PublicKey, &[u8], &[u8]) -> bool;
-
-/// An ed25519 public key. As text: URL-safe base64 without padding, 43 characters.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PublicKey([u8; PUBLIC_KEY_BYTES]);
-
-/// Why a text is no public key.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("cannot read public key {text:?}: it is not 43 characters of URL-safe base64")]
-pub struct PublicKeyError {
-    /// The text, shortened.
-    pub text: String,
-}
-
-impl Fault for PublicKeyError {
-    fn kind(&self) -> Kind {
-        Kind::Input
-    }
-
-    fn hints(&self) -> Vec<String> {
-        vec!["`vessel key show` prints the keys of a repository; copy one of them".into()]
-    }
-}
 
 /// The kinds of signed files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -316,54 +291,6 @@ impl Envelope {
     }
 }
 
-impl PublicKey {
-    /// The key that these bytes are.
-    #[must_use]
-    pub fn from_bytes(bytes: [u8; PUBLIC_KEY_BYTES]) -> Self {
-        Self(bytes)
-    }
-
-    /// Its bytes.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8; PUBLIC_KEY_BYTES] {
-        &self.0
-    }
-}
-
-impl FromStr for PublicKey {
-    type Err = PublicKeyError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let error = || PublicKeyError { text: text.chars().take(80).collect() };
-        let bytes = URL_SAFE_NO_PAD.decode(text.trim()).map_err(|_| error())?;
-        bytes.try_into().map(Self).map_err(|_| error())
-    }
-}
-
-impl fmt::Display for PublicKey {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&URL_SAFE_NO_PAD.encode(self.0))
-    }
-}
-
-impl fmt::Debug for PublicKey {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "PublicKey({self})")
-    }
-}
-
-impl Serialize for PublicKey {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for PublicKey {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use sha2::Digest as _;
@@ -450,12 +377,5 @@ pub(crate) mod tests {
         }
         let long = vec![b' '; ENVELOPE_BYTES_MAX + 1];
         assert!(matches!(Envelope::read(&long, SignedKind::Pointer), Err(EnvelopeError::TooLong { .. })));
-    }
-
-    #[test]
-    fn keys_as_text() {
-        let text = key(0xfb).to_string();
-        assert_eq!((text.len(), text.parse()), (43, Ok(key(0xfb))));
-        assert!("abc".parse::<PublicKey>().is_err());
     }
 }

@@ -8,9 +8,10 @@
 use std::collections::BTreeSet;
 
 use fault::{Fault, Kind};
+use key::PublicKey;
 use serde::{Deserialize, Serialize};
 
-use super::envelope::{Envelope, EnvelopeError, PublicKey, SignedKind, Verify};
+use super::envelope::{Envelope, EnvelopeError, SignedKind, Verify};
 
 /// Lists that are walked through at most: a rotation every week for ten years, and what keeps a hostile server from keeping
 /// a client busy.

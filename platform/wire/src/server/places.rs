@@ -11,9 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use key::PublicKey;
 use tokio::sync::oneshot;
 
-use crate::key::PublicKey;
 use crate::limits;
 
 /// Whose places.

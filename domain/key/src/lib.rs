@@ -1,4 +1,4 @@
-//! Public keys: 32 bytes that say who somebody is.
+//! Public keys: 32 bytes that say who somebody is, a service or a machine, or who signed what is published.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,10 +10,6 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Length of an ed25519 public key (RFC 8032, section 5.1.5).
 pub const PUBLIC_KEY_SIZE_BYTES: usize = 32;
-
-/// What stands before the 32 bytes of an ed25519 key in a SubjectPublicKeyInfo (RFC 8410, section 4).
-const SUBJECT_PUBLIC_KEY_INFO_PREFIX: [u8; 12] =
-    [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 /// An ed25519 public key. As text: URL-safe base64 without padding, 43 characters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,7 +29,7 @@ impl Fault for PublicKeyError {
     }
 
     fn hints(&self) -> Vec<String> {
-        vec!["each service prints its own key with `key show`; copy that line".into()]
+        vec!["`key` of a service prints its own, `vessel key show` those that sign a repository; copy such a line".into()]
     }
 }
 
@@ -48,17 +44,6 @@ impl PublicKey {
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; PUBLIC_KEY_SIZE_BYTES] {
         &self.0
-    }
-
-    /// As TLS carries it (RFC 7250).
-    pub(crate) fn to_subject_public_key_info(self) -> Vec<u8> {
-        [SUBJECT_PUBLIC_KEY_INFO_PREFIX.as_slice(), &self.0].concat()
-    }
-
-    /// From what TLS carried; none for any other kind of key or for a certificate.
-    pub(crate) fn from_subject_public_key_info(bytes: &[u8]) -> Option<Self> {
-        let key = bytes.strip_prefix(&SUBJECT_PUBLIC_KEY_INFO_PREFIX)?;
-        key.try_into().ok().map(Self)
     }
 }
 
@@ -113,18 +98,6 @@ mod tests {
     fn anything_else_is_refused() {
         for text in ["", "abc", "ä", &"A".repeat(42), &"A".repeat(44), &"+".repeat(43)] {
             assert!(text.parse::<PublicKey>().is_err(), "{text:?}");
-        }
-    }
-
-    #[test]
-    fn only_ed25519_keys_come_out_of_tls() {
-        let key = PublicKey::from_bytes([7; 32]);
-        let carried = key.to_subject_public_key_info();
-        assert_eq!(PublicKey::from_subject_public_key_info(&carried), Some(key));
-        let mut other = carried.clone();
-        other[8] = 0x6e;
-        for bytes in [&other[..], &carried[..43], &[], &[carried.as_slice(), &[0]].concat()] {
-            assert_eq!(PublicKey::from_subject_public_key_info(bytes), None);
         }
     }
 }
