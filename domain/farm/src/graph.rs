@@ -343,30 +343,14 @@ impl Graph {
 
     /// Recipes whose packages the packages of this one need at run time, by number.
     pub fn run_needs(&self, id: RecipeId) -> impl Iterator<Item = RecipeId> {
-        self.through(id, |node| node.run, |thing| thing.providers).into_iter()
-    }
-
-    /// Recipes whose packages need packages of this one at run time, by number.
-    pub fn run_needed_by(&self, id: RecipeId) -> impl Iterator<Item = RecipeId> {
-        self.through(id, |node| node.offers, |thing| thing.run_users).into_iter()
-    }
-
-    fn through(
-        &self,
-        id: RecipeId,
-        things: impl Fn(&Node) -> List,
-        recipes: impl Fn(&names::Thing) -> List,
-    ) -> Vec<RecipeId> {
-        let things = self.node(id).map_or(&[][..], |node| self.pool.get(things(node)));
-        let mut found: Vec<u32> = things
-            .iter()
-            .filter_map(|&thing| self.things.get(thing))
-            .flat_map(|thing| self.pool.get(recipes(thing)).iter().copied())
-            .filter(|&recipe| recipe != id.0)
-            .collect();
+        let things = self.node(id).map_or(&[][..], |node| self.pool.get(node.run));
+        let providers =
+            things.iter().filter_map(|&thing| self.things.get(thing)).map(|thing| thing.providers);
+        let mut found: Vec<u32> = providers.flat_map(|list| self.pool.get(list).iter().copied()).collect();
+        found.retain(|&recipe| recipe != id.0);
         found.sort_unstable();
         found.dedup();
-        found.into_iter().map(RecipeId).collect()
+        found.into_iter().map(RecipeId)
     }
 
     /// The dependencies that make the edge from `user` to `needed`, in order: build dependencies, or for a

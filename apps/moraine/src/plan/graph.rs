@@ -76,6 +76,12 @@ fn text(report: &GraphReport, palette: Palette, columns: usize) -> String {
         read_seconds * 1000.0,
         summary.seconds * 1000.0,
     );
+    if summary.first_generation_edges > 0 {
+        lines += &format!(
+            "along {} of the run edges builds wait too, until something is published that serves\n",
+            summary.first_generation_edges
+        );
+    }
     match summary.components.len() {
         0 => lines += "\nNo recipe needs itself by way of others.\n",
         knots => {

@@ -19,6 +19,8 @@ pub struct GraphSummary {
     pub build_edges: usize,
     /// Pairs of recipes of which packages of one need packages of the other at run time.
     pub run_edges: usize,
+    /// Those of the run edges along which builds wait all the same, because nothing is published yet that would serve.
+    pub first_generation_edges: usize,
     /// Build dependencies that the graph neither has as an edge nor tells to be missing.
     pub dropped: usize,
     /// Build dependencies that nobody offers, by recipe.
@@ -95,6 +97,7 @@ impl Graph {
             recipes: self.len(),
             build_edges: self.edge_count(),
             run_edges: self.run_edge_count(),
+            first_generation_edges: self.first_generation_count(),
             dropped: catalogue.recipes().iter().map(|entry| self.dropped_of(entry)).sum(),
             unresolved: sorted(unresolved),
             components: self.knots().map(|knot| knot.iter().map(|&id| source(id)).collect()).collect(),
