@@ -17,6 +17,7 @@ use crate::ledger::Event;
 use crate::settings::Settings;
 use crate::share::{Guest, grants, next_turn, turn_after_end};
 use crate::store::{Shelf, Store, StoreError};
+use crate::vessel_links::VesselLinks;
 
 /// Events that may wait; their senders wait when there are more.
 const EVENTS_MAX: usize = 256;
@@ -73,6 +74,7 @@ pub(crate) async fn run(
     let house = House {
         growth: GrowthWatch::new(),
         uploads: Arc::new(Semaphore::new(UPLOADS_MAX)),
+        links: VesselLinks::default(),
         settings,
         identity,
         store,

@@ -25,6 +25,7 @@ use crate::order::{AttemptId, LeaseToken, Order};
 use crate::settings::Settings;
 use crate::store::{Found, Shelf, Store, Survivor};
 use crate::upload::Upload;
+use crate::vessel_links::VesselLinks;
 
 /// Heartbeats until Summit says how often it wants them.
 const HEARTBEAT_DEFAULT: Duration = Duration::from_secs(10);
@@ -40,6 +41,8 @@ pub(crate) struct House {
     pub(crate) growth: GrowthWatch,
     /// A place for each upload that goes on.
     pub(crate) uploads: Arc<Semaphore>,
+    /// Connections that wait for the next one.
+    pub(crate) links: VesselLinks,
 }
 
 impl House {
@@ -276,6 +279,7 @@ impl Desk {
                     target,
                     folder,
                     artefacts: artefacts.into(),
+                    links: house.links.clone(),
                 };
                 let (events, number) = (house.events.clone(), self.number);
                 let places = Arc::clone(&house.uploads);

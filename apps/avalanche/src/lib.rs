@@ -35,6 +35,7 @@ mod settings;
 mod share;
 mod store;
 mod upload;
+mod vessel_links;
 mod watch;
 
 /// Ends every build in the folder of an agent, whether that runs or not, and says how many there were. Summit gives them

@@ -19,7 +19,7 @@
 //!     report.json           what Boulder reported
 //!     output/               what was built
 //!     ended.json            how the build ended, by its keeper
-//!     state.json            how the attempt stands; missing while it is building
+//!     state.json            how the attempt stands; missing while it is building, and after a power cut
 //! ```
 //!
 //! Every `.json` appears whole or not at all. At a start an attempt with a state stands as it says. One without is being
@@ -236,17 +236,15 @@ impl AttemptFolder {
     pub(crate) fn begin(&self, order: &Order, plan: &Plan) -> io::Result<()> {
         remove(&self.path)?;
         fs::create_dir_all(self.output())?;
-        write_durably(&self.plan(), plan)?;
+        // Not synced: a machine that loses its power loses the build with it, and what cannot be read then is swept.
+        write_whole(&self.plan(), plan)?;
         // Last: what has an order is an attempt.
-        write_durably(&self.order(), order)?;
-        match self.path.parent() {
-            Some(attempts) => fs::File::open(attempts)?.sync_all(),
-            None => Ok(()),
-        }
+        write_whole(&self.order(), order)
     }
 
+    /// Not synced: how the build ended is kept durably, and what has become of it since, Summit and Vessel know.
     pub(crate) fn keep(&self, standing: &Standing) -> io::Result<()> {
-        write_durably(&self.path.join("state.json"), standing)
+        write_whole(&self.state(), standing)
     }
 
     pub(crate) fn delete(&self) -> io::Result<()> {
@@ -294,6 +292,10 @@ impl AttemptFolder {
         self.path.join("ended.json")
     }
 
+    fn state(&self) -> PathBuf {
+        self.path.join("state.json")
+    }
+
     pub(crate) fn log(&self) -> PathBuf {
         self.path.join("log")
     }
@@ -319,9 +321,11 @@ impl AttemptFolder {
         if self.path.file_name().is_none_or(|name| *name != *order.attempt_id.to_string()) {
             return Err("it lies under another name than its own".to_owned());
         }
-        let state = self.path.join("state.json");
-        let found = if state.exists() {
-            Found::Standing(read_json(&state)?)
+        let standing = if self.state().exists() { Some(read_json(&self.state())) } else { None };
+        // One that a power cut has spoilt says no less than how the build ended.
+        let standing = standing.filter(|standing| standing.is_ok() || !self.ended().exists());
+        let found = if let Some(standing) = standing {
+            Found::Standing(standing?)
         } else if keeper::is_kept(self).map_err(|error| error.to_string())? {
             Found::Building
         } else if self.keeper().exists() {
@@ -339,14 +343,28 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, String> {
     serde_json::from_slice(&bytes).map_err(|error| format!("{} is damaged: {error}", path.display()))
 }
 
+/// Writes a file that is there whole or not at all, whoever is killed.
+fn write_whole<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
+    part_of(path, value)?.persist(path)?;
+    Ok(())
+}
+
+/// The same, and it is there after a power cut as well.
 pub(crate) fn write_durably<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    serde_json::to_writer(&mut file, value)?;
-    file.flush()?;
+    let file = part_of(path, value)?;
     file.as_file().sync_all()?;
     file.persist(path)?;
-    fs::File::open(folder)?.sync_all()
+    fs::File::open(folder_of(path))?.sync_all()
+}
+
+fn part_of<T: Serialize>(path: &Path, value: &T) -> io::Result<tempfile::NamedTempFile> {
+    let mut file = tempfile::NamedTempFile::new_in(folder_of(path))?;
+    file.write_all(&serde_json::to_vec(value)?)?;
+    Ok(file)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("."))
 }
 
 /// Removes a file or a folder, if it is there.
@@ -413,6 +431,10 @@ mod tests {
         let built = Built { artefacts: Vec::new(), peak_memory_bytes: 7 };
         let word = Ended { outcome: crate::outcome::Outcome::Built(built), log_size_bytes: 3 };
         write_durably(&ended.ended(), &word).unwrap();
+        let spoilt = begin(7);
+        mark(&spoilt);
+        write_durably(&spoilt.ended(), &word).unwrap();
+        fs::write(spoilt.state(), "").unwrap();
         let killed = begin(6);
         mark(&killed);
         fs::write(killed.keeper_log(), "panic!\n").unwrap();
@@ -430,8 +452,9 @@ mod tests {
             (1, Found::Standing(standing)),
             (2, Found::NotBegun),
             (4, Found::Building),
-            (5, Found::Ended(word)),
+            (5, Found::Ended(word.clone())),
             (6, Found::Ended(Ended { outcome: lost, log_size_bytes: 0 })),
+            (7, Found::Ended(word)),
         ];
         assert_eq!(found, expected);
         assert!(!killed.output().exists(), "what a lost build left is gone");
@@ -440,7 +463,7 @@ mod tests {
             .map(|entry| entry.unwrap().file_name())
             .collect();
         left.sort();
-        assert_eq!(left, ["1", "2", "4", "5", "6"]);
+        assert_eq!(left, ["1", "2", "4", "5", "6", "7"]);
     }
 
     #[test]

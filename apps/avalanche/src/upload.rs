@@ -26,6 +26,7 @@ use crate::connection::{backoff, random};
 use crate::ledger::UploadTarget;
 use crate::order::AttemptId;
 use crate::outcome::{Artefact, Failure, FailureClass};
+use crate::vessel_links::VesselLinks;
 
 /// Refusals in a row that look final before the attempt is given up: Vessel may hear of the attempt, or of our key,
 /// a moment after us.
@@ -107,6 +108,7 @@ pub(crate) struct Upload {
     pub(crate) target: UploadTarget,
     pub(crate) folder: PathBuf,
     pub(crate) artefacts: Arc<[Artefact]>,
+    pub(crate) links: VesselLinks,
 }
 
 impl Upload {
@@ -133,11 +135,23 @@ impl Upload {
     }
 
     async fn try_once(&self) -> Result<String, UploadError> {
+        if let Some(waited) = self.links.take(&self.target) {
+            match self.over(waited).await {
+                // It may have broken while it waited, which says nothing of Vessel.
+                Err(error) if error.kind() == Kind::Unavailable => {
+                    tracing::debug!(attempt.id = %self.id, %error, "a connection that waited is given up");
+                }
+                result => return result,
+            }
+        }
         let key: PublicKey = self.target.vessel_key.parse().map_err(UploadError::Key)?;
-        let channel = wire::connect(&self.target.vessel_address, key, &self.identity)
-            .await
-            .map_err(UploadError::Connect)?;
-        let mut client = VesselClient::new(channel);
+        let connecting = wire::connect(&self.target.vessel_address, key, &self.identity);
+        self.over(connecting.await.map_err(UploadError::Connect)?).await
+    }
+
+    /// Uploads and publishes over a connection, which waits for the next upload when that has worked.
+    async fn over(&self, channel: Channel) -> Result<String, UploadError> {
+        let mut client = VesselClient::new(channel.clone());
         // Dropping it stops all of them.
         let mut puts = JoinSet::new();
         let mut waiting = self.artefacts.iter();
@@ -159,6 +173,7 @@ impl Upload {
         }
         let request = CommitRequest { attempt_id: self.id.0 };
         let reply = answer(COMMIT_TIMEOUT, "publish", client.commit(request)).await?;
+        self.links.keep(&self.target, channel);
         Ok(reply.history)
     }
 

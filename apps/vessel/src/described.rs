@@ -291,7 +291,7 @@ mod tests {
         assert!(
             !described.files.contains_key("stone.index") && described.files.contains_key("index.compact")
         );
-        tree.write_history(&id, &files).unwrap();
+        tree.settle(tree.write_history(&id, &files).unwrap()).unwrap();
         // And a start finds all of them.
         assert_eq!(tree.read_history(&id).unwrap().content_digest(), snapshot.content_digest());
     }

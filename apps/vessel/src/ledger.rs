@@ -94,11 +94,21 @@ pub(crate) struct NewHistory {
     /// Whether this is the first history in which everything finds what it needs.
     pub(crate) closes: bool,
     /// The attempts that land with it; none when an operator brought it.
-    pub(crate) attempts: Vec<u64>,
+    pub(crate) attempts: Vec<LandingAttempt>,
     /// What to look at.
     pub(crate) remarks: String,
     /// Whether it is the first of its format; otherwise it has that of the history before.
     pub(crate) upgrade: Option<FormatUpgrade>,
+    /// The signed pointers that lead to it, by `stream/NAME`. Their versions were given before.
+    pub(crate) signed: BTreeMap<String, String>,
+}
+
+/// An attempt that is about to land.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LandingAttempt {
+    pub(crate) attempt_id: u64,
+    /// What it yielded, by [`crate::output::output_digest`].
+    pub(crate) output: Sha256,
 }
 
 /// Where an attempt is. Whether bytes have arrived is a matter of the staging folder.
@@ -206,7 +216,7 @@ impl Ledger {
             .bind(new.previous.map(column))
             .bind(new.recorded_at)
             .bind(i64::try_from(new.packages).unwrap_or(i64::MAX))
-            .bind(new.attempts.first().map(|attempt_id| column(*attempt_id)))
+            .bind(new.attempts.first().map(|attempt| column(attempt.attempt_id)))
             .bind(&new.cause)
             .execute(&mut *write)
             .await;
@@ -234,27 +244,23 @@ impl Ledger {
         if !swap_stream(&mut write, new).await? || !formats::note_format(&mut write, new).await? {
             return Ok(Recorded::StreamMoved);
         }
-        for attempt_id in &new.attempts {
-            mark_landed(&mut write, *attempt_id, new.number, &new.remarks).await?;
+        for attempt in &new.attempts {
+            mark_landed(&mut write, *attempt, new.number, &new.remarks).await?;
         }
+        signing::keep(&mut write, &new.channel, &new.signed).await?;
         write.commit().await.during(ACTION)?;
         Ok(Recorded::Done)
     }
 
     /// Marks an attempt as landed in a history that has it already.
-    pub(crate) async fn land_unchanged(&self, attempt_id: u64, history: u64) -> Result<(), DatabaseError> {
+    pub(crate) async fn land_unchanged(
+        &self,
+        attempt: LandingAttempt,
+        history: u64,
+    ) -> Result<(), DatabaseError> {
         let mut write = self.database.write().await?;
-        mark_landed(&mut write, attempt_id, history, "everything was published before").await?;
+        mark_landed(&mut write, attempt, history, "everything was published before").await?;
         write.commit().await.during("land an attempt")
-    }
-
-    /// Keeps what an attempt yielded, by [`crate::output::output_digest`].
-    pub(crate) async fn note_output(&self, attempt_id: u64, output: Sha256) -> Result<(), DatabaseError> {
-        const ACTION: &str = "note what an attempt yielded";
-        let mut write = self.database.write().await?;
-        let query = sqlx::query("UPDATE attempt SET output = ? WHERE attempt_id = ?");
-        query.bind(output.to_string()).bind(column(attempt_id)).execute(&mut *write).await.during(ACTION)?;
-        write.commit().await.during(ACTION)
     }
 
     /// Ends an attempt that can never land.
@@ -386,14 +392,16 @@ async fn swap_stream(write: &mut WriteTransaction, new: &NewHistory) -> Result<b
 
 async fn mark_landed(
     write: &mut DatabaseConnection,
-    attempt_id: u64,
+    attempt: LandingAttempt,
     history: u64,
     remarks: &str,
 ) -> Result<(), DatabaseError> {
+    let LandingAttempt { attempt_id, output } = attempt;
     let query = sqlx::query(
-        "UPDATE attempt SET state = 'landed', held = NULL, history = ?, reason = ? WHERE attempt_id = ?",
+        "UPDATE attempt SET state = 'landed', held = NULL, history = ?, reason = ?, output = ? WHERE attempt_id = ?",
     );
-    let updated = query.bind(column(history)).bind(remarks).bind(column(attempt_id)).execute(write).await;
+    let query = query.bind(column(history)).bind(remarks).bind(output.to_string()).bind(column(attempt_id));
+    let updated = query.execute(write).await;
     if updated.during("land an attempt")?.rows_affected() == 1 {
         return Ok(());
     }
@@ -515,6 +523,10 @@ mod tests {
         (folder, ledger)
     }
 
+    fn landing(attempt_id: u64) -> LandingAttempt {
+        LandingAttempt { attempt_id, output: Sha256::of(b"what it yielded") }
+    }
+
     fn new(number: u64, previous: Option<u64>, attempt: Option<u64>) -> NewHistory {
         let object =
             PublishedObject { sha256: Sha256::of(b"nano"), pool_path: format!("pool/{number}.stone") };
@@ -534,9 +546,10 @@ mod tests {
             builds: Vec::new(),
             debug: Vec::new(),
             closes: true,
-            attempts: attempt.into_iter().collect(),
+            attempts: attempt.map(landing).into_iter().collect(),
             remarks: "fine".to_owned(),
             upgrade: None,
+            signed: BTreeMap::new(),
         }
     }
 
@@ -567,10 +580,8 @@ mod tests {
         ledger.record(&new(2, Some(1), Some(8))).await.unwrap_err();
         assert_eq!(ledger.streams("main").await.unwrap(), BTreeMap::from([(VOLATILE.to_owned(), 1)]));
 
-        let yielded = Sha256::of(b"what it yielded");
-        ledger.note_output(7, yielded).await.unwrap();
         assert_eq!(ledger.record(&new(2, Some(1), Some(7))).await.unwrap(), Recorded::Done);
-        let output = Some(yielded);
+        let output = Some(landing(7).output);
         let landed = AttemptState::Landed { history: "2-aaaa".into(), remarks: "fine".into(), output };
         assert_eq!(ledger.attempt(7).await.unwrap().unwrap().state, landed);
         let ids: Vec<_> =

@@ -1,10 +1,12 @@
 //! The engine: decides with `admission`, acts with `tree` and `ledger`, in the order that makes a landing atomic.
 //!
 //! ```text
-//! objects → read back → indexes → history recorded and stream moved (one transaction) → pointer moved (one swap)
+//! objects → read back → indexes → all of it durable → pointer signed
+//!         → history recorded and stream moved (one transaction) → pointer moved (one swap)
 //! ```
 //!
-//! Up to the transaction nothing names what was written, and a start removes it. From the transaction on the history
+//! Up to the transaction nothing names what was written, and a start removes it: so all of it is made durable at once, just
+//! before. From the transaction on the history
 //! is the truth, and a start, or the next call for the attempt, moves the pointer. So a process that dies anywhere
 //! leaves readers with the old version or the new one.
 //!
@@ -41,8 +43,10 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use repository::Version;
 use repository::layout::STATEMENT_FILE;
 use repository::retention::Retention;
+use repository::signed::FileFacts;
 use store::{Source, Store};
 use tokio::sync::{Mutex, Semaphore, watch};
 use wire::PublicKey;
@@ -55,7 +59,9 @@ use crate::folder::DataFolder;
 use crate::format::{self, Pointer};
 use crate::gathering::{Closure, ClosurePolicy, is_closed};
 use crate::http::ChannelFacts;
-use crate::ledger::{Change, FormatUpgrade, Ledger, NewHistory, PublishedObject, Recorded, VOLATILE};
+use crate::ledger::{
+    Change, FormatUpgrade, LandingAttempt, Ledger, NewHistory, PublishedObject, Recorded, VOLATILE,
+};
 use crate::place::{Place, PlaceError, absolute};
 use crate::purge::Moves;
 use crate::signing::Signing;
@@ -192,7 +198,7 @@ struct Deed {
     base: Base,
     landing: Landing,
     /// The attempts that land; none when an operator brings it.
-    attempts: Vec<u64>,
+    attempts: Vec<LandingAttempt>,
     /// What else belongs to the builds that land.
     files: Vec<StagedFile>,
     /// The debug information in the packages that arrive.
@@ -204,6 +210,15 @@ impl Deed {
     fn of_operator(base: Base, landing: Landing) -> Self {
         Self { base, landing, attempts: Vec::new(), files: Vec::new(), debug: Vec::new() }
     }
+}
+
+/// A history whose files are durable, and which nothing names yet.
+struct Written {
+    snapshot: Snapshot,
+    /// The signed statement.
+    statement: FileFacts,
+    /// How long making its indexes took.
+    index_time: Duration,
 }
 
 /// What became of packages that were to be published.
@@ -309,7 +324,7 @@ impl Publisher {
         // Only now: what is there fits the database.
         place.remember(&folder)?;
         let staging = Staging::new(folder.staging());
-        recovery::sweep_staging(&ledger, &staging).await?;
+        recovery::sweep_staging(&ledger, channels.keys(), &staging).await?;
         let builders = ledger.builders().await?.iter().filter_map(|key| key.parse().ok()).collect();
         let moves = channels.keys().map(|name| (name.clone(), 0)).collect();
         let publisher = Self {
@@ -448,7 +463,7 @@ impl Publisher {
             _ => closure::remark(&closure::unmet(&base.snapshot, &landing)),
         };
         let follows = base.stream == VOLATILE;
-        let new = NewHistory {
+        let mut new = NewHistory {
             channel: channel.name.clone(),
             number,
             id: id.clone(),
@@ -464,11 +479,21 @@ impl Publisher {
             remarks,
             upgrade: base.upgrade,
             stream: base.stream,
+            signed: BTreeMap::new(),
         };
         objects.extend(files.into_iter().map(StagedFile::object));
         let size_bytes: u64 = objects.iter().map(|object| object.size_bytes).sum();
         let plan = self.plan(&new).await?;
-        let (snapshot, index_time) = self.write(channel, plan, objects, landing.snapshot).await?;
+        let what = Version::Stream(new.stream.parse()?);
+        let names = [what.to_string()];
+        // Should the landing come to nothing, a version is passed over. What writes must come to its end in any case.
+        let (written, versions) = tokio::join!(
+            self.write(channel, plan.clone(), objects, landing.snapshot),
+            self.ledger.give_versions(&channel.name, &names)
+        );
+        let Written { snapshot, statement, index_time } = written?;
+        let target = signing::Target { what, history: plan.id, format: plan.format, statement };
+        new.signed = self.sign_targets(&channel.name, vec![target], &versions?).await?;
         let snapshot = Arc::new(snapshot);
         self.record(channel, state, &new).await?;
         let touched = new.changes.iter().map(|change| PackageKey {
@@ -487,7 +512,11 @@ impl Publisher {
         state.is_closed |= new.closes;
         state.last_number = number;
         state.histories += 1;
-        self.settle_pointer(channel, state).await?;
+        match new.upgrade {
+            None => self.show_pointer(channel, state).await?,
+            // The last history of the format before has got a name.
+            Some(_) => self.settle_pointer(channel, state).await?,
+        }
         tracing::info!(
             channel.name = %channel.name,
             history = %id,
@@ -505,19 +534,19 @@ impl Publisher {
         Ok(Published { history: id, is_new: true, packages, index_time })
     }
 
-    /// Everything before the transaction: objects, read back, indexes. Nothing names any of it yet.
+    /// Everything before the transaction: objects, read back, indexes, all of it durable. Nothing names any of it yet.
     async fn write(
         &self,
         channel: &Channel,
         plan: Plan,
         objects: Vec<Object>,
         snapshot: Snapshot,
-    ) -> Result<(Snapshot, Duration), PublishError> {
+    ) -> Result<Written, PublishError> {
         let (tree, reached, stone_index) =
             (channel.tree.clone(), Arc::clone(&self.reached), self.stone_index);
         let sign = self.signer_of_statements();
         blocking(move || {
-            tree.store(&objects)?;
+            let stored = tree.store(&objects)?;
             reached(Step::ObjectsLinked);
             tree.read_back(&objects)?;
             reached(Step::ObjectsReadBack);
@@ -525,11 +554,14 @@ impl Publisher {
             let id = plan.id.as_str();
             let indexes = tree.indexes(id, &snapshot, stone_index)?;
             let (mut files, statement) = tree.describe(&plan, &snapshot, indexes)?;
-            files.push(TreeFile { path: STATEMENT_FILE.to_owned(), bytes: sign(&statement)? });
+            let signed = sign(&statement)?;
+            let statement = FileFacts::of(&signed);
+            files.push(TreeFile { path: STATEMENT_FILE.to_owned(), bytes: signed });
             let index_time = begin.elapsed();
-            tree.write_history(id, &files)?;
+            let written = tree.write_history(id, &files)?;
+            tree.settle(stored.and(written))?;
             reached(Step::IndexesWritten);
-            Ok((snapshot, index_time))
+            Ok(Written { snapshot, statement, index_time })
         })
         .await
     }
@@ -576,6 +608,11 @@ impl Publisher {
             return Ok(());
         }
         self.sign_pointers(channel).await?;
+        self.show_pointer(channel, state).await
+    }
+
+    /// The same, where all pointers that must be are signed.
+    async fn show_pointer(&self, channel: &Channel, state: &mut State) -> Result<(), PublishError> {
         let pointer = pointer_of(&self.ledger, &channel.name).await?;
         let (tree, reached) = (channel.tree.clone(), Arc::clone(&self.reached));
         blocking(move || {

@@ -3,8 +3,12 @@
 //! A file is `<sha256>.part` until its announced size is there and its digest is right, then `<sha256>`. Each append
 //! checks the offset against what is here under a lock, so a builder that connects again while its old connection
 //! lingers cannot mix bytes up. Bounded by the announcement: no byte beyond it is written.
+//!
+//! What came is not synced, but for large files: a power cut before the commit costs the builder, which still has everything,
+//! another upload. So a start takes nothing that was not committed for what it is called ([`Staging::sweep`]). Whoever needs
+//! the files to stay syncs them ([`Staging::sync`]), or the names that they get elsewhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +25,9 @@ pub(crate) struct Staging {
     /// One lock for each artefact that is being written.
     writers: Arc<Mutex<BTreeMap<(u64, Sha256), Writer>>>,
 }
+
+/// Files of this size are synced when they are here, so that nobody waits for them when they land.
+const SYNCED_AT_ONCE_BYTES: u64 = 1 << 20;
 
 /// Held while a file is being written.
 type Writer = Arc<Mutex<()>>;
@@ -163,13 +170,13 @@ impl Staging {
             return Err(StagingError::Offset { sha256, offset, here_bytes });
         }
         if here_bytes == 0 {
-            durable::create_folders(&self.folder(attempt_id)).map_err(disk)?;
+            fs_err::create_dir_all(self.folder(attempt_id)).map_err(disk)?;
         }
         append_to(&path, bytes, here_bytes).map_err(disk)?;
         Ok(end)
     }
 
-    /// Makes what has come durable; once it is all here, checks its digest and gives it its final name.
+    /// Checks the digest of what is all here, and gives it its final name.
     ///
     /// Answers how many bytes are here. A file with another digest is thrown away: it can never become right.
     pub(crate) fn settle(&self, attempt_id: u64, announced: Announced) -> Result<u64, StagingError> {
@@ -183,21 +190,32 @@ impl Staging {
         }
         if size_bytes == 0 {
             // Nobody sends no bytes; the announcement alone completes it.
-            durable::create_folders(&self.folder(attempt_id)).map_err(disk)?;
+            fs_err::create_dir_all(self.folder(attempt_id)).map_err(disk)?;
             append_to(&path, &[], 0).map_err(disk)?;
         }
         let Some(here_bytes) = length(&path).map_err(disk)? else { return Ok(0) };
-        durable::sync_all([path.clone()].iter()).map_err(disk)?;
         if here_bytes == size_bytes {
             let found = Sha256::of_file(&path).map_err(disk)?;
             if found != sha256 {
                 fs_err::remove_file(&path).map_err(disk)?;
                 return Err(StagingError::Digest { expected: sha256, found });
             }
+            if size_bytes >= SYNCED_AT_ONCE_BYTES {
+                durable::sync_all([&path]).map_err(disk)?;
+            }
             fs_err::rename(&path, &complete).map_err(disk)?;
         }
-        durable::sync_folder_of(&path).map_err(disk)?;
         Ok(here_bytes)
+    }
+
+    /// Makes durable everything that is here of an attempt.
+    pub(crate) fn sync(&self, attempt_id: u64) -> io::Result<()> {
+        let folder = self.folder(attempt_id);
+        let mut paths = vec![self.root.clone(), folder.clone()];
+        for entry in fs_err::read_dir(&folder)? {
+            paths.push(entry?.path());
+        }
+        durable::sync_all(&paths)
     }
 
     /// Puts bytes that belong to an attempt and that nobody sends beside what was sent; answers their digest.
@@ -206,8 +224,10 @@ impl Staging {
         let path = self.complete(attempt_id, sha256);
         // Two who commit at once write the same file, and the first one may remove the folder when it is done.
         let _turn = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
-        durable::create_folders(&self.folder(attempt_id))?;
-        durable::replace_file(&path, bytes)?;
+        fs_err::create_dir_all(self.folder(attempt_id))?;
+        let hidden = durable::hidden_neighbour(&path)?;
+        fs_err::write(&hidden, bytes)?;
+        fs_err::rename(&hidden, &path)?;
         Ok(sha256)
     }
 
@@ -218,14 +238,21 @@ impl Staging {
         durable::remove(&self.folder(attempt_id))
     }
 
-    /// Removes everything that belongs to no attempt for which `is_open` is true.
-    pub(crate) fn sweep(&self, is_open: impl Fn(u64) -> bool) -> io::Result<()> {
+    /// Keeps what belongs to the `open` attempts, of which those in `synced` were made durable. What else is here is removed.
+    ///
+    /// A file that was not made durable may have lost its bytes in a power cut: it is a part again, and is checked when it is
+    /// asked for.
+    pub(crate) fn sweep(&self, open: &BTreeSet<u64>, synced: &BTreeSet<u64>) -> io::Result<()> {
         for entry in fs_err::read_dir(&self.root)? {
-            let entry = entry?;
-            let attempt_id = entry.file_name().to_str().and_then(|name| name.parse().ok());
-            if !attempt_id.is_some_and(&is_open) {
-                tracing::info!(path = %entry.path().display(), "removing an upload that nobody waits for");
-                durable::remove(&entry.path())?;
+            let path = entry?.path();
+            let attempt_id = path.file_name().and_then(|name| name.to_str()?.parse().ok());
+            match attempt_id.filter(|attempt_id| open.contains(attempt_id)) {
+                Some(attempt_id) if synced.contains(&attempt_id) => {}
+                Some(_) => doubt_all(&path)?,
+                None => {
+                    tracing::info!(path = %path.display(), "removing an upload that nobody waits for");
+                    durable::remove(&path)?;
+                }
             }
         }
         Ok(())
@@ -235,6 +262,18 @@ impl Staging {
         let mut writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(writers.entry((attempt_id, sha256)).or_default())
     }
+}
+
+/// Makes every complete file of an attempt a part again.
+fn doubt_all(folder: &Path) -> io::Result<()> {
+    for entry in fs_err::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        if name.is_some_and(|name| name.parse::<Sha256>().is_ok()) {
+            fs_err::rename(&path, path.with_extension("part"))?;
+        }
+    }
+    Ok(())
 }
 
 fn length(path: &Path) -> io::Result<Option<u64>> {
@@ -349,13 +388,37 @@ mod tests {
         let whole = announced(b"abc");
         for attempt_id in [1, 2] {
             staging.append(attempt_id, whole, 0, b"abc").unwrap();
+            staging.settle(attempt_id, whole).unwrap();
         }
         fs_err::write(staging.root.join("stray"), "").unwrap();
-        staging.sweep(|attempt_id| attempt_id == 2).unwrap();
+        staging.sweep(&[2].into(), &[2].into()).unwrap();
         let left: Vec<_> =
             fs_err::read_dir(&staging.root).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, ["2"]);
+        assert!(staging.complete(2, whole.sha256).exists());
         staging.remove(2).unwrap();
         staging.remove(2).unwrap();
+    }
+
+    #[test]
+    fn what_a_power_cut_may_have_spoilt_is_checked_and_comes_again() {
+        let (_folder, staging) = fixture();
+        let [good, spoilt, cut] = [&b"abc"[..], b"def", b"ghi"].map(announced);
+        for (whole, bytes) in [(good, b"abc"), (spoilt, b"def"), (cut, b"ghi")] {
+            staging.append(ATTEMPT, whole, 0, bytes).unwrap();
+            staging.settle(ATTEMPT, whole).unwrap();
+        }
+        // Names and lengths can be on the disk before the bytes are.
+        fs_err::write(staging.complete(ATTEMPT, spoilt.sha256), [0; 3]).unwrap();
+        fs_err::write(staging.complete(ATTEMPT, cut.sha256), "").unwrap();
+        staging.sweep(&[ATTEMPT].into(), &[].into()).unwrap();
+        assert_eq!(staging.size_bytes(ATTEMPT, good).unwrap(), 3);
+        for (whole, bytes) in [(spoilt, b"def"), (cut, b"ghi")] {
+            assert_eq!(staging.size_bytes(ATTEMPT, whole).unwrap(), 0);
+            staging.append(ATTEMPT, whole, 0, bytes).unwrap();
+            assert_eq!(staging.settle(ATTEMPT, whole).unwrap(), 3);
+            assert_eq!(fs_err::read(staging.complete(ATTEMPT, whole.sha256)).unwrap(), bytes);
+        }
+        staging.sync(ATTEMPT).unwrap();
     }
 }

@@ -23,7 +23,7 @@ use fault::{Fault, Kind};
 use repository::compact;
 use repository::layout::{self, COMPACT_INDEX_FILE, INDEX_FILE, TEXTS_FILE};
 use repository::signed::HistoryStatement;
-use store::{Leftovers, NewObject, Sha256, Source, Store, StoreError, Tag};
+use store::{Leftovers, NewObject, Sha256, Source, Store, StoreError, Swap, Tag, Unsettled};
 
 use crate::admission::{Package, Snapshot};
 use crate::described::{self, Plan, Shelf};
@@ -50,8 +50,8 @@ pub(crate) enum Step {
     ObjectsLinked,
     ObjectsReadBack,
     IndexesWritten,
-    Recorded,
     PointersSigned,
+    Recorded,
     PointerWritten,
     PointerMoved,
     StagingRemoved,
@@ -60,7 +60,7 @@ pub(crate) enum Step {
 /// An admitted file and where it goes.
 #[derive(Debug, Clone)]
 pub(crate) struct Object {
-    /// Where it is now, durable.
+    /// Where it is now.
     pub(crate) from: Source,
     /// Path below the channel.
     pub(crate) pool_path: String,
@@ -227,15 +227,21 @@ impl Tree {
     }
 
     /// Gives the admitted files their places in the pool. The caller knows from the ledger that none of the places was
-    /// ever published with other bytes: what is there is of an attempt that died before it was recorded.
-    pub(crate) fn store(&self, objects: &[Object]) -> Result<(), TreeError> {
+    /// ever published with other bytes: what is there is of an attempt that died before it was recorded. They are durable
+    /// once what this answers is settled.
+    pub(crate) fn store(&self, objects: &[Object]) -> Result<Unsettled, TreeError> {
         let new = |object: &Object| {
             let path = self.object(&object.pool_path);
             let labels = http::labels(&path);
             NewObject { path, from: object.from.clone(), sha256: object.sha256, labels }
         };
         let objects: Vec<NewObject> = objects.iter().map(new).collect();
-        Ok(self.store.create(&objects, Leftovers::Replace)?)
+        Ok(self.store.create_unsettled(&objects, Leftovers::Replace)?)
+    }
+
+    /// Makes durable what was stored and written.
+    pub(crate) fn settle(&self, unsettled: Unsettled) -> Result<(), TreeError> {
+        Ok(self.store.settle(unsettled)?)
     }
 
     /// Reads every object again, as a reader would find it.
@@ -287,8 +293,8 @@ impl Tree {
     }
 
     /// Writes the files of a history, whose paths are below its folder. Nothing names the history yet, so what is in its
-    /// folder was left by a landing that died before it was recorded.
-    pub(crate) fn write_history(&self, id: &str, files: &[TreeFile]) -> Result<(), TreeError> {
+    /// folder was left by a landing that died before it was recorded. They are durable once what this answers is settled.
+    pub(crate) fn write_history(&self, id: &str, files: &[TreeFile]) -> Result<Unsettled, TreeError> {
         let folder = self.history_folder(id);
         let new = |file: &TreeFile| {
             let path = format!("{folder}/{}", file.path);
@@ -299,7 +305,7 @@ impl Tree {
         let is_other = |path: &String| objects.iter().all(|object| object.path != *path);
         let left = self.store.list(&folder)?.into_iter().map(|listed| listed.path).filter(is_other);
         self.store.delete(&left.collect::<Vec<_>>())?;
-        self.store.create(&objects, Leftovers::Replace)?;
+        let unsettled = self.store.create_unsettled(&objects, Leftovers::Replace)?;
         for object in &objects {
             match self.store.digest(&object.path)? {
                 Some(found) if found == object.sha256 => {}
@@ -313,7 +319,7 @@ impl Tree {
                 None => return Err(self.missing(object.path.clone()).into()),
             }
         }
-        Ok(())
+        Ok(unsettled)
     }
 
     /// What a history holds, read from its indexes and compared with the digest in its id.
@@ -357,6 +363,8 @@ impl Tree {
     ///
     /// Each is replaced only if it still is what this tree saw last; somebody else who publishes here is not overwritten.
     pub(crate) fn move_pointer(&self, files: &[TreeFile], reached: &dyn Fn(Step)) -> Result<(), TreeError> {
+        let mut swaps = Vec::new();
+        let mut digests = Vec::new();
         for (number, file) in files.iter().enumerate() {
             let path = self.object(&file.path);
             let digest = Sha256::of(&file.bytes);
@@ -364,14 +372,18 @@ impl Tree {
             if number > 0 && self.shown(|shown| shown.get(&path) == Some(&digest)) {
                 continue;
             }
-            let expected = self.last_seen(&path)?;
-            let tag = self.store.swap(&path, &file.bytes, expected.as_ref(), http::labels(&path))?;
-            self.see(&path, Some(tag));
-            self.shown(|shown| shown.insert(path, digest));
+            let (expected, labels) = (self.last_seen(&path)?, http::labels(&path));
+            digests.push((path.clone(), digest));
+            swaps.push(Swap { path, bytes: &file.bytes, expected, labels });
+        }
+        self.store.swap_all(&swaps, &mut |number, tag| {
+            let Some((path, digest)) = digests.get(number) else { return };
+            self.see(path, Some(tag));
+            self.shown(|shown| shown.insert(path.clone(), *digest));
             if number == 0 {
                 reached(Step::PointerWritten);
             }
-        }
+        })?;
         reached(Step::PointerMoved);
         Ok(())
     }

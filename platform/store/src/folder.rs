@@ -1,10 +1,11 @@
 //! The store in a local folder: durable by sync, atomic by link and rename.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io::{self, ErrorKind, Read as _, Seek, SeekFrom};
 use std::ops::Range;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -12,7 +13,7 @@ use crate::Watch;
 use crate::digest::Sha256;
 use crate::durable;
 use crate::error::{During, Mismatch, StoreError};
-use crate::object::{Facts, Leftovers, Listed, NewObject, Read, Source, Tag};
+use crate::object::{Facts, Leftovers, Listed, NewObject, Read, Source, Swap, Tag, Unsettled};
 
 const CREATE: &str = "create an object";
 const READ: &str = "read an object";
@@ -26,15 +27,23 @@ const DEPTH_MAX: usize = 500;
 /// Published files may be read by any web server, which is another user.
 const FILE_MODE: u32 = 0o644;
 
+/// Folders that are remembered to be durable: those of the packages of a large channel. When there are more, all are
+/// forgotten, which costs a landing some more syncs.
+const SETTLED_MAX: usize = 16_384;
+
 #[derive(Debug)]
 pub(crate) struct Folder {
     root: PathBuf,
+    /// Folders below the root whose names are on the disk, as are those of the folders that they are in.
+    settled: Mutex<HashSet<PathBuf>>,
 }
 
 impl Folder {
     pub(crate) fn open(root: &Path) -> Result<Self, StoreError> {
-        durable::create_folders(root).during("make the folder of the store")?;
-        Ok(Self { root: root.to_path_buf() })
+        const ACTION: &str = "make the folder of the store";
+        durable::create_folders(root).during(ACTION)?;
+        durable::sync_folder_of(root).during(ACTION)?;
+        Ok(Self { root: root.to_path_buf(), settled: Mutex::default() })
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -45,23 +54,24 @@ impl Folder {
         self.root.display().to_string()
     }
 
-    /// Every object is there under its name, durably, or the call fails; some may be there then.
+    /// Every object is there under its name, or the call fails; some may be there then. They are durable once what is
+    /// answered is settled.
     pub(crate) fn create(
         &self,
         objects: &[NewObject],
         leftovers: Leftovers,
         watch: &Watch,
-    ) -> Result<(), StoreError> {
-        let mut folders = BTreeSet::new();
+    ) -> Result<Unsettled, StoreError> {
+        let mut unsettled = Unsettled::default();
         let mut written = Vec::new();
         for object in objects {
             let path = self.root.join(&object.path);
             if let Some(folder) = path.parent() {
                 fs_err::create_dir_all(folder).during(CREATE)?;
-                // Every folder up to the root may be new.
-                let above = folder.ancestors().take_while(|above| above.starts_with(&self.root));
-                folders.extend(above.map(Path::to_path_buf));
+                unsettled.paths.insert(folder.to_path_buf());
+                self.note_folders(folder, &mut unsettled);
             }
+            unsettled.paths.insert(path.clone());
             if self.link(object, &path).during(CREATE)? {
                 watch.note("create", &object.path);
                 continue;
@@ -81,7 +91,10 @@ impl Folder {
             watch.note("write", &object.path);
             written.push((object, hidden, path));
         }
-        durable::sync_all(written.iter().map(|(_, hidden, _)| hidden)).during(CREATE)?;
+        if leftovers == Leftovers::Refuse {
+            // Who finds such an object later takes its name for its bytes.
+            durable::sync_all(written.iter().map(|(_, hidden, _)| hidden)).during(CREATE)?;
+        }
         for (object, hidden, path) in &written {
             match leftovers {
                 Leftovers::Replace => fs_err::rename(hidden, path).during(CREATE)?,
@@ -96,8 +109,32 @@ impl Folder {
             }
             watch.note("create", &object.path);
         }
-        durable::sync_all(folders.iter()).during(CREATE)?;
-        durable::sync_folder_of(&self.root).during(CREATE)
+        Ok(unsettled)
+    }
+
+    /// Notes what must be synced for the name of `folder` to be durable, and the names of those that it is in.
+    fn note_folders(&self, folder: &Path, unsettled: &mut Unsettled) {
+        let settled = self.settled();
+        let below_root = folder.ancestors().take_while(|above| *above != self.root);
+        for folder in below_root.take_while(|folder| !settled.contains(*folder)) {
+            unsettled.paths.extend(folder.parent().map(Path::to_path_buf));
+            unsettled.folders.insert(folder.to_path_buf());
+        }
+    }
+
+    /// Makes durable what was created.
+    pub(crate) fn settle(&self, unsettled: Unsettled) -> Result<(), StoreError> {
+        durable::sync_all(&unsettled.paths).during(CREATE)?;
+        let mut settled = self.settled();
+        if settled.len() > SETTLED_MAX {
+            settled.clear();
+        }
+        settled.extend(unsettled.folders);
+        Ok(())
+    }
+
+    fn settled(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes the object another name of a file. False where it has to be copied: there is something already, or the file
@@ -206,35 +243,48 @@ impl Folder {
             if fs_err::remove_dir(folder).is_err() {
                 break;
             }
+            self.settled().remove(folder);
         }
         Ok(())
     }
 
-    /// Under a lock that every process which swaps takes.
-    pub(crate) fn swap(
+    /// Under a lock that every process which swaps takes. The new bytes of all are on the disk before the first is replaced.
+    pub(crate) fn swap_all(
         &self,
-        path: &str,
-        bytes: &[u8],
-        expected: Option<&Tag>,
+        swaps: &[Swap<'_>],
         watch: &Watch,
-    ) -> Result<Tag, StoreError> {
+        done: &mut dyn FnMut(usize, Tag),
+    ) -> Result<(), StoreError> {
         let root = fs_err::File::open(&self.root).during(SWAP)?;
         flock(root.file().as_fd(), FlockOperation::LockExclusive).map_err(io::Error::from).during(SWAP)?;
-        let file = self.root.join(path);
-        let tag = tag_of(bytes);
-        let found = if_there(fs_err::read(&file)).during(SWAP)?.map(|bytes| tag_of(&bytes));
-        if found.as_ref() == Some(&tag) {
-            return Ok(tag);
+        let mut written = Vec::new();
+        for Swap { path, bytes, expected, .. } in swaps {
+            let file = self.root.join(path);
+            let found = if_there(fs_err::read(&file)).during(SWAP)?.map(|bytes| tag_of(&bytes));
+            if found.as_ref() == Some(&tag_of(bytes)) {
+                continue;
+            }
+            if found != *expected {
+                return Err(StoreError::Swapped { place: self.place(), path: path.clone() });
+            }
+            if let Some(folder) = file.parent() {
+                durable::create_folders(folder).during(SWAP)?;
+            }
+            let hidden = durable::hidden_neighbour(&file).during(SWAP)?;
+            fs_err::write(&hidden, bytes).during(SWAP)?;
+            written.push((path, hidden, file));
         }
-        if found.as_ref() != expected {
-            return Err(StoreError::Swapped { place: self.place(), path: path.to_owned() });
+        durable::sync_all(written.iter().map(|(_, hidden, _)| hidden)).during(SWAP)?;
+        let mut folders = BTreeSet::new();
+        for (number, Swap { path, bytes, .. }) in swaps.iter().enumerate() {
+            if let Some((_, hidden, file)) = written.iter().find(|(written, ..)| *written == path) {
+                fs_err::rename(hidden, file).during(SWAP)?;
+                watch.note("swap", path);
+                folders.extend(file.parent().map(Path::to_path_buf));
+            }
+            done(number, tag_of(bytes));
         }
-        if let Some(folder) = file.parent() {
-            durable::create_folders(folder).during(SWAP)?;
-        }
-        durable::replace_file(&file, bytes).during(SWAP)?;
-        watch.note("swap", path);
-        Ok(tag)
+        durable::sync_all(&folders).during(SWAP)
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! * Objects are created once ([`Store::create`]): the same bytes again are fine, others are refused by name.
 //! * A few small objects are replaced, by compare-and-swap ([`Store::swap`]): of two writers one is told that it lost.
-//! * What a call reported as done is durable and can be read back by everybody.
+//! * What a call reported as done is durable and can be read back by everybody; only [`Store::create_unsettled`] leaves the
+//!   first half of that to a [`Store::settle`] for several calls.
 //!
 //! The interface is blocking; whoever calls it from an asynchronous program does so on a thread of its own. Which objects
 //! there should be, and in which order, is the caller's business.
@@ -26,7 +27,7 @@ use folder::Folder;
 pub use bucket::{BucketSettings, Cause, Credentials, CredentialsError, Patience, SettingsError, Trouble};
 pub use digest::{Sha256, Sha256Error};
 pub use error::{Mismatch, StoreError};
-pub use object::{Facts, Labels, Leftovers, Listed, NewObject, Read, Source, Tag};
+pub use object::{Facts, Labels, Leftovers, Listed, NewObject, Read, Source, Swap, Tag, Unsettled};
 
 /// A store, opened. Copies are the same store.
 #[derive(Debug, Clone)]
@@ -124,6 +125,18 @@ impl Store {
     /// When one is there with other bytes and `leftovers` says so; when the store refuses. Some of the objects may be
     /// there then; doing it again goes on.
     pub fn create(&self, objects: &[NewObject], leftovers: Leftovers) -> Result<(), StoreError> {
+        self.settle(self.create_unsettled(objects, leftovers)?)
+    }
+
+    /// The same, and does not wait until a power cut can no longer take them away.
+    ///
+    /// # Errors
+    /// As [`Store::create`].
+    pub fn create_unsettled(
+        &self,
+        objects: &[NewObject],
+        leftovers: Leftovers,
+    ) -> Result<Unsettled, StoreError> {
         for object in objects {
             path::check(&object.path)?;
             if let Source::Stored(stored) = &object.from {
@@ -132,7 +145,18 @@ impl Store {
         }
         match &*self.engine {
             Engine::Folder(folder) => folder.create(objects, leftovers, &self.watch),
-            Engine::Bucket(bucket) => bucket.create(objects, leftovers),
+            Engine::Bucket(bucket) => bucket.create(objects, leftovers).map(|()| Unsettled::default()),
+        }
+    }
+
+    /// Makes durable what was created. What several calls created takes as long together as that of one.
+    ///
+    /// # Errors
+    /// When the store refuses. Nothing may rely on any of it then.
+    pub fn settle(&self, unsettled: Unsettled) -> Result<(), StoreError> {
+        match &*self.engine {
+            Engine::Folder(folder) => folder.settle(unsettled),
+            Engine::Bucket(_) => Ok(()),
         }
     }
 
@@ -236,11 +260,30 @@ impl Store {
         expected: Option<&Tag>,
         labels: Labels,
     ) -> Result<Tag, StoreError> {
-        path::check(path)?;
+        let (path, expected) = (path.to_owned(), expected.cloned());
+        let mut given = None;
+        self.swap_all(&[Swap { path: path.clone(), bytes, expected, labels }], &mut |_, tag| {
+            given = Some(tag);
+        })?;
+        given.ok_or_else(|| StoreError::Missing { place: self.place(), path })
+    }
+
+    /// Replaces small objects as [`Store::swap`] does, one after the other in this order, and tells `done` of each, by its
+    /// place in the list, once readers see its new bytes. All are durable when this returns.
+    ///
+    /// # Errors
+    /// As [`Store::swap`], of the first that cannot be replaced; those that come after it stay as they are.
+    pub fn swap_all(&self, swaps: &[Swap<'_>], done: &mut dyn FnMut(usize, Tag)) -> Result<(), StoreError> {
+        swaps.iter().try_for_each(|swap| path::check(&swap.path))?;
         match &*self.engine {
             // A folder keeps no labels.
-            Engine::Folder(folder) => folder.swap(path, bytes, expected, &self.watch),
-            Engine::Bucket(bucket) => bucket.swap(path, bytes, expected, labels),
+            Engine::Folder(folder) => folder.swap_all(swaps, &self.watch, done),
+            Engine::Bucket(bucket) => {
+                for (number, Swap { path, bytes, expected, labels }) in swaps.iter().enumerate() {
+                    done(number, bucket.swap(path, bytes, expected.as_ref(), labels.clone())?);
+                }
+                Ok(())
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What is put into a store, and what is known of what is in it.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -32,10 +33,42 @@ impl NewObject {
 pub enum Source {
     /// Here.
     Bytes(Arc<[u8]>),
-    /// In a file, durable, that nobody changes any more.
+    /// In a file that nobody changes any more.
     File(PathBuf),
     /// In the same store under another path.
     Stored(String),
+}
+
+/// Objects that are there for everybody who looks, and that a power cut could take away. Of a bucket there is nothing.
+#[derive(Debug, Default)]
+#[must_use = "what was created is durable only when it is settled"]
+pub struct Unsettled {
+    /// Files and folders to be synced.
+    pub(crate) paths: BTreeSet<PathBuf>,
+    /// Folders whose names are durable then.
+    pub(crate) folders: BTreeSet<PathBuf>,
+}
+
+impl Unsettled {
+    /// Both together.
+    pub fn and(mut self, other: Self) -> Self {
+        self.paths.extend(other.paths);
+        self.folders.extend(other.folders);
+        self
+    }
+}
+
+/// The replacement of a small object.
+#[derive(Debug, Clone)]
+pub struct Swap<'a> {
+    /// Where, relative to the store.
+    pub path: String,
+    /// Its new bytes.
+    pub bytes: &'a [u8],
+    /// Which bytes it has, as far as the caller knows; none means that it is not there.
+    pub expected: Option<Tag>,
+    /// What a reader is told with them.
+    pub labels: Labels,
 }
 
 /// What a bucket tells readers with an object, where they read from it directly. A folder keeps none of it: the server

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use database::sqlx::{self, Row};
-use database::{DatabaseError, DatabaseRow, During};
+use database::{DatabaseConnection, DatabaseError, DatabaseRow, During};
 
 use super::{Ledger, column, number, text};
 
@@ -81,14 +81,28 @@ impl Ledger {
     ) -> Result<(), DatabaseError> {
         const ACTION: &str = "keep signed pointers";
         let mut write = self.database.write().await?;
-        let changes = signed.iter().map(|(what, envelope)| (what, Some(envelope.as_str())));
-        for (what, envelope) in changes.chain(gone.iter().map(|what| (what, None))) {
-            let query = sqlx::query("UPDATE signed_pointer SET envelope = ? WHERE channel = ? AND what = ?");
-            let query = query.bind(envelope).bind(channel).bind(what);
-            query.execute(&mut *write).await.during(ACTION)?;
+        keep(&mut write, channel, signed).await?;
+        for what in gone {
+            let query =
+                sqlx::query("UPDATE signed_pointer SET envelope = NULL WHERE channel = ? AND what = ?");
+            query.bind(channel).bind(what).execute(&mut *write).await.during(ACTION)?;
         }
         write.commit().await.during(ACTION)
     }
+}
+
+/// Keeps what was signed, under versions that were given.
+pub(super) async fn keep(
+    write: &mut DatabaseConnection,
+    channel: &str,
+    signed: &BTreeMap<String, String>,
+) -> Result<(), DatabaseError> {
+    for (what, envelope) in signed {
+        let query = sqlx::query("UPDATE signed_pointer SET envelope = ? WHERE channel = ? AND what = ?");
+        let query = query.bind(envelope).bind(channel).bind(what);
+        query.execute(&mut *write).await.during("keep signed pointers")?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -148,7 +148,7 @@ impl Publisher {
         blocking(move || Ok(this.staging.append(attempt_id, announced, offset, &bytes)?)).await
     }
 
-    /// Makes durable what has come of an artefact.
+    /// Checks an artefact that has come completely.
     pub(crate) async fn settle(
         self: &Arc<Self>,
         attempt_id: u64,
@@ -222,14 +222,12 @@ impl Publisher {
     }
 
     async fn land_attempt(self: &Arc<Self>, order: &Arc<Expectation>) -> Result<Committed, PublishError> {
-        let attempt_id = order.attempt_id;
         let (staging, wanted) = (self.staging.clone(), Arc::clone(order));
         blocking(move || check_complete(&staging, &wanted)).await?;
         // Never closed.
         let place = self.verifications.acquire().await.ok();
         let (staging, wanted) = (self.staging.clone(), Arc::clone(order));
         let contents = blocking(move || read_announced(&staging, &wanted)).await?;
-        self.ledger.note_output(attempt_id, contents.output).await?;
         let channel = self.channel(&order.channel)?;
         // Said before anything is kept; said again, on the snapshot that counts, when it lands.
         land(&channel.shown().snapshot, &contents.packages, Scope::Order(order))?;

@@ -65,7 +65,7 @@ impl Publisher {
         order: Arc<Expectation>,
         contents: Contents,
     ) -> Result<Verified, PublishError> {
-        let Contents { packages, debug, record, .. } = contents;
+        let Contents { packages, debug, output, record } = contents;
         let digests = record.iter().flat_map(Record::root_digests);
         let published: HashSet<Sha256> = self.ledger.ever_published(digests).await?.into_iter().collect();
         let bytes = statement(&order, record.as_ref(), &|sha256| published.contains(&sha256));
@@ -94,7 +94,7 @@ impl Publisher {
             build: order.build(),
         };
         let files = files.map(file).collect();
-        Ok(Verified { packages, files, debug, order })
+        Ok(Verified { packages, files, debug, output, order })
     }
 
     /// What belongs to the builds of packages that come from another channel.

@@ -15,7 +15,7 @@ use crate::admission::{Landing, Package, Scope, land};
 use crate::builds::{BuildFile, DebugFile};
 use crate::expectation::Expectation;
 use crate::gathering::gather;
-use crate::ledger::{Attempt, AttemptState};
+use crate::ledger::{Attempt, AttemptState, LandingAttempt};
 use crate::tree::Step;
 use store::Sha256;
 
@@ -31,6 +31,14 @@ pub(super) struct Verified {
     pub(super) files: Vec<BuildFile>,
     /// The debug information in the packages.
     pub(super) debug: Vec<DebugFile>,
+    /// What the packages are to others.
+    pub(super) output: Sha256,
+}
+
+impl Verified {
+    pub(super) fn landing(&self) -> LandingAttempt {
+        LandingAttempt { attempt_id: self.order.attempt_id, output: self.output }
+    }
 }
 
 /// What became of an attempt in its turn.
@@ -98,7 +106,7 @@ impl Publisher {
         }
         let landing = land(&state.snapshot, &own.packages, Scope::Order(&own.order))?;
         if let (true, Some(current)) = (landing.is_unchanged(), state.current.clone()) {
-            self.ledger.land_unchanged(attempt_id, current.number).await?;
+            self.ledger.land_unchanged(own.landing(), current.number).await?;
             self.settle_pointer(channel, &mut state).await?;
             return Ok(Committed::Landed(current.id));
         }
@@ -165,7 +173,7 @@ impl Publisher {
         let mut deed = Deed::of_operator(Base::volatile(state, "landing"), landing);
         for attempt in &attempts {
             let attempt_id = attempt.order.attempt_id;
-            deed.attempts.push(attempt_id);
+            deed.attempts.push(attempt.landing());
             for package in &attempt.packages {
                 brought_by.entry(package.sha256).or_insert(attempt_id);
             }
@@ -176,7 +184,7 @@ impl Publisher {
             deed.files.extend(attempt.files.iter().map(staged));
             deed.debug.extend(attempt.debug.iter().cloned());
         }
-        let first = deed.attempts.first().copied().unwrap_or_default();
+        let first = attempts.first().map(|attempt| attempt.order.attempt_id).unwrap_or_default();
         let staged = |package: &Package| {
             let attempt_id = brought_by.get(&package.sha256).copied().unwrap_or(first);
             Source::File(self.staging.complete(attempt_id, package.sha256))

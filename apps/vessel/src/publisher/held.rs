@@ -14,6 +14,7 @@ use crate::expectation::Expectation;
 use crate::gathering::{Candidate, ClosurePolicy, gather};
 use crate::ledger::AttemptState;
 use crate::operation::HeldReport;
+use crate::tree::TreeError;
 
 /// The attempts of one channel that wait, in the order in which they came.
 #[derive(Debug, Default)]
@@ -107,7 +108,7 @@ impl Publisher {
                     self.ledger.refuse(attempt_id, &refusal.to_string()).await?;
                 }
                 (Ok(landing), Some(current)) if landing.is_unchanged() => {
-                    self.ledger.land_unchanged(attempt_id, current.number).await?;
+                    self.ledger.land_unchanged(attempt.landing(), current.number).await?;
                 }
                 _ => continue,
             }
@@ -162,6 +163,12 @@ impl Publisher {
         let known = self.ledger.attempt(*attempt_id).await?.map(|known| known.state);
         if known == Some(AttemptState::Held { reason: reason.clone() }) {
             return Ok(reason);
+        }
+        if !matches!(known, Some(AttemptState::Held { .. })) {
+            // The builder drops what it has once this is known.
+            let (staging, attempt_id) = (self.staging.clone(), *attempt_id);
+            let failed = |source| TreeError::Disk { action: "keep what is held back", source };
+            blocking(move || Ok(staging.sync(attempt_id).map_err(failed)?)).await?;
         }
         if !self.ledger.hold(*attempt_id, Some(&reason)).await? {
             return Err(PublishError::NoAttempt { attempt_id: *attempt_id });

@@ -80,9 +80,17 @@ pub(super) async fn needed(ledger: &Ledger, channel: &str) -> Result<Needed, Pub
 }
 
 /// Removes uploads of attempts that nobody waits for any more.
-pub(super) async fn sweep_staging(ledger: &Ledger, staging: &Staging) -> Result<(), PublishError> {
-    let open: BTreeSet<u64> = ledger.open_attempts().await?.into_iter().collect();
+pub(super) async fn sweep_staging(
+    ledger: &Ledger,
+    channels: impl Iterator<Item = &String>,
+    staging: &Staging,
+) -> Result<(), PublishError> {
+    let open = ledger.open_attempts().await?.into_iter().collect();
+    let mut held = BTreeSet::new();
+    for channel in channels {
+        held.extend(ledger.held_attempts(channel).await?);
+    }
     staging
-        .sweep(|attempt_id| open.contains(&attempt_id))
+        .sweep(&open, &held)
         .map_err(|source| TreeError::Disk { action: "remove old uploads", source }.into())
 }

@@ -86,8 +86,9 @@ impl Publisher {
         let objects: Vec<Object> = sources.into_iter().map(object).collect();
         let tree = channel.tree.clone();
         blocking(move || {
-            tree.store(&objects)?;
-            Ok(tree.read_back(&objects)?)
+            let unsettled = tree.store(&objects)?;
+            tree.read_back(&objects)?;
+            Ok(tree.settle(unsettled)?)
         })
         .await?;
         (self.reached)(crate::tree::Step::ObjectsReadBack);

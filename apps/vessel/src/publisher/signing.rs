@@ -104,6 +104,16 @@ pub(super) async fn signed_files(ledger: &Ledger, channel: &str) -> Result<Vec<T
     Ok(files.map(|(path, text)| TreeFile { path, bytes: text.into_bytes() }).collect())
 }
 
+/// A pointer that is to be signed.
+pub(super) struct Target {
+    pub(super) what: Version,
+    /// What it stands for.
+    pub(super) history: Identifier,
+    pub(super) format: Format,
+    /// The signed statement of that history.
+    pub(super) statement: FileFacts,
+}
+
 /// Which pointers are to be signed, and which are no longer any.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Due {
@@ -227,7 +237,10 @@ impl Publisher {
             let before = signed.get(&what.to_string()).and_then(Option::as_ref);
             let known = before.filter(|pointer| pointer.history == history).map(|pointer| pointer.statement);
             match known.or(self.statement_of(channel, &history).await?) {
-                Some(statement) => wanted.push((what, history, statement)),
+                Some(statement) => {
+                    let format = Format::V0;
+                    wanted.push(Target { what, history, format, statement });
+                }
                 // Of a history from before there were statements nothing is signed, and nothing else in its place.
                 None if before.is_some() => gone.push(what.to_string()),
                 None => {}
@@ -236,22 +249,42 @@ impl Publisher {
         if wanted.is_empty() && gone.is_empty() {
             return Ok(false);
         }
-        let names: Vec<String> = wanted.iter().map(|(what, ..)| what.to_string()).collect();
+        let names: Vec<String> = wanted.iter().map(|target| target.what.to_string()).collect();
         let versions = self.ledger.give_versions(&channel.name, &names).await?;
         let histories = self.ledger.histories(&channel.name).await?;
         let formats: BTreeMap<String, Format> =
             histories.into_iter().map(|history| (history.id, history.format)).collect();
+        for target in &mut wanted {
+            if let Some(format) = formats.get(target.history.as_str()) {
+                target.format = format.clone();
+            }
+        }
+        let signed = self.sign_targets(&channel.name, wanted, &versions).await?;
+        self.ledger.keep_pointers(&channel.name, &signed, &gone).await?;
+        Ok(true)
+    }
+
+    /// Signs pointers of a channel under versions that were given: the files, by `stream/NAME` and `tag/NAME`.
+    pub(super) async fn sign_targets(
+        &self,
+        channel: &str,
+        targets: Vec<Target>,
+        versions: &BTreeMap<String, u64>,
+    ) -> Result<BTreeMap<String, String>, PublishError> {
+        let (hands, name) = (self.seals.hands(), channel.parse::<Identifier>()?);
+        let moved = self.ledger.moved(channel).await?;
+        let (versions, now) = (versions.clone(), unix_seconds());
         let expires = now.saturating_add(self.seals.signing.expiry_seconds());
         let signed = blocking(move || {
             let mut signed = BTreeMap::new();
-            for (what, history, statement) in wanted {
+            for Target { what, history, format, statement } in targets {
                 let pointer = Pointer {
                     channel: name.clone(),
                     version: versions.get(&what.to_string()).copied().unwrap_or_default(),
                     issued: now,
                     expires,
                     keys: hands.list.version,
-                    format: formats.get(history.as_str()).unwrap_or(&Format::V0).as_str().to_owned(),
+                    format: format.as_str().to_owned(),
                     history,
                     statement,
                     what,
@@ -263,9 +296,8 @@ impl Publisher {
             Ok(signed)
         })
         .await?;
-        self.ledger.keep_pointers(&channel.name, &signed, &gone).await?;
         (self.reached)(Step::PointersSigned);
-        Ok(true)
+        Ok(signed)
     }
 
     /// What the streams and tags of a channel stand for.
