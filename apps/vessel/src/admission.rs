@@ -463,7 +463,7 @@ mod tests {
     use super::*;
     use crate::expectation::ArtefactKind;
     use crate::expectation::tests::{artefact, order as nano_order};
-    use crate::test_packages::meta;
+    use testkit::packages::meta;
 
     /// `source/name@release.build#bytes`
     fn package(text: &str) -> Package {

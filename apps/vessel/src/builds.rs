@@ -102,7 +102,7 @@ mod tests {
     use stone::{Digest, EntryFile};
 
     use super::*;
-    use crate::test_packages::meta;
+    use testkit::packages::meta;
 
     fn file(source: &str, build: &str, name: &str) -> BuildFile {
         let path = format!("{}/{name}", layout::build_path(source, build));

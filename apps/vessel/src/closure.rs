@@ -102,8 +102,8 @@ pub(crate) fn offers(meta: &PackageMeta) -> impl Iterator<Item = Thing<'_>> {
 mod tests {
     use super::*;
     use crate::admission::{Scope, land};
-    use crate::test_packages::meta_with;
     use store::Sha256;
+    use testkit::packages::meta_with;
 
     fn package(name: &str, release: u64, depends: &[&str], provides: &[&str]) -> Package {
         let sha256 = Sha256::of(format!("{name} {release}").as_bytes());

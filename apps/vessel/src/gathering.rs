@@ -205,8 +205,8 @@ mod tests {
     use super::*;
     use crate::closure::remark;
     use crate::expectation::tests::order as nano_order;
-    use crate::test_packages::meta_with;
     use store::Sha256;
+    use testkit::packages::meta_with;
 
     /// `name@release: need need > offer offer`
     fn package(text: &str) -> Package {

@@ -34,8 +34,6 @@ pub mod settings;
 pub mod signing;
 mod staging;
 mod stored;
-#[cfg(test)]
-mod test_packages;
 mod tree;
 mod verify;
 

@@ -61,7 +61,7 @@ fn file_line(entry: &Entry) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_packages::meta_with;
+    use testkit::packages::meta_with;
 
     fn package(name: &str, release: u64, provides: &[&str], file: &str) -> Content {
         let entry =

@@ -1,9 +1,10 @@
-//! What tests share: the folder of real data, servers and browsers of their own, and skips that say why.
+//! What tests share: the folder of real data, packages, servers and browsers of their own, and skips that say why.
 //!
 //! A test that wants something the machine may lack asks for it here. Where it is missing the test prints
 //! `skipped: no …` and passes; with `MORAINE_REQUIRE_ALL` set, as the continuous integration does, the same skip fails.
 
 mod browser;
+pub mod packages;
 mod postgres;
 mod seaweed;
 mod sources;

@@ -1,13 +1,11 @@
 //! A data folder of Vessel with packages of Moss in it, and roots that use what it publishes.
 
-use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use fs_err as fs;
 use package::PackageMeta;
 use serde_json::{Value, json};
-use stone::{Digest, Entry, EntryFile, FileType, Packing, Slice, Writer};
 
 use crate::MARK;
 
@@ -147,38 +145,11 @@ pub(crate) fn tool(release: u64) -> (PackageMeta, Vec<u8>) {
 }
 
 fn meta(name: &str, release: u64) -> PackageMeta {
-    PackageMeta {
-        name: name.into(),
-        version: format!("1.{release}"),
-        release,
-        build_release: 1,
-        architecture: "x86_64".into(),
-        summary: "For tests".into(),
-        description: "For tests".into(),
-        source_id: name.into(),
-        homepage: "https://example.org".into(),
-        licenses: vec!["MPL-2.0".into()],
-        depends: [].into(),
-        provides: [].into(),
-        conflicts: [].into(),
-        build_depends: [].into(),
-        uri: None,
-        hash: None,
-        download_size_bytes: None,
-    }
+    PackageMeta { version: format!("1.{release}"), ..testkit::packages::meta(name, name, release) }
 }
 
 fn stone(meta: &PackageMeta, program: &[u8]) -> Vec<u8> {
-    let digest = Digest::of(program);
-    let size_bytes = u64::try_from(program.len()).unwrap();
-    let mut writer = Writer::with_packing(Cursor::new(Vec::new()), FileType::Binary, Packing::FAST).unwrap();
-    writer.meta(&meta.to_records()).unwrap();
-    let target = format!("bin/{}", meta.name);
-    let entry = Entry { uid: 0, gid: 0, mode: 0o100_755, target, file: EntryFile::Regular(digest) };
-    writer.layout(&[entry]).unwrap();
-    writer.index(&[Slice { start: 0, end: size_bytes, digest }]).unwrap();
-    writer.content(size_bytes, program).unwrap();
-    writer.finish().unwrap().into_inner()
+    testkit::packages::stone_with(meta, &[(&format!("bin/{}", meta.name), 0o100_755, program)])
 }
 
 /// Changes the root index by hand, as a broken repository would have it.

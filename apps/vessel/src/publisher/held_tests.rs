@@ -11,7 +11,7 @@ use super::*;
 use crate::expectation::tests::artefact;
 use crate::expectation::{ArtefactKind, Expectation};
 use crate::operation::Operation;
-use crate::test_packages::{meta_with, stone};
+use testkit::packages::{meta_with, stone};
 
 /// An order of a source with one package of its name that needs and offers this.
 fn needing(
@@ -164,7 +164,7 @@ async fn row_s3_records_and_manifests_of_something_else_are_refused() {
     assert!(matches!(error, PublishError::Record(_)) && error.is_final(), "{error}");
 
     let manifest = |name: &str| {
-        let mut meta = crate::test_packages::meta("s", name, 1);
+        let mut meta = testkit::packages::meta("s", name, 1);
         meta.build_depends = ["binary(cc)".parse().unwrap()].into();
         let packages = [meta];
         let manifest = package::ManifestFile::of_build(packages).unwrap();

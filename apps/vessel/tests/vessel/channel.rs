@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use wire::Identity;
 
 use crate::fixture::{Delivery, Program, Running};
-use crate::test_packages::meta;
+use testkit::packages::meta;
 
 fn channel(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_vessel")).arg("channel").args(arguments).output().unwrap()

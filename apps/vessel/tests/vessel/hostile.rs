@@ -15,7 +15,7 @@ use wire::tonic::Code;
 use wire::vessel::{ChannelRequest, CommitRequest, OffsetRequest, PutChunk};
 
 use crate::fixture::{Delivery, Program, chunks, put};
-use crate::test_packages::meta;
+use testkit::packages::meta;
 
 /// Nobody waits longer for an answer than this, whatever a hostile builder does.
 const SERVED_WITHIN: Duration = Duration::from_secs(5);

@@ -8,7 +8,7 @@ use repository::{Index, RootIndex};
 use vessel::Sha256;
 
 use crate::fixture::Running;
-use crate::test_packages::{meta, stone};
+use testkit::packages::{meta, stone};
 
 fn vessel(arguments: &[&str], data: &Path) -> Output {
     Command::new(env!("CARGO_BIN_EXE_vessel")).args(arguments).arg("--data").arg(data).output().unwrap()

@@ -15,6 +15,3 @@ mod import;
 mod protocol;
 #[cfg(test)]
 mod reader;
-#[cfg(test)]
-#[path = "../../src/test_packages.rs"]
-mod test_packages;

@@ -11,7 +11,7 @@ use wire::vessel::{
 
 use crate::fixture::{Delivery, Program, Running, artefact, chunks, offset, put};
 use crate::import::read_as_a_client;
-use crate::test_packages::meta;
+use testkit::packages::meta;
 
 fn check<T: std::fmt::Debug>(result: Result<T, Status>, code: Code, words: &str) {
     let status = result.unwrap_err();

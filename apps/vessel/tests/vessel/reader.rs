@@ -7,7 +7,7 @@ use serde_json::Value;
 use wire::Identity;
 
 use crate::fixture::{Delivery, Running};
-use crate::test_packages::meta;
+use testkit::packages::meta;
 
 /// A Python with what the independent reader of packages needs, and the folder of that one; none where one is missing.
 fn tools() -> Option<(PathBuf, PathBuf)> {
