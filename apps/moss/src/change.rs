@@ -22,7 +22,9 @@ use crate::blit::{BlitError, blit, set_mode};
 use crate::catalog::{Catalog, candidate};
 use crate::database::{Database, DatabaseError, State, StateMember, StoredPackage};
 use crate::installation::{Access, Installation, InstallationError};
-use crate::refresh::{FileLists, Freshness, Offer, RefreshError, Refreshed, RepositoryCache, Transition};
+use crate::refresh::{
+    FileLists, Freshness, Offer, RefreshError, Refreshed, RepositoryCache, Steps, Transition,
+};
 use crate::reporter::Reporter;
 use crate::repositories::{RepositoriesError, host_rules, load_repositories, repository_node};
 use crate::self_upgrade::Outdated;
@@ -212,6 +214,7 @@ pub struct System<'r> {
     reporter: &'r dyn Reporter,
     access: Access,
     stop_after: StopAfter,
+    stop_refresh_after: StopAfter,
     formats: KnownFormats,
 }
 
@@ -235,6 +238,7 @@ impl<'r> System<'r> {
             reporter,
             access,
             stop_after: StopAfter::NEVER,
+            stop_refresh_after: StopAfter::NEVER,
             formats: KnownFormats::CURRENT,
         })
     }
@@ -250,6 +254,13 @@ impl<'r> System<'r> {
     #[must_use]
     pub fn stopping_after(mut self, stop_after: StopAfter) -> Self {
         self.stop_after = stop_after;
+        self
+    }
+
+    /// The same, but a refresh of what repositories offer stops after some steps of its writing. For tests.
+    #[must_use]
+    pub fn stopping_refresh_after(mut self, stop_after: StopAfter) -> Self {
+        self.stop_refresh_after = stop_after;
         self
     }
 
@@ -300,6 +311,7 @@ impl<'r> System<'r> {
             keep: self.access == Access::Write,
             formats: self.formats,
             rules: host_rules(self.installation.root())?,
+            steps: Steps::until(self.stop_refresh_after),
         })
     }
 

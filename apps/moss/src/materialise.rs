@@ -14,7 +14,7 @@ use system::tree::{Layout, TreeError, merge};
 use crate::acquire::{AcquireError, Acquisition};
 use crate::blit::{BlitError, blit};
 use crate::catalog::Catalog;
-use crate::refresh::{Freshness, RefreshError, RepositoryCache};
+use crate::refresh::{Freshness, RefreshError, RepositoryCache, Steps};
 use crate::reporter::Reporter;
 use crate::store::Store;
 
@@ -133,6 +133,7 @@ pub fn materialise(request: &Materialise<'_>) -> Result<Materialised, Materialis
         keep: true,
         formats: KnownFormats::CURRENT,
         rules: Vec::new(),
+        steps: Steps::default(),
     };
     let offers = cache.offers(request.repositories, Freshness::Preferred)?;
     let catalog = Catalog::new(&offers)?;

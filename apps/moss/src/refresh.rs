@@ -5,8 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Cursor};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::PathBuf;
 
 use fault::{Fault, Kind};
 use fetch::{Body, Client, HttpError, Validators};
@@ -24,7 +23,11 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::reporter::{Phase, Reporter, Running};
 use crate::self_upgrade::Outdated;
 
+mod files;
 pub(crate) mod signed;
+
+use files::CacheFiles;
+pub(crate) use files::Steps;
 
 /// Largest `stone.index` that is fetched: 65,535 packages, the most that fit, at 1,500 bytes each, not compressed at all.
 const INDEX_BYTES_MAX: u64 = 100 << 20;
@@ -219,6 +222,8 @@ pub(crate) struct RepositoryCache<'a> {
     pub(crate) formats: KnownFormats,
     /// Hosts whose plain indexes became versioned repositories.
     pub(crate) rules: Vec<HostRule>,
+    /// What is written to it.
+    pub(crate) steps: Steps,
 }
 
 /// Whether anything was fetched, for `repo update`.
@@ -626,37 +631,25 @@ impl Place<'_> {
         RefreshError::Outdated { outdated: Box::new(outdated), source: Box::new(source) }
     }
 
-    fn write(&self, index: &[u8], memory: &Memory) -> Result<(), RefreshError> {
+    /// Changes the files of the cache, where anything may be kept.
+    fn keep(&self, change: impl FnOnce(&CacheFiles<'_>) -> io::Result<()>) -> Result<(), RefreshError> {
         if !self.cache.keep {
             return Ok(());
         }
-        let write = || {
-            fs::create_dir_all(&self.directory)?;
+        let files = CacheFiles { directory: &self.directory, steps: &self.cache.steps };
+        files.make().and_then(|()| change(&files)).map_err(|source| self.cache_error(source))
+    }
+
+    fn write(&self, index: &[u8], memory: &Memory) -> Result<(), RefreshError> {
+        self.keep(|files| {
             // Whoever reads between the two finds digests that differ, and fetches for itself.
-            replace(&self.directory.join("stone.index"), index)?;
-            replace(&self.directory.join("index-uri"), memory.index_url.as_bytes())
-        };
-        write().map_err(|source| self.cache_error(source))?;
+            files.replace("stone.index", index)?;
+            files.replace("index-uri", memory.index_url.as_bytes())
+        })?;
         self.write_memory(memory)
     }
 
     fn write_memory(&self, memory: &Memory) -> Result<(), RefreshError> {
-        if !self.cache.keep {
-            return Ok(());
-        }
-        let text = serde_json::to_vec(memory).map_err(|error| self.cache_error(error.into()))?;
-        replace(&self.directory.join("memory.json"), &text).map_err(|source| self.cache_error(source))
+        self.keep(|files| files.replace("memory.json", &serde_json::to_vec(memory)?))
     }
-}
-
-/// Makes names of partial files unique within this process.
-static PARTIAL_NUMBER: AtomicU64 = AtomicU64::new(0);
-
-/// Replaces a file that several processes may be replacing at once.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let number = PARTIAL_NUMBER.fetch_add(1, Ordering::Relaxed);
-    let own = path.with_extension(format!("part-{}-{number}", std::process::id()));
-    fs::write(&own, bytes)?;
-    fs::File::open(&own)?.sync_all()?;
-    fs::rename(&own, path)
 }

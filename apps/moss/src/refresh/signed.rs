@@ -8,139 +8,24 @@
 //! was trusted last is remembered on the disk before it is relied upon, so that nobody can lead back to an older pointer, not even
 //! after a crash. Where no keys are pinned the same files are read for their size alone, and are worth what the connection is.
 
-use std::collections::BTreeMap;
+mod error;
+mod fetch;
+mod memory;
+
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use fault::{Fault, Kind};
-use fetch::{Body, Validators};
-use fs_err as fs;
-use repository::compact::{self, CompactError, IMAGE_BYTES_MAX};
+use ::fetch::{Body, Validators};
+use repository::compact;
 use repository::signed::{
-    Digest, ENVELOPE_BYTES_MAX, Envelope, EnvelopeError, FileFacts, HistoryStatement, KeyList, KeysError,
-    LISTS_MAX, POINTER_BYTES_MAX, Pointer, PointerError, PublicKey, STATEMENT_BYTES_MAX, SignedKind,
-    StatementError, TrustedKeys,
+    Digest, Envelope, HistoryStatement, LISTS_MAX, POINTER_BYTES_MAX, Pointer, SignedKind, TrustedKeys,
 };
-use repository::{Format, Identifier, Moved, RepositorySource, ResolveError, RootIndex, Version, layout};
-use serde::{Deserialize, Serialize};
+use repository::{Format, Identifier, RepositorySource, ResolveError, RootIndex, Version, layout};
 
-use super::{Fetched, Offer, Place, RefreshError, replace};
-use crate::swap::write_durably;
+use super::{Fetched, Offer, Place, RefreshError};
 
-/// Files of the cache.
-const TRUST_FILE: &str = "trust.json";
-const MEMORY_FILE: &str = "signed.json";
-const IMAGE_FILE: &str = "image";
-
-/// Deltas that are applied one after the other before the whole index is less work.
-const DELTAS_MAX: usize = 12;
-
-/// Why what was fetched is not used.
-#[derive(Debug, thiserror::Error)]
-pub enum TrustError {
-    /// The list of keys.
-    #[error(transparent)]
-    Keys(#[from] KeysError),
-    /// The signatures of a file.
-    #[error(transparent)]
-    Envelope(#[from] EnvelopeError),
-    /// What the pointer says.
-    #[error(transparent)]
-    Pointer(#[from] PointerError),
-    /// What the statement of the history says.
-    #[error(transparent)]
-    Statement(#[from] StatementError),
-    /// The index itself.
-    #[error(transparent)]
-    Compact(#[from] CompactError),
-    /// A file that is another than was promised.
-    #[error(
-        "cannot use {file}: it has {found_bytes} bytes with SHA-256 {found}, and {promised_bytes} with {promised} are promised"
-    )]
-    OtherFile {
-        /// The file, below the address of the repository.
-        file: String,
-        /// Its digest.
-        found: Digest,
-        /// Its length.
-        found_bytes: u64,
-        /// What is promised.
-        promised: Digest,
-        /// What is promised.
-        promised_bytes: u64,
-    },
-    /// The statement and the pointer do not fit together.
-    #[error(
-        "cannot use history {history}: its pointer says format {pointer:?}, and its statement {statement:?}"
-    )]
-    OtherFormat {
-        /// The history.
-        history: Identifier,
-        /// One format.
-        pointer: String,
-        /// The other.
-        statement: String,
-    },
-}
-
-impl TrustError {
-    fn inner(&self) -> Option<&dyn Fault> {
-        Some(match self {
-            TrustError::Keys(error) => error,
-            TrustError::Envelope(error) => error,
-            TrustError::Pointer(error) => error,
-            TrustError::Statement(error) => error,
-            TrustError::Compact(error) => error,
-            TrustError::OtherFile { .. } | TrustError::OtherFormat { .. } => return None,
-        })
-    }
-
-    /// Whether it only means that what is at hand is newer.
-    pub(super) fn is_behind(&self) -> bool {
-        matches!(self, TrustError::Pointer(PointerError::Older { .. }))
-    }
-}
-
-impl Fault for TrustError {
-    fn kind(&self) -> Kind {
-        self.inner().map_or(Kind::Damaged, Fault::kind)
-    }
-
-    fn hints(&self) -> Vec<String> {
-        match self.inner() {
-            Some(inner) => inner.hints(),
-            None => vec![
-                "somebody changed a file on the way or where it lies: try again later, or another mirror, and tell the owner of the repository".into(),
-            ],
-        }
-    }
-}
-
-/// What is known of a repository's keys, for good.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Trust {
-    /// The keys that were pinned then; with others, trust begins anew.
-    pins: Vec<String>,
-    /// The newest list of keys.
-    keys: KeyList,
-    /// The highest version of the pointer that was ever followed.
-    version: Option<u64>,
-}
-
-/// What the cached index is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct SignedMemory {
-    pub(super) pins: Vec<String>,
-    etag: Option<String>,
-    last_modified: Option<String>,
-    pointer: Option<Pointer>,
-    history: Identifier,
-    number: u64,
-    image: Digest,
-    /// Files that are fetched when somebody asks.
-    files: BTreeMap<String, FileFacts>,
-    #[serde(default)]
-    pub(super) moved: Option<Moved>,
-}
+pub use error::TrustError;
+pub(super) use memory::SignedMemory;
+use memory::Trust;
 
 /// The parts of an address of a versioned repository.
 struct Address<'a> {
@@ -186,16 +71,6 @@ impl Place<'_> {
                 Ok(None)
             }
         }
-    }
-
-    fn read_image(&self) -> Result<Option<(SignedMemory, Vec<u8>)>, RefreshError> {
-        let (Some(memory), Some(image)) = (self.read_optional(MEMORY_FILE)?, self.read_optional(IMAGE_FILE)?)
-        else {
-            return Ok(None);
-        };
-        let Ok(memory) = serde_json::from_slice::<SignedMemory>(&memory) else { return Ok(None) };
-        let is_whole = Digest::of(&image) == memory.image && memory.pins == self.repository.keys;
-        Ok(is_whole.then_some((memory, image)))
     }
 
     /// Fetches what is new; none where the repository has no signed files and none are asked for.
@@ -279,127 +154,6 @@ impl Place<'_> {
 
     fn moved_of(&self, memory: Option<&SignedMemory>) -> Option<super::Transition> {
         self.transition_to(memory?.moved.as_ref(), !self.repository.keys.is_empty())
-    }
-
-    fn bytes(&self, address: &Address<'_>, path: &str, limit: usize) -> Result<Vec<u8>, RefreshError> {
-        let limit = u64::try_from(limit).unwrap_or(u64::MAX);
-        match self.get(&format!("{}/{path}", address.base_uri), &Validators::default(), limit)? {
-            Body::Bytes { bytes, .. } => Ok(bytes),
-            // Nobody was asked whether it changed.
-            Body::NotModified => Ok(Vec::new()),
-        }
-    }
-
-    /// The same, or none where there is no such file.
-    fn bytes_if_there(
-        &self,
-        address: &Address<'_>,
-        path: &str,
-        limit: usize,
-    ) -> Result<Option<Vec<u8>>, RefreshError> {
-        match self.bytes(address, path, limit) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if super::is_gone(&error) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// A file of which length and digest are known.
-    fn promised(
-        &self,
-        address: &Address<'_>,
-        path: &str,
-        promised: FileFacts,
-        limit: usize,
-    ) -> Result<Vec<u8>, RefreshError> {
-        let limit = usize::try_from(promised.size_bytes).unwrap_or(usize::MAX).min(limit);
-        // One byte more than promised shows that it is another file.
-        let bytes = self.bytes(address, path, limit.saturating_add(1))?;
-        let found = FileFacts::of(&bytes);
-        if found == promised {
-            return Ok(bytes);
-        }
-        Err(self.trust_error(TrustError::OtherFile {
-            file: path.to_owned(),
-            found: found.sha256,
-            found_bytes: found.size_bytes,
-            promised: promised.sha256,
-            promised_bytes: promised.size_bytes,
-        }))
-    }
-
-    fn read_trust(&self) -> Result<Option<Trust>, RefreshError> {
-        let Some(bytes) = self.read_optional(TRUST_FILE)? else { return Ok(None) };
-        let trust = serde_json::from_slice::<Trust>(&bytes).ok();
-        Ok(trust.filter(|trust| trust.pins == self.repository.keys))
-    }
-
-    fn write_trust(&self, trust: &Trust) -> Result<(), RefreshError> {
-        if !self.cache.keep {
-            return Ok(());
-        }
-        let text = serde_json::to_vec(trust).map_err(|error| self.cache_error(error.into()))?;
-        let path = self.directory.join(TRUST_FILE);
-        let written = fs::create_dir_all(&self.directory).and_then(|()| write_durably(&path, &text));
-        written.map_err(|source| self.cache_error(source))
-    }
-
-    fn write_signed(&self, memory: &SignedMemory, image: Option<&[u8]>) -> Result<(), RefreshError> {
-        if !self.cache.keep {
-            return Ok(());
-        }
-        let text = serde_json::to_vec(memory).map_err(|error| self.cache_error(error.into()))?;
-        let write = || {
-            fs::create_dir_all(&self.directory)?;
-            // Whoever reads between the two finds digests that differ, and fetches for itself.
-            if let Some(image) = image {
-                replace(&self.directory.join(IMAGE_FILE), image)?;
-            }
-            replace(&self.directory.join(MEMORY_FILE), &text)
-        };
-        write().map_err(|source| self.cache_error(source))
-    }
-
-    fn pins(&self) -> Vec<PublicKey> {
-        // They were checked when the configuration was read; one that is none would vouch for nothing.
-        self.repository.keys.iter().filter_map(|key| key.parse().ok()).collect()
-    }
-
-    /// From the pinned keys to the newest list: at once where one of them is in it, else along all lists.
-    fn begin_trust(&self, address: &Address<'_>) -> Result<TrustedKeys, RefreshError> {
-        let pins = self.pins();
-        let newest = self.bytes_if_there(address, &layout::keys_path(address.channel), ENVELOPE_BYTES_MAX)?;
-        let newest = newest.ok_or_else(|| RefreshError::Unsigned { id: self.id() })?;
-        if let Some(trusted) =
-            TrustedKeys::begin(&newest, &pins, &seal::verify).map_err(|error| self.trust_error(error))?
-        {
-            return Ok(trusted);
-        }
-        let mut lists = Vec::new();
-        for version in 1..=LISTS_MAX {
-            let path = layout::keys_version_path(address.channel, version);
-            match self.bytes_if_there(address, &path, ENVELOPE_BYTES_MAX)? {
-                Some(list) => lists.push(list),
-                None => break,
-            }
-        }
-        TrustedKeys::walk(lists.iter().map(Vec::as_slice), &pins, &seal::verify)
-            .map_err(|error| self.trust_error(error))
-    }
-
-    /// Goes on to newer lists of keys, at most to `version`.
-    fn advance(
-        &self,
-        address: &Address<'_>,
-        mut keys: TrustedKeys,
-        version: u64,
-    ) -> Result<TrustedKeys, RefreshError> {
-        while keys.list().version < version.min(LISTS_MAX) {
-            let path = layout::keys_version_path(address.channel, keys.list().version + 1);
-            let Some(list) = self.bytes_if_there(address, &path, ENVELOPE_BYTES_MAX)? else { break };
-            keys = keys.advance(&list, &seal::verify).map_err(|error| self.trust_error(error))?;
-        }
-        Ok(keys)
     }
 
     /// Asks where the stream or tag points now.
@@ -496,129 +250,6 @@ impl Place<'_> {
             format: statement.format.clone(),
             upgrade_via: None,
         }))
-    }
-
-    /// What a history is; none where it has no statement and none is asked for.
-    fn statement(
-        &self,
-        address: &Address<'_>,
-        history: &Identifier,
-        promised: Option<FileFacts>,
-        keys: &Keys,
-    ) -> Result<Option<HistoryStatement>, RefreshError> {
-        let path = layout::statement_path(address.channel, history);
-        let bytes = match (promised, keys) {
-            (Some(promised), _) => self.promised(address, &path, promised, STATEMENT_BYTES_MAX)?,
-            (None, Some(_)) => self.bytes(address, &path, STATEMENT_BYTES_MAX)?,
-            (None, None) => match self.bytes_if_there(address, &path, STATEMENT_BYTES_MAX)? {
-                Some(bytes) => bytes,
-                None => return Ok(None),
-            },
-        };
-        let envelope =
-            Envelope::read(&bytes, SignedKind::History).map_err(|error| self.trust_error(error))?;
-        let payload = match keys {
-            Some(keys) => keys.open(&envelope, &seal::verify).map_err(|error| self.trust_error(error))?,
-            None => envelope.unchecked_payload(),
-        };
-        let statement = HistoryStatement::read(payload, address.channel, history);
-        statement.map(Some).map_err(|error| self.trust_error(error))
-    }
-
-    /// The index of a history: by deltas from the one at hand, or whole.
-    fn image(
-        &self,
-        address: &Address<'_>,
-        statement: &HistoryStatement,
-        known: Option<&(SignedMemory, Vec<u8>)>,
-        keys: &Keys,
-    ) -> Result<Vec<u8>, RefreshError> {
-        let own = statement.architecture(address.arch).map_err(|error| self.trust_error(error))?;
-        let whole = statement
-            .file(address.arch, layout::COMPACT_INDEX_FILE)
-            .map_err(|error| self.trust_error(error))?;
-        if let Some((memory, image)) = known {
-            match self.by_deltas(address, statement, memory, image, whole.size_bytes, keys) {
-                Ok(Some(image)) if Digest::of(&image) == own.image => return Ok(image),
-                Ok(_) => {}
-                Err(error) => {
-                    let why = fault::chain(&error).join(": ");
-                    self.cache.reporter.warn(&format!("{why}; the whole index is fetched instead"));
-                }
-            }
-        }
-        let path = layout::history_file_path(
-            address.channel,
-            &statement.history,
-            address.arch,
-            layout::COMPACT_INDEX_FILE,
-        );
-        let packed = self.promised(address, &path, whole, IMAGE_BYTES_MAX)?;
-        let image = compact::unpack(&packed, IMAGE_BYTES_MAX, "a compact index")
-            .map_err(|error| self.trust_error(error))?;
-        if Digest::of(&image) == own.image {
-            return Ok(image);
-        }
-        Err(self.trust_error(TrustError::OtherFile {
-            file: path,
-            found: Digest::of(&image),
-            found_bytes: u64::try_from(image.len()).unwrap_or(u64::MAX),
-            promised: own.image,
-            promised_bytes: u64::try_from(image.len()).unwrap_or(u64::MAX),
-        }))
-    }
-
-    /// The index of a history, from an older one; none where no way leads there that is shorter than the whole.
-    fn by_deltas(
-        &self,
-        address: &Address<'_>,
-        statement: &HistoryStatement,
-        held: &SignedMemory,
-        image: &[u8],
-        whole_bytes: u64,
-        keys: &Keys,
-    ) -> Result<Option<Vec<u8>>, RefreshError> {
-        let mut chain = Vec::new();
-        let mut sum_bytes = 0_u64;
-        let mut target = statement.clone();
-        while target.history != held.history {
-            let Some(delta) = target.best_delta(address.arch, held.number).cloned() else { return Ok(None) };
-            sum_bytes = sum_bytes.saturating_add(delta.file.size_bytes);
-            if sum_bytes >= whole_bytes || chain.len() >= DELTAS_MAX {
-                return Ok(None);
-            }
-            let path = layout::delta_path(address.channel, &target.history, address.arch, &delta.from);
-            chain.push((path, delta.file));
-            if delta.from == held.history {
-                break;
-            }
-            let Some(before) = self.statement(address, &delta.from, None, keys)? else { return Ok(None) };
-            target = before;
-        }
-        let mut image = image.to_vec();
-        for (path, facts) in chain.into_iter().rev() {
-            let delta = self.promised(address, &path, facts, IMAGE_BYTES_MAX)?;
-            image = compact::apply(&image, &delta).map_err(|error| self.trust_error(error))?;
-        }
-        Ok(Some(image))
-    }
-
-    /// A file that belongs to the cached index, fetched when it is not here; none where the repository has none.
-    pub(super) fn side_file(&self, name: &str, limit: usize) -> Result<Option<Vec<u8>>, RefreshError> {
-        let Some((memory, _)) = self.read_image()? else { return Ok(None) };
-        let Some(facts) = memory.files.get(name).copied() else { return Ok(None) };
-        if let Some(bytes) = self.read_optional(name)?
-            && FileFacts::of(&bytes) == facts
-        {
-            return Ok(Some(bytes));
-        }
-        let address = self.address()?;
-        let path = layout::history_file_path(address.channel, &memory.history, address.arch, name);
-        let bytes = self.promised(&address, &path, facts, limit)?;
-        if self.cache.keep {
-            replace(&self.directory.join(name), &bytes).map_err(|source| self.cache_error(source))?;
-        }
-        Ok(Some(bytes))
     }
 }
 
