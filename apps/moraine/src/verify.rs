@@ -1,13 +1,18 @@
 //! `moraine verify`: a whole published tree, from the keys to the last byte of the last package.
 //!
 //! It reads what a client reads, in the same order, and everything that a client would only read some day: all histories, all
-//! deltas, every package. It trusts nothing but the keys that it is given. The first thing that is wrong is named, and nothing is
+//! deltas, every package, what belongs to their builds, and releases. It trusts nothing but the keys that it is given. The first thing that is wrong is named, and nothing is
 //! repaired.
 
+mod builds;
 mod channel;
 mod error;
 mod packages;
+mod releases;
 mod tree;
+mod trust;
+mod versions;
+mod work;
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -19,13 +24,15 @@ use fault::Fault;
 use fetch::Client;
 use fs_err as fs;
 use observe::write_stdout;
-use repository::layout;
 use repository::signed::PublicKey;
+use repository::{Identifier, layout};
 use serde_json::json;
 
 use channel::{Channel, Found};
 use error::VerifyError;
+use releases::Releases;
 use tree::Tree;
+use versions::Versions;
 
 /// The channel where none is named and none can be seen.
 const DEFAULT_CHANNEL: &str = "main";
@@ -45,6 +52,12 @@ pub(crate) struct VerifyArguments {
     /// the tree says of itself is compared.
     #[arg(long = "key", value_name = "FILE", allow_hyphen_values = true)]
     keys: Vec<String>,
+    /// File in which the versions of pointers are kept from one run to the next: one that is older than before is refused.
+    #[arg(long, value_name = "FILE")]
+    remember: Option<PathBuf>,
+    /// A release to verify as well; can be given several times. Of a folder all are verified, an address lists none.
+    #[arg(long = "release", value_name = "NAME")]
+    releases: Vec<String>,
     /// Packages that are verified at once.
     #[arg(long, value_name = "N", default_value_t = 4)]
     jobs: usize,
@@ -62,20 +75,32 @@ pub(crate) fn verify(arguments: &VerifyArguments) -> Result<(), Box<dyn Fault>> 
         (None, Some(name)) => vec![name],
         (None, None) => channels(&tree)?,
     };
+    let mut versions = match &arguments.remember {
+        Some(file) => Versions::read(file)?,
+        None => Versions::default(),
+    };
     let progress = Progress::new(arguments.json);
     let mut reports = Vec::new();
     let mut text = String::new();
     for name in &names {
-        let channel = name.parse().map_err(|source| VerifyError::Channel { source })?;
+        let channel: Identifier = name.parse().map_err(|source| VerifyError::Channel { source })?;
         progress.say(&format!("channel {name}: reading what it says of itself"));
-        let found = Channel::new(&tree, channel, &pins).verify()?;
+        let found = Channel::new(&tree, &channel, &pins, &versions).verify()?;
         let total_bytes: u64 =
             found.packages.values().filter_map(|listed| listed.meta.download_size_bytes).sum();
         progress.begin(name, found.packages.len(), total_bytes);
         packages::verify(&tree, &found.packages, arguments.jobs, &|bytes| progress.advance(bytes))?;
+        progress.say(&format!("channel {name}: builds and releases"));
+        let builds = builds::verify(&tree, &channel, &found.packages, &found.trust, arguments.jobs)?;
+        let releases = releases::verify(&tree, &channel, &arguments.releases, &found.trust, arguments.jobs)?;
         progress.end();
-        text.push_str(&line(name, &found, total_bytes, !pins.is_empty()));
-        reports.push(report(name, &found, total_bytes));
+        versions.note(&found.versions);
+        let verified = Verified { found, total_bytes, builds, releases };
+        text.push_str(&verified.line(name, !pins.is_empty()));
+        reports.push(verified.report(name));
+    }
+    if let Some(file) = &arguments.remember {
+        versions.write(file)?;
     }
     let seconds = (begin.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
     if arguments.json {
@@ -85,34 +110,60 @@ pub(crate) fn verify(arguments: &VerifyArguments) -> Result<(), Box<dyn Fault>> 
     Ok(write_stdout(&format!("{text}everything holds, in {seconds:.1} s\n"))?)
 }
 
-fn line(name: &str, found: &Found, total_bytes: u64, is_pinned: bool) -> String {
-    let trust = match (found.is_signed, is_pinned) {
-        (true, true) => "signed by the keys given",
-        (true, false) => "signed by its own keys; give one with --key to know whose they are",
-        (false, _) => "not signed",
-    };
-    format!(
-        "channel {name}: {} histories, {} indexes, {} deltas, {} packages with {total_bytes} bytes, {} pointers; {trust}\n",
-        found.histories,
-        found.indexes,
-        found.deltas,
-        found.packages.len(),
-        found.pointers,
-    )
+/// What was verified of a channel.
+struct Verified {
+    found: Found,
+    total_bytes: u64,
+    /// Builds of which there is more than packages.
+    builds: usize,
+    releases: Releases,
 }
 
-fn report(name: &str, found: &Found, total_bytes: u64) -> serde_json::Value {
-    json!({
-        "channel": name,
-        "signed": found.is_signed,
-        "key_lists": found.keys,
-        "pointers": found.pointers,
-        "histories": found.histories,
-        "indexes": found.indexes,
-        "deltas": found.deltas,
-        "packages": found.packages.len(),
-        "package_bytes": total_bytes,
-    })
+impl Verified {
+    fn line(&self, name: &str, is_pinned: bool) -> String {
+        let Self { found, total_bytes, builds, releases } = self;
+        let trust = match (found.is_signed, is_pinned) {
+            (true, true) => "signed by the keys given",
+            (true, false) => "signed by its own keys; give one with --key to know whose they are",
+            (false, _) => "not signed",
+        };
+        let mut line = format!(
+            "channel {name}: {} histories, {} indexes, {} deltas, {} packages with {total_bytes} bytes, {} pointers, \
+             {builds} builds, {} releases with {} files; {trust}\n",
+            found.histories,
+            found.indexes,
+            found.deltas,
+            found.packages.len(),
+            found.pointers,
+            releases.releases,
+            releases.files,
+        );
+        if let (count, Some(file)) = found.trust.revoked() {
+            line.push_str(&format!(
+                "channel {name}: {count} files are signed by a key that was revoked, and worth nothing to clients, such as {file}\n"
+            ));
+        }
+        line
+    }
+
+    fn report(&self, name: &str) -> serde_json::Value {
+        let Self { found, total_bytes, builds, releases } = self;
+        json!({
+            "channel": name,
+            "signed": found.is_signed,
+            "key_lists": found.keys,
+            "pointers": found.pointers,
+            "histories": found.histories,
+            "indexes": found.indexes,
+            "deltas": found.deltas,
+            "packages": found.packages.len(),
+            "package_bytes": total_bytes,
+            "builds": builds,
+            "releases": releases.releases,
+            "release_files": releases.files,
+            "signed_by_revoked_keys": found.trust.revoked().0,
+        })
+    }
 }
 
 fn read_keys(given: &[String]) -> Result<Vec<PublicKey>, VerifyError> {

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use fault::{Fault, Kind};
+use repository::layout::{PROVENANCE_FILE, SIGNED_PROVENANCE_FILE};
 use wire::PublicKey;
 
 use store::Sha256;
@@ -24,12 +25,6 @@ const NAME_SIZE_BYTES_MAX: usize = 240;
 
 /// Bytes of a text of [`Origin`]: as long as the addresses of repositories are anywhere.
 const ORIGIN_SIZE_BYTES_MAX: usize = 2048;
-
-/// The file that says where a build comes from. The repository writes it, so no builder may bring one.
-pub(crate) const PROVENANCE_FILE: &str = "provenance.json";
-
-/// The same in an envelope with our signature.
-pub(crate) const SIGNED_PROVENANCE_FILE: &str = "provenance.intoto.json";
 
 /// Releases are kept in signed columns.
 pub(crate) const RELEASE_MAX: u64 = i64::MAX.cast_unsigned();

@@ -55,6 +55,18 @@ pub const BUILDS: &str = "build";
 /// The folder that holds release files, below the channel.
 pub const RELEASES: &str = "release";
 
+/// The file of a build that says where it comes from: an in-toto statement. It names every other file of the build.
+pub const PROVENANCE_FILE: &str = "provenance.json";
+
+/// The same in an envelope, signed.
+pub const SIGNED_PROVENANCE_FILE: &str = "provenance.intoto.json";
+
+/// The file of a release that lists the others with lengths and digests.
+pub const RELEASE_LIST_FILE: &str = "release.json";
+
+/// The same in an envelope, signed.
+pub const SIGNED_RELEASE_LIST_FILE: &str = "release.signed.json";
+
 /// From the folder of an index to its channel: past the architecture, the history and the word `history`.
 const INDEX_TO_CHANNEL: &str = "../../../";
 
@@ -146,6 +158,19 @@ pub fn build_path(source: &str, build: &str) -> String {
     format!("{BUILDS}/{}/{source}/{build}", pool_prefix(&source))
 }
 
+/// The name of the build that a package is from: `8.4-34-1-x86_64`.
+#[must_use]
+pub fn build_name(meta: &PackageMeta) -> String {
+    let PackageMeta { version, release, build_release, architecture, .. } = meta;
+    format!("{version}-{release}-{build_release}-{architecture}")
+}
+
+/// `CHANNEL/release/NAME`
+#[must_use]
+pub fn release_path(channel: &Identifier, release: &str) -> String {
+    format!("{channel}/{RELEASES}/{release}")
+}
+
 /// Where a package is for the index of its history: the URI to write there.
 #[must_use]
 pub fn package_uri(meta: &PackageMeta) -> String {
@@ -165,7 +190,11 @@ mod tests {
     #[test]
     fn paths() {
         let (channel, history) = ("main".parse().unwrap(), "17".parse().unwrap());
-        assert_eq!(build_path("LibXml2", "1-5-2-x86_64"), "build/libx/libxml2/1-5-2-x86_64");
+        assert_eq!(
+            build_path("LibXml2", &build_name(&meta("LibXml2", 5, 2))),
+            "build/libx/libxml2/1-5-2-x86_64"
+        );
+        assert_eq!(release_path(&channel, "2026.1"), "main/release/2026.1");
         assert_eq!(root_index_path(&channel), "main/moss-root-index.json");
         assert_eq!(history_index_path(&channel, &history, "x86_64"), "main/history/17/x86_64/stone.index");
         assert_eq!(

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Cursor;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use fault::{Fault, Kind};
 use package::PackageMeta;
 use repository::compact::{self, FileList, IMAGE_BYTES_MAX};
 use repository::signed::{
@@ -14,6 +15,8 @@ use repository::{Identifier, Index, ROOT_INDEX_BYTES_MAX, RootIndex, Version, la
 
 use super::error::VerifyError;
 use super::tree::Tree;
+use super::trust::Trust;
+use super::versions::Versions;
 
 /// Largest `stone.index`: 65,535 packages, the most that fit, at 1,500 bytes each.
 const INDEX_BYTES_MAX: usize = 100 << 20;
@@ -32,6 +35,8 @@ pub(super) struct Listed {
     pub(super) by: String,
     /// Its packed list of files, where there is one.
     pub(super) paths: Option<Vec<u8>>,
+    /// Whether only histories list it that were given up, so that it may be removed at any time.
+    pub(super) may_be_gone: bool,
 }
 
 /// What was found in a channel.
@@ -46,7 +51,9 @@ pub(super) struct Found {
     /// By digest: the same bytes are verified once.
     pub(super) packages: BTreeMap<(String, String), Listed>,
     /// The keys that vouch for the channel.
-    pub(super) trusted: Option<TrustedKeys>,
+    pub(super) trust: Trust,
+    /// The versions of its pointers.
+    pub(super) versions: Versions,
 }
 
 /// The channel while it is verified.
@@ -54,17 +61,30 @@ pub(super) struct Channel<'t> {
     tree: &'t Tree,
     name: Identifier,
     pins: &'t [PublicKey],
+    seen: &'t Versions,
     now: i64,
     found: Found,
     /// The images of all histories that were read, for the deltas between them.
     images: HashMap<(Identifier, String), Vec<u8>>,
+    /// Whether histories are read that the root index does not name.
+    is_given_up: bool,
 }
 
 impl<'t> Channel<'t> {
-    pub(super) fn new(tree: &'t Tree, name: Identifier, pins: &'t [PublicKey]) -> Self {
+    /// `seen` are the versions that pointers had before.
+    pub(super) fn new(tree: &'t Tree, name: &Identifier, pins: &'t [PublicKey], seen: &'t Versions) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
         let now = i64::try_from(now).unwrap_or(i64::MAX);
-        Self { tree, name, pins, now, found: Found::default(), images: HashMap::new() }
+        Self {
+            tree,
+            name: name.clone(),
+            pins,
+            seen,
+            now,
+            found: Found::default(),
+            images: HashMap::new(),
+            is_given_up: false,
+        }
     }
 
     /// Verifies everything but the bytes of packages, in the order in which a client reads it.
@@ -73,7 +93,7 @@ impl<'t> Channel<'t> {
         let root_bytes = self.must(&root_file, ROOT_INDEX_BYTES_MAX)?;
         let trusted = self.keys()?;
         self.found.is_signed = trusted.is_some();
-        self.found.trusted = trusted.clone();
+        self.found.trust = Trust::new(trusted.clone());
         let root = RootIndex::from_json(&root_bytes)
             .map_err(|source| VerifyError::RootIndex { file: root_file.clone(), source })?;
         // Nobody signs this file, which AerynOS's clients read; so each of its bytes is compared with what is signed.
@@ -124,8 +144,9 @@ impl<'t> Channel<'t> {
             self.no_other_pointers(&root_file, &expected)?;
         }
         for (history, entry) in &root.history {
-            self.history(history, entry.format.as_str(), promised.get(history), trusted.as_ref())?;
+            self.history(history, Some(entry.format.as_str()), promised.get(history), trusted.is_some())?;
         }
+        self.given_up(&root, trusted.is_some())?;
         for number in 0..FORMATS_MAX {
             let format = repository::Format::numbered(number);
             if let Some(via) = root.formats.upgrade_via(&format) {
@@ -144,10 +165,7 @@ impl<'t> Channel<'t> {
     }
 
     fn must(&self, file: &str, limit: usize) -> Result<Vec<u8>, VerifyError> {
-        self.tree.read(file, limit)?.ok_or_else(|| VerifyError::Disk {
-            file: file.to_owned(),
-            source: std::io::ErrorKind::NotFound.into(),
-        })
+        self.tree.read(file, limit)?.ok_or_else(|| VerifyError::missing(file))
     }
 
     /// A file of which length and digest are known.
@@ -248,7 +266,8 @@ impl<'t> Channel<'t> {
         }
         let payload = trusted.open_fresh(&read, self.now, &seal::verify).map_err(envelope)?;
         let found = Pointer::read(payload, &self.name, what).map_err(pointer)?;
-        found.check(None, self.now).map_err(pointer)?;
+        found.check(self.seen.of(&file), self.now).map_err(pointer)?;
+        self.found.versions.add(&file, found.version);
         self.found.pointers += 1;
         Ok(found)
     }
@@ -269,39 +288,57 @@ impl<'t> Channel<'t> {
         Ok(())
     }
 
+    /// Histories that the root index does not name: given up, and there for who is a while behind. Parts of them may be gone, or
+    /// not be there yet; what is there must be right.
+    fn given_up(&mut self, root: &RootIndex, is_signed: bool) -> Result<(), VerifyError> {
+        let names = self.tree.names(&format!("{}/history", self.name))?;
+        let others = names.into_iter().flatten().filter_map(|name| name.parse::<Identifier>().ok());
+        for history in others.filter(|history| !root.history.contains_key(history)) {
+            self.is_given_up = true;
+            match self.history(&history, None, None, is_signed) {
+                Err(error) if error.kind() == Kind::NotFound => {}
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    /// One history. Its format is not known where the root index does not name it.
     fn history(
         &mut self,
         history: &Identifier,
-        format: &str,
+        format: Option<&str>,
         pointer: Option<&Pointer>,
-        trusted: Option<&TrustedKeys>,
+        is_signed: bool,
     ) -> Result<(), VerifyError> {
-        self.found.histories += 1;
-        let Some(trusted) = trusted else {
+        if !is_signed {
+            self.found.histories += 1;
             return self.unsigned_history(history);
-        };
+        }
         let file = layout::statement_path(&self.name, history);
-        let bytes = match pointer {
+        let payload = match pointer {
+            // Whoever signed the pointer vouches for every byte of it.
             Some(pointer) => {
                 let by = layout::pointer_path(&self.name, &pointer.what).unwrap_or_default();
-                self.promised(&file, pointer.statement, &by, STATEMENT_BYTES_MAX)?
+                let bytes = self.promised(&file, pointer.statement, &by, STATEMENT_BYTES_MAX)?;
+                let envelope = |source| VerifyError::Envelope { file: file.clone(), source };
+                let read = Envelope::read(&bytes, SignedKind::History).map_err(envelope)?;
+                read.unchecked_payload().to_vec()
             }
-            None => self.must(&file, STATEMENT_BYTES_MAX)?,
+            None => {
+                let bytes = self.must(&file, STATEMENT_BYTES_MAX)?;
+                self.found.trust.open(&file, &bytes, SignedKind::History)?
+            }
         };
-        let envelope = |source| VerifyError::Envelope { file: file.clone(), source };
-        let read = Envelope::read(&bytes, SignedKind::History).map_err(envelope)?;
-        if read.to_json() != bytes {
-            return Err(VerifyError::Rewritten { file });
-        }
-        let payload = trusted.open(&read, &seal::verify).map_err(envelope)?;
-        let statement = HistoryStatement::read(payload, &self.name, history)
+        let statement = HistoryStatement::read(&payload, &self.name, history)
             .map_err(|source| VerifyError::Statement { file: file.clone(), source })?;
-        let own = pointer.map_or(format, |pointer| pointer.format.as_str());
-        if statement.format != format || statement.format != own {
+        let others = format.into_iter().chain(pointer.map(|pointer| pointer.format.as_str()));
+        if let Some(other) = others.into_iter().find(|other| statement.format != *other) {
             let found = format!("its format is {}", statement.format);
-            let other = layout::root_index_path(&self.name);
-            return Err(self.contradiction(&file, found, &other, format.to_owned()));
+            let root_file = layout::root_index_path(&self.name);
+            return Err(self.contradiction(&file, found, &root_file, other.to_owned()));
         }
+        self.found.histories += 1;
         for architecture in statement.architectures.keys() {
             self.architecture(&statement, architecture, &file)?;
         }
@@ -477,7 +514,13 @@ impl<'t> Channel<'t> {
                     }
                 },
             };
-            let listed = Listed { file: file.clone(), meta: meta.clone(), by: index_file.to_owned(), paths };
+            let listed = Listed {
+                file: file.clone(),
+                meta: meta.clone(),
+                by: index_file.to_owned(),
+                paths,
+                may_be_gone: self.is_given_up,
+            };
             match self.found.packages.get(&(file.clone(), sha256.clone())) {
                 Some(known) if known.meta != listed.meta => {
                     let found = format!("it says something else of {}", meta.name);

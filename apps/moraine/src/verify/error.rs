@@ -27,6 +27,13 @@ pub(crate) enum VerifyError {
         #[source]
         source: PublicKeyError,
     },
+    /// The file of the versions of pointers.
+    #[error("cannot remember the versions of pointers in {}", path.display())]
+    Memory {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("cannot find a published channel in {place}")]
     NoChannel { place: String },
     #[error("cannot use the channel")]
@@ -129,11 +136,31 @@ pub(crate) enum VerifyError {
         #[source]
         source: Box<MetaError>,
     },
+    #[error("cannot read {file}")]
+    Json {
+        file: String,
+        #[source]
+        source: serde_json::Error,
+    },
+    /// Nobody says what must be in a folder.
+    #[error("cannot trust {file}: there is no {missing} in it, so nobody vouches for what is there")]
+    Unvouched { file: String, missing: &'static str },
+    /// A file that nobody put there who may.
+    #[error("cannot trust {file}: {by} does not name it")]
+    NotNamed { file: String, by: String },
+    /// A name that leads out of its folder.
+    #[error("cannot use {file}: {name:?} is no name of a file")]
+    Name { file: String, name: String },
     #[error("cannot use {file}: it describes {count} packages instead of one")]
     MetaCount { file: String, count: usize },
 }
 
 impl VerifyError {
+    /// A file that must be there is not.
+    pub(super) fn missing(file: &str) -> Self {
+        VerifyError::Disk { file: file.to_owned(), source: std::io::ErrorKind::NotFound.into() }
+    }
+
     fn inner(&self) -> Option<&dyn Fault> {
         Some(match self {
             VerifyError::Key { source, .. } => source,
@@ -162,8 +189,10 @@ impl Fault for VerifyError {
             VerifyError::Disk { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
                 Kind::NotFound
             }
-            VerifyError::Disk { .. } => Kind::Unavailable,
-            VerifyError::Unsigned { .. } => Kind::Denied,
+            VerifyError::Disk { .. } | VerifyError::Memory { .. } => Kind::Unavailable,
+            VerifyError::Unsigned { .. } | VerifyError::Unvouched { .. } | VerifyError::NotNamed { .. } => {
+                Kind::Denied
+            }
             other => other.inner().map_or(Kind::Damaged, Fault::kind),
         }
     }
@@ -175,9 +204,23 @@ impl Fault for VerifyError {
                     "name the folder or address above the channels, and --channel when it is not main".into(),
                 ]
             }
+            VerifyError::Memory { .. } => {
+                vec![
+                    "name a file that can be written; without it begin anew, if you know why it is gone"
+                        .into(),
+                ]
+            }
             VerifyError::KeyFile { .. } => vec!["vessel key show prints the key of a Vessel".into()],
             VerifyError::Unsigned { .. } => {
                 vec!["leave --key out to verify what can be verified without signatures".into()]
+            }
+            VerifyError::Unvouched { .. } => {
+                vec![
+                    "restore the folder from a mirror or a backup; Vessel signs whatever it publishes".into(),
+                ]
+            }
+            VerifyError::NotNamed { .. } => {
+                vec!["remove the file: whoever put it there was not Vessel".into()]
             }
             other => match other.inner() {
                 Some(inner) => inner.hints(),

@@ -70,8 +70,35 @@ impl Tree {
         }
     }
 
+    /// Gets a file of any length of which the digest is known, and perhaps the length, from what stands in the file `by`.
+    /// `scratch` is a name that nothing else has that is got at the same time.
+    pub(super) fn promised(
+        &self,
+        file: &str,
+        scratch: &str,
+        sha256: &str,
+        size_bytes: Option<u64>,
+        limit_bytes: u64,
+        by: &str,
+    ) -> Result<Opened, VerifyError> {
+        let opened = self.open(file, scratch, limit_bytes)?;
+        let found = opened.facts.sha256.to_string();
+        let found_bytes = opened.facts.size_bytes;
+        if found == sha256 && size_bytes.is_none_or(|size| size == found_bytes) {
+            return Ok(opened);
+        }
+        Err(VerifyError::OtherFile {
+            file: file.to_owned(),
+            found,
+            found_bytes,
+            promised: sha256.to_owned(),
+            promised_bytes: size_bytes.unwrap_or(found_bytes),
+            by: by.to_owned(),
+        })
+    }
+
     /// Gets a file of any length, and says what it is.
-    pub(super) fn open(&self, file: &str, number: usize, limit_bytes: u64) -> Result<Opened, VerifyError> {
+    fn open(&self, file: &str, scratch: &str, limit_bytes: u64) -> Result<Opened, VerifyError> {
         match self {
             Tree::Folder(root) => {
                 let path = root.join(file);
@@ -79,10 +106,10 @@ impl Tree {
                     facts_of(&path).map_err(|source| VerifyError::Disk { file: file.to_owned(), source })?;
                 Ok(Opened { facts, path, is_scratch: false })
             }
-            Tree::Address { base, client, scratch } => {
+            Tree::Address { base, client, scratch: folder } => {
                 let keep = |source| VerifyError::Keep { file: file.to_owned(), source };
                 let mut part =
-                    PartFile::open(&scratch.path().join(format!("{number}.part"))).map_err(keep)?;
+                    PartFile::open(&folder.path().join(format!("{scratch}.part"))).map_err(keep)?;
                 let address = format!("{base}/{file}");
                 client
                     .download(&address, &mut part, limit_bytes, &|_| ())
@@ -118,6 +145,11 @@ impl Tree {
             Tree::Address { base, .. } => base.clone(),
         }
     }
+}
+
+/// Whether a name that somebody else wrote is one of a file in a folder, and leads nowhere else.
+pub(super) fn is_plain_name(name: &str) -> bool {
+    !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\0'])
 }
 
 fn facts_of(path: &Path) -> std::io::Result<FileFacts> {

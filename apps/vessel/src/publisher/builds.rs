@@ -5,7 +5,7 @@ use std::io::{BufReader, Read};
 use std::sync::Arc;
 
 use package::{ManifestFile, PackageMeta};
-use repository::layout;
+use repository::layout::{self, PROVENANCE_FILE, SIGNED_PROVENANCE_FILE};
 use repository::signed::SignedKind;
 use stone::Limits;
 use store::{Sha256, Source};
@@ -14,7 +14,7 @@ use super::groups::Verified;
 use super::{Channel, PublishError, Publisher, blocking};
 use crate::admission::{Package, Refusal};
 use crate::builds::{BuildFile, DebugFile, orphans};
-use crate::expectation::{Artefact, ArtefactKind, Expectation, PROVENANCE_FILE, SIGNED_PROVENANCE_FILE};
+use crate::expectation::{Artefact, ArtefactKind, Expectation};
 use crate::output::Content;
 use crate::output::output_digest;
 use crate::provenance::{RECORD_FILE, RECORD_SIZE_BYTES_MAX, Record, statement};
@@ -47,7 +47,8 @@ pub(super) struct Contents {
 
 impl Publisher {
     /// Those of the files that have no other bytes under their paths. The files of a build are published once: when a build is
-    /// repeated with the same packages, its first record and manifests stay.
+    /// repeated with the same packages, its first record and manifests stay, and nothing comes beside the provenance that does
+    /// not speak of it.
     pub(super) async fn new_files(
         &self,
         channel: &str,
@@ -55,7 +56,12 @@ impl Publisher {
     ) -> Result<Vec<StagedFile>, PublishError> {
         let paths = files.iter().map(|file| file.file.path.as_str());
         let known = self.ledger.known_build_files(channel, paths).await?;
-        let is_new = |file: &StagedFile| known.get(&file.file.path).is_none_or(|it| *it == file.file.sha256);
+        let is_free = |file: &StagedFile| known.get(&file.file.path).is_none_or(|it| *it == file.file.sha256);
+        let build = |file: &StagedFile| (file.file.source.clone(), file.file.build.clone());
+        let is_provenance = |file: &&StagedFile| file.file.path.ends_with(&format!("/{PROVENANCE_FILE}"));
+        let told = files.iter().filter(is_provenance).filter(|file| !is_free(file));
+        let told: HashSet<(String, String)> = told.map(build).collect();
+        let is_new = |file: &StagedFile| is_free(file) && !told.contains(&build(file));
         Ok(files.into_iter().filter(is_new).collect())
     }
 

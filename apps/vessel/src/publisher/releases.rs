@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use repository::layout;
+use repository::layout::{self, RELEASE_LIST_FILE, SIGNED_RELEASE_LIST_FILE};
 use repository::signed::SignedKind;
 use serde::Serialize;
 use store::{Sha256, Source, durable};
@@ -17,12 +17,6 @@ use crate::expectation::check_name;
 use crate::ledger::{Ledger, Release, ReleaseFile};
 use crate::operation::{ReleaseFileReport, ReleaseReport};
 use crate::tree::{Object, TreeError};
-
-/// The list of a release, among its files.
-const LIST_FILE: &str = "release.json";
-
-/// The same in an envelope with our signature. Keys change, so it alone says nothing of whether two releases are the same.
-const SIGNED_LIST_FILE: &str = "release.signed.json";
 
 /// Files of one release: an image for each edition and architecture, each with checksums and a signature.
 const FILES_MAX: usize = 1000;
@@ -55,7 +49,7 @@ impl Publisher {
         let place = |file: &ReleaseFile| (file.clone(), Source::File(incoming.join(&file.name)));
         let mut sources: Vec<(ReleaseFile, Source)> = files.iter().map(place).collect();
         let signed = self.sign(SignedKind::List, list.clone()).await?;
-        for (name, bytes) in [(LIST_FILE, list), (SIGNED_LIST_FILE, signed)] {
+        for (name, bytes) in [(RELEASE_LIST_FILE, list), (SIGNED_RELEASE_LIST_FILE, signed)] {
             let listed = ReleaseFile {
                 name: name.to_owned(),
                 sha256: Sha256::of(&bytes),
@@ -150,7 +144,8 @@ pub(super) async fn needed_files(
 }
 
 fn are_the_same(left: &[ReleaseFile], right: &[ReleaseFile]) -> bool {
-    let unsigned = |file: &&ReleaseFile| file.name != SIGNED_LIST_FILE;
+    // Keys change, so the signed list alone says nothing of whether two releases are the same.
+    let unsigned = |file: &&ReleaseFile| file.name != SIGNED_RELEASE_LIST_FILE;
     left.iter().filter(unsigned).eq(right.iter().filter(unsigned))
 }
 
@@ -166,7 +161,7 @@ fn checked(files: &[ReleaseFileReport]) -> Result<Vec<ReleaseFile>, PublishError
     let mut checked = BTreeMap::new();
     for file in files {
         check_name("release file", &file.name)?;
-        if [LIST_FILE, SIGNED_LIST_FILE].contains(&file.name.as_str()) {
+        if [RELEASE_LIST_FILE, SIGNED_RELEASE_LIST_FILE].contains(&file.name.as_str()) {
             return refused(format!("{} is written here", file.name));
         }
         let Ok(sha256) = file.sha256.parse() else {
