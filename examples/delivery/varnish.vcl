@@ -12,14 +12,14 @@ backend vessel {
 }
 
 # Who may say that a pointer moved.
-acl vessel {
+acl tellers {
     "127.0.0.1";
     "::1";
 }
 
 sub vcl_recv {
     if (req.method == "BAN") {
-        if (client.ip !~ vessel) {
+        if (client.ip !~ tellers) {
             return (synth(403, "not allowed"));
         }
         ban("obj.http.Surrogate-Key ~ " + req.http.X-Ban-Keys);

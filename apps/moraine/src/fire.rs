@@ -6,13 +6,17 @@
 //! Meanwhile readers walk from a pointer to an index to packages and compare every byte ([`readers`]), over nginx and Varnish
 //! that keep pointers and 404s as long as they please ([`caches`]), and real Moss installations follow.
 //!
+//! Somebody on the way of one of these hands out older pointers again, with signatures that are good ([`replayer`]). The tree may lie in
+//! a folder or in a bucket.
+//!
 //! What must not happen, not once: a 404 of what a pointer names that is no older than the caches may hand out, bytes with
-//! another digest, an index that is not that of its history or holds half of a landing.
+//! another digest, an index that is not that of its history or holds half of a landing, an older pointer accepted.
 
 mod caches;
 mod error;
 mod publishers;
 mod readers;
+mod replayer;
 mod report;
 mod stage;
 mod stones;
@@ -64,6 +68,9 @@ pub(crate) struct FireArguments {
     /// Only these ways to Vessel: direct, nginx, varnish, chain. By default all that this machine can do.
     #[arg(long = "way", value_name = "WAY")]
     ways: Vec<String>,
+    /// File with the setting `store` of Vessel: a bucket that is there and empty, or another folder.
+    #[arg(long, value_name = "FILE")]
+    store: Option<PathBuf>,
     /// Let Vessel prune as if nobody kept anything, until a reader meets what must not be.
     #[arg(long)]
     careless: bool,
@@ -111,7 +118,8 @@ pub(crate) fn fire(arguments: &FireArguments) -> Result<(), FireError> {
     let times = Times::of(arguments);
     let wanted: BTreeSet<&str> = arguments.ways.iter().map(String::as_str).collect();
     let record = Arc::new(Record::new());
-    let mut stage = Stage::set(&data, times)?;
+    let store = arguments.store.as_deref().map(stage::read_store).transpose()?;
+    let mut stage = Stage::set(&data, times, store)?;
     let caches = Caches::start(&data.join("caches"), &stage.url(), stage.caches, times, |way| {
         wanted.is_empty() || wanted.contains(way)
     })?;
@@ -124,7 +132,7 @@ pub(crate) fn fire(arguments: &FireArguments) -> Result<(), FireError> {
     publishers.wait_for_the_first(&mut stage)?;
     caches.wait_until_ready()?;
     let watcher = Watcher::start(&stage.url(), &over);
-    let mut threads = systems::start(&data, &caches, arguments.systems, &record, &over)?;
+    let mut threads = systems::start(&data, &caches, &stage.key()?, arguments, &record, &over)?;
     threads.extend(readers::start(&caches, arguments, times, &watcher, &record, &over)?);
 
     let begin = Instant::now();

@@ -17,6 +17,14 @@ pub(crate) enum FireError {
         #[source]
         source: io::Error,
     },
+    /// A file that should say where the tree is.
+    #[error("cannot use {} for the place of the tree: {why}", path.display())]
+    Store {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
     /// A program does not start.
     #[error("cannot start {program}: {why}")]
     Start {
@@ -76,6 +84,7 @@ impl Fault for FireError {
             FireError::Output(error) => error.kind(),
             FireError::Package(_) | FireError::Reader => Kind::Bug,
             FireError::Refused { .. } | FireError::Wrong { .. } => Kind::Damaged,
+            FireError::Store { .. } => Kind::Input,
             FireError::Folder { .. }
             | FireError::Start { .. }
             | FireError::Thread(_)
@@ -90,6 +99,9 @@ impl Fault for FireError {
                     "look at it again with --data DIR to keep everything; it was in {}",
                     data.display()
                 )]
+            }
+            FireError::Store { .. } => {
+                vec!["write it as for Vessel: store = \"/folder\", or [store] with endpoint, bucket, credentials_file".into()]
             }
             _ => Vec::new(),
         }

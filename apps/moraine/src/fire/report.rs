@@ -40,6 +40,9 @@ pub(super) struct Record {
     kills: AtomicU64,
     imports: AtomicU64,
     syncs: AtomicU64,
+    rollbacks_offered: AtomicU64,
+    rollbacks_accepted: AtomicU64,
+    rollbacks_refused: AtomicU64,
     seen: Mutex<BTreeSet<String>>,
     troubles: Mutex<(BTreeMap<Trouble, u64>, Vec<String>)>,
     /// What each history must hold because it came about by its landing: source and release.
@@ -73,6 +76,10 @@ counters! {
     was_imported => imports;
     /// A Moss installation followed.
     has_synced => syncs;
+    /// A Moss installation went back to an older pointer than it had followed.
+    accepted_rollback => rollbacks_accepted;
+    /// One refused to.
+    refused_rollback => rollbacks_refused;
 }
 
 impl Record {
@@ -84,6 +91,11 @@ impl Record {
     pub(super) fn requested(&self, bytes: usize) {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// So many older pointers were handed out to somebody who had followed a newer one.
+    pub(super) fn rollbacks_were_offered(&self, count: u64) {
+        self.rollbacks_offered.fetch_max(count, Ordering::Relaxed);
     }
 
     /// How old the pointer of a walk was.
@@ -161,6 +173,9 @@ impl Record {
             removed: count(&self.removed),
             systems: arguments.systems,
             syncs: count(&self.syncs),
+            rollbacks_offered: count(&self.rollbacks_offered),
+            rollbacks_refused: count(&self.rollbacks_refused),
+            rollbacks_accepted: count(&self.rollbacks_accepted),
             unavailable: count(&self.unavailable),
             abandoned: count(&self.abandoned),
             too_old: count(&self.too_old),
@@ -198,6 +213,12 @@ pub(super) struct Outcome {
     /// Moss installations, and how often they followed.
     pub(super) systems: u32,
     pub(super) syncs: u64,
+    /// Older pointers that were handed out again to a Moss installation that had followed a newer one.
+    pub(super) rollbacks_offered: u64,
+    /// How often an installation refused one, of these or from a cache that was behind.
+    pub(super) rollbacks_refused: u64,
+    /// How often an installation went back to one.
+    pub(super) rollbacks_accepted: u64,
     /// Requests that were made again, because a server was away.
     pub(super) unavailable: u64,
     /// Walks that took too long to count.
@@ -213,7 +234,11 @@ pub(super) struct Outcome {
 impl Outcome {
     /// Whether nothing happened that must not.
     pub(super) fn is_clean(&self) -> bool {
-        self.not_found == 0 && self.mismatches == 0 && self.mixed == 0 && self.troubles.is_empty()
+        self.not_found == 0
+            && self.mismatches == 0
+            && self.mixed == 0
+            && self.rollbacks_accepted == 0
+            && self.troubles.is_empty()
     }
 
     pub(super) fn json(&self) -> String {
@@ -227,7 +252,7 @@ impl Outcome {
         format!(
             "{} readers by way of {} made {} requests in {} s: {} walks through {} of {} histories\n\
              {} landings, {} words of the operator, {} imports, {} histories removed, {} kills; Moss followed {} times\n\
-             not found {}, other bytes {}, mixed {}\n\
+             not found {}, other bytes {}, mixed {}, rollbacks accepted {} of {} offered, {} refused\n\
              {} requests made again, {} walks too slow and {} pointers too old to count; the oldest followed {:.1} s\n",
             self.clients,
             self.ways.join(", "),
@@ -245,6 +270,9 @@ impl Outcome {
             self.not_found,
             self.mismatches,
             self.mixed,
+            self.rollbacks_accepted,
+            self.rollbacks_offered,
+            self.rollbacks_refused,
             self.unavailable,
             self.abandoned,
             self.too_old,

@@ -53,6 +53,23 @@ impl Mishaps {
     }
 }
 
+/// The setting `store` of a file.
+pub(super) fn read_store(path: &Path) -> Result<toml::Value, FireError> {
+    let text = fs_err::read_to_string(path).map_err(FireError::folder(path))?;
+    let settings = |why: String| FireError::Store { path: path.to_path_buf(), why };
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| settings(error.to_string()))?;
+    table.get("store").cloned().ok_or_else(|| settings("it does not say store".to_owned()))
+}
+
+/// Settings with another place for the tree.
+fn with_store(text: &str, store: &toml::Value) -> Result<String, FireError> {
+    let settings = |why: String| FireError::Refused { action: "write the settings".into(), why };
+    let mut table: toml::Table =
+        text.parse().map_err(|error: toml::de::Error| settings(error.to_string()))?;
+    table.insert("store".to_owned(), store.clone());
+    toml::to_string(&table).map_err(|error| settings(error.to_string()))
+}
+
 /// The Vessel; it ends with it.
 pub(super) struct Stage {
     program: PathBuf,
@@ -62,6 +79,8 @@ pub(super) struct Stage {
     /// Where caches may listen.
     pub(super) caches: [SocketAddr; 3],
     times: Times,
+    /// Where the published tree is, as Vessel is told it; in its folder where nothing is said.
+    store: Option<toml::Value>,
     pub(super) hub: Identity,
     pub(super) hub_file: PathBuf,
     pub(super) builder_file: PathBuf,
@@ -70,7 +89,7 @@ pub(super) struct Stage {
 
 impl Stage {
     /// Makes the folder and the settings; nothing runs yet.
-    pub(super) fn set(data: &Path, times: Times) -> Result<Self, FireError> {
+    pub(super) fn set(data: &Path, times: Times, store: Option<toml::Value>) -> Result<Self, FireError> {
         fs_err::create_dir_all(data).map_err(FireError::folder(data))?;
         let data = fs_err::canonicalize(data).map_err(FireError::folder(data))?;
         let [grpc, http, caches @ ..] =
@@ -79,7 +98,8 @@ impl Stage {
         let (hub_file, builder_file) = (data.join("hub.key"), data.join("builder.key"));
         let hub = Identity::load_or_create(&hub_file)?;
         Identity::load_or_create(&builder_file)?;
-        Ok(Self { program, data, grpc, http, caches, times, hub, hub_file, builder_file, child: None })
+        let child = None;
+        Ok(Self { program, data, grpc, http, caches, times, store, hub, hub_file, builder_file, child })
     }
 
     /// Where it is read.
@@ -116,8 +136,16 @@ impl Stage {
         for url in caches.bans() {
             text.push_str(&format!("[[purge]]\nurl = \"{url}\"\nstyle = \"varnish-ban\"\n"));
         }
+        if let Some(store) = &self.store {
+            text = with_store(&text, store)?;
+        }
         let path = self.settings();
         fs_err::write(&path, text).map_err(FireError::folder(&path))
+    }
+
+    /// The key of the repository, to be pinned.
+    pub(super) fn key(&self) -> Result<String, FireError> {
+        Ok(Identity::load(&self.vessel_data().join("signing/publish.key"))?.public_key().to_string())
     }
 
     fn settings(&self) -> PathBuf {

@@ -1,4 +1,5 @@
-//! Real Moss installations that follow the repository by way of the caches.
+//! Real Moss installations that follow the repository by way of the caches, with its key pinned. The first of them has somebody on its
+//! way who hands out older pointers again.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -10,8 +11,10 @@ use std::time::Duration;
 use fault::Kind;
 use sandbox::DIE_WITH_PARENT;
 
+use super::FireArguments;
 use super::caches::Caches;
 use super::error::FireError;
+use super::replayer::Replayer;
 use super::report::{Record, Trouble};
 use super::stones::{self, PARTS};
 
@@ -25,7 +28,8 @@ const SOURCE: &str = "s0-0";
 pub(super) fn start(
     data: &Path,
     caches: &Caches,
-    count: u32,
+    key: &str,
+    arguments: &FireArguments,
     record: &Arc<Record>,
     over: &Arc<AtomicBool>,
 ) -> Result<Vec<JoinHandle<()>>, FireError> {
@@ -33,14 +37,18 @@ pub(super) fn start(
     let ways = caches.ways();
     let mut threads = Vec::new();
     // The last way first: it has the most caches.
-    for ((way, url), number) in ways.iter().rev().cycle().zip(0..count) {
+    for ((way, url), number) in ways.iter().rev().cycle().zip(0..arguments.systems) {
         let root = data.join(format!("system-{number}"));
         fs_err::create_dir_all(&root).map_err(FireError::folder(&root))?;
+        let replayer = if number == 0 { Some(Replayer::open(url, arguments.seed)?) } else { None };
         let system = System {
             program: program.clone(),
             root,
             way: way.clone(),
-            url: url.clone(),
+            url: replayer.as_ref().map_or_else(|| url.clone(), Replayer::url),
+            key: key.to_owned(),
+            replayer,
+            followed: 0,
             record: Arc::clone(record),
             over: Arc::clone(over),
         };
@@ -55,20 +63,31 @@ struct System {
     root: PathBuf,
     way: String,
     url: String,
+    key: String,
+    /// Who hands out older pointers on its way.
+    replayer: Option<Replayer>,
+    /// The highest version of a pointer that it has followed.
+    followed: u64,
     record: Arc<Record>,
     over: Arc<AtomicBool>,
 }
 
 impl System {
-    fn run(self) {
-        self.until_done(&["repo", "add", "fire", &self.url, "--root-index", "version=stream/volatile"]);
+    fn run(mut self) {
+        let version = ["--root-index", "version=stream/volatile"];
+        self.until_done(&[&["repo", "add", "fire", &self.url], &version[..], &["--key", &self.key]].concat());
         let names: Vec<String> = (0..PARTS).map(|part| format!("{SOURCE}-{part}")).collect();
         let install: Vec<&str> =
             ["-y", "install"].into_iter().chain(names.iter().map(String::as_str)).collect();
         self.until_done(&install);
+        self.look_back();
+        if let Some(replayer) = &self.replayer {
+            replayer.arm();
+        }
         while !self.over.load(Ordering::Relaxed) {
             self.until_done(&["-y", "sync", "-u"]);
             self.look(&names);
+            self.look_back();
             std::thread::sleep(PAUSE);
         }
     }
@@ -91,6 +110,14 @@ impl System {
         if said.contains("there is one of this name") {
             return self.until_done(&["repo", "update"]);
         }
+        // Asked to follow, it says that it will not: as it should.
+        if said.contains("was seen before") {
+            return self.record.refused_rollback();
+        }
+        // The stream was rolled back to before the first landing of what is wanted.
+        if said.contains(&format!("nobody provides {SOURCE}-")) {
+            return self.record.was_unavailable();
+        }
         let first = said.lines().take(4).collect::<Vec<_>>().join(" / ");
         let text = format!("moss {} by way of {}: {first}", arguments.join(" "), self.way);
         let code = |kind: Kind| Some(i32::from(kind.meaning().exit_code));
@@ -112,6 +139,23 @@ impl System {
             .output()
     }
 
+    /// Whether it went back behind a pointer that it had followed.
+    fn look_back(&mut self) {
+        let Some(version) = followed(&self.root) else { return };
+        if version < self.followed {
+            self.record.accepted_rollback();
+            let text = format!(
+                "Moss by way of {} went back to version {version} of its pointer from {}",
+                self.way, self.followed
+            );
+            self.record.trouble(Trouble::Mixed, text);
+        }
+        self.followed = self.followed.max(version);
+        if let Some(replayer) = &self.replayer {
+            self.record.rollbacks_were_offered(replayer.offered());
+        }
+    }
+
     /// What is installed must be of one release.
     fn look(&self, names: &[String]) {
         let read = |name: &String| fs_err::read_to_string(self.root.join("usr/share/fire").join(name));
@@ -126,4 +170,15 @@ impl System {
             self.record.trouble(Trouble::Mixed, format!("Moss by way of {} has {texts:?}", self.way));
         }
     }
+}
+
+/// The version of the pointer that the Moss of a root follows, as it remembers it; none before it has followed one.
+fn followed(root: &Path) -> Option<u64> {
+    let repositories = fs_err::read_dir(root.join(".moss/repo")).ok()?;
+    let version = |folder: PathBuf| {
+        let memory: serde_json::Value =
+            serde_json::from_slice(&fs_err::read(folder.join("signed.json")).ok()?).ok()?;
+        memory["pointer"]["version"].as_u64()
+    };
+    repositories.filter_map(|entry| version(entry.ok()?.path())).max()
 }
