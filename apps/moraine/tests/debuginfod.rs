@@ -148,7 +148,21 @@ fn a_debugger_finds_the_debug_information_of_a_program_by_its_build_id() {
     assert!(
         !find("debuginfo", &build_id.replacen(|_| true, &other.to_string(), 1), "third").status.success()
     );
-    assert!(!find("executable", &build_id, "fourth").status.success());
+    // The program itself, from the package beside it.
+    let found = find("executable", &build_id, "fourth");
+    assert!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
+    let path = String::from_utf8(found.stdout).unwrap();
+    let program = fs_err::read(path.trim()).unwrap();
+    let name = package.file_name().unwrap().to_string_lossy().replace("greet-dbginfo-", "greet-");
+    let stone = BufReader::new(fs_err::File::open(packages.join(name)).unwrap());
+    let layout = stone::read_records(stone, &Limits::default()).unwrap().layout;
+    let entry = layout.iter().find(|entry| entry.target == "bin/greet").unwrap();
+    assert_eq!(entry.file, EntryFile::Regular(Digest::of(&program)), "it is what the package holds");
+    let headers = head(&url, &format!("/buildid/{build_id}/executable"));
+    assert!(headers.to_lowercase().contains("x-debuginfod-file: /usr/bin/greet"), "{headers}");
+    assert!(
+        !find("executable", &build_id.replacen(|_| true, &other.to_string(), 1), "fifth").status.success()
+    );
 
     let headers = head(&url, &format!("/buildid/{build_id}/debuginfo"));
     let has = |line: &str| headers.to_lowercase().lines().any(|found| found == line);

@@ -159,7 +159,7 @@ fn a_bucket_is_as_good_a_place_as_a_folder() {
         "[store]\nendpoint = {endpoint:?}\nbucket = {bucket:?}\ncredentials_file = {credentials:?}\n"
     );
     fs_err::write(&store, text).unwrap();
-    let seconds = if testkit::long() { "60" } else { "30" };
+    let seconds = if testkit::long() { "80" } else { "40" };
     let (went_well, outcome, said) = fire(&[
         "--store",
         store.to_str().unwrap(),
@@ -172,7 +172,7 @@ fn a_bucket_is_as_good_a_place_as_a_folder() {
         "--cache-seconds",
         "1",
         "--download-seconds",
-        "4",
+        "2",
     ]);
     assert!(went_well, "{outcome} {said}");
     all_is_well(&outcome);

@@ -236,11 +236,13 @@ fn run_import(arguments: &ImportArguments) -> Result<(), Box<dyn Fault>> {
     check_channel(&arguments.channel)?;
     let written = arguments.config.as_deref().map(Written::read).transpose()?.unwrap_or_default();
     let stone_index = written.stone_index.map(Into::into).unwrap_or_default();
+    let (_, delivery) = written.keeping()?;
     let signing = written.signing.unwrap_or_default().complete()?;
     let begin = Instant::now();
     let (imported, published) = runtime()?.block_on(async {
         let channels = std::slice::from_ref(&arguments.channel);
-        let publisher = Publisher::open_with(&arguments.data, channels, written.store, signing).await?;
+        let (data, store) = (&arguments.data, written.store);
+        let publisher = Publisher::open_with(data, channels, store, signing, &delivery).await?;
         let publisher = publisher.with_stone_index(stone_index);
         let imported = publisher.import(&arguments.folder, &arguments.channel).await;
         publisher.close().await;

@@ -236,9 +236,9 @@ fn digest_of(package: &Package) -> Digest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_packages::meta;
-    use crate::tree::{StoneIndex, Tree};
+    use crate::tree::{PlainIndexes, StoneIndex, Tree};
     use store::{Sha256, Store};
+    use testkit::packages::meta;
 
     /// Packages that are nowhere, all with the same files.
     struct Nowhere(Vec<u8>);
@@ -265,15 +265,17 @@ mod tests {
     #[test]
     fn more_packages_than_a_plain_index_can_hold() {
         let folder = tempfile::tempdir().unwrap();
-        let tree = Tree::new(&Store::folder(folder.path()).unwrap(), "main");
+        let tree =
+            Tree::new(&Store::folder(folder.path()).unwrap(), "main", &crate::delivery::Delivery::default());
         let snapshot = many(stone::PAYLOADS_MAX + 1);
         let id = crate::admission::history_id(1, snapshot.content_digest());
-        let error = tree.indexes(&id, &snapshot, StoneIndex::Always).unwrap_err();
+        let error = tree.indexes(&id, &snapshot, PlainIndexes::default()).unwrap_err();
         let told = fault::chain(&error).join(": ") + &fault::Fault::hints(&error).join(" ");
         assert!(told.contains("65536 packages do not fit") && told.contains("stone_index"), "{told}");
 
+        let while_it_fits = PlainIndexes { policy: StoneIndex::WhileItFits, ..PlainIndexes::default() };
         let nowhere = Nowhere(compact::pack_paths(["bin/it"]));
-        let indexes = tree.indexes(&id, &snapshot, StoneIndex::WhileItFits).unwrap();
+        let indexes = tree.indexes(&id, &snapshot, while_it_fits).unwrap();
         assert!(indexes.is_empty());
         let plan = Plan {
             channel: "main".parse().unwrap(),

@@ -170,6 +170,11 @@ impl DataFolder {
         self.path.join("debug").join(build_id)
     }
 
+    /// Where the program or library of a checked build id is kept.
+    pub(crate) fn executable(&self, build_id: &str) -> PathBuf {
+        self.path.join("debug").join(format!("{build_id}.executable"))
+    }
+
     /// Says where the published tree is.
     pub(crate) fn place(&self) -> PathBuf {
         self.path.join("store.json")

@@ -1,8 +1,8 @@
 //! The static server: anyone may read the published tree.
 //!
-//! Serves regular files below the public folder, a page at `/` and `ok` at `/health`; GET and HEAD only. It reads what
-//! is on the disk and asks nobody, so any web server could take its place; only for debug information by build id the
-//! publisher is asked (`debug`). Bounded: connections, time for a request head, time without progress, and how slowly a reader
+//! Serves regular files below the public folder, a page at `/`, how it is at `/health` and `/metrics` (`health`); GET and HEAD only.
+//! It reads what is on the disk and asks nobody, so any web server could take its place; only for debug information by build id
+//! and for its health the publisher is asked (`debug`). Bounded: connections, time for a request head, time without progress, and how slowly a reader
 //! may take an answer. What may be cached and for how long is decided in `answer`, what is sent compressed in `encoding`, and
 //! where addresses of earlier times lead in `legacy`.
 
@@ -10,6 +10,7 @@ mod answer;
 mod body;
 mod debug;
 mod encoding;
+mod health;
 mod legacy;
 mod page;
 mod site;
@@ -186,7 +187,21 @@ async fn respond(request: &Request<Incoming>, shown: &Arc<Shown>) -> Response<An
         return response;
     }
     match path {
-        "/health" => return short(StatusCode::OK, "ok\n", method),
+        "/health" => {
+            let (status, text) = health::report(shown.publisher.health().await.as_deref());
+            let mut response = short(status, text, method);
+            put(response.headers_mut(), CONTENT_TYPE, "application/json");
+            return response;
+        }
+        "/metrics" => {
+            let Ok(health) = shown.publisher.health().await else {
+                return short(StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n", method);
+            };
+            let text = health::metrics(&health, &shown.channels.borrow());
+            let mut response = short(StatusCode::OK, text, method);
+            put(response.headers_mut(), CONTENT_TYPE, "text/plain; version=0.0.4");
+            return response;
+        }
         "/" => {
             let page = page::render(&shown.base_url, &shown.channels.borrow());
             let mut response = short(StatusCode::OK, page, method);
@@ -195,8 +210,8 @@ async fn respond(request: &Request<Incoming>, shown: &Arc<Shown>) -> Response<An
         }
         _ => {}
     }
-    if let Some(build_id) = debug::build_id_in(path) {
-        return debug::respond(request, &shown.publisher, &build_id).await;
+    if let Some((asked, build_id)) = debug::asked(path) {
+        return debug::respond(request, &shown.publisher, asked, &build_id).await;
     }
     let Some(components) = components(path) else { return missing(path, method) };
     let mut tries_left = REPLACED_TRIES_MAX;

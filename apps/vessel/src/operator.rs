@@ -11,19 +11,30 @@ use wire::vessel::OperateRequest;
 use wire::vessel::vessel_client::VesselClient;
 use wire::{Identity, PublicKey, connect, from_status};
 
+use crate::delivery::Delivery;
 use crate::folder::{DataFolder, Running};
 use crate::ledger::Ledger;
 use crate::operation::{Operation, Outcome};
 use crate::publisher::{Publisher, look};
 use crate::signing::Signing;
+use crate::tree::StoneIndex;
 
 /// Which Vessel is meant.
 #[derive(Debug)]
 pub(crate) enum Reach {
     /// The one whose data this is, running or not.
-    Folder { data: PathBuf, retention: Retention, signing: Signing },
+    Folder { data: PathBuf, manner: Manner },
     /// The one that listens here, called with this private key.
     Address { address: String, key: PublicKey, identity: PathBuf },
+}
+
+/// How a Vessel works that does not run and is told to do something.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Manner {
+    pub(crate) retention: Retention,
+    pub(crate) delivery: Delivery,
+    pub(crate) signing: Signing,
+    pub(crate) stone_index: StoneIndex,
 }
 
 /// Why an operator's word does not come through.
@@ -58,21 +69,14 @@ impl Fault for ReachError {
 /// Has an operation done, and answers what became of it.
 pub(crate) async fn operate(reach: &Reach, operation: Operation) -> Result<Outcome, Box<dyn Fault>> {
     match reach {
-        Reach::Folder { data, retention, signing } => {
-            at_folder(data, *retention, signing.clone(), operation).await
-        }
+        Reach::Folder { data, manner } => at_folder(data, manner.clone(), operation).await,
         Reach::Address { address, key, identity } => {
             call(address, *key, &Identity::load(identity)?, &operation).await
         }
     }
 }
 
-async fn at_folder(
-    data: &Path,
-    retention: Retention,
-    signing: Signing,
-    operation: Operation,
-) -> Result<Outcome, Box<dyn Fault>> {
+async fn at_folder(data: &Path, manner: Manner, operation: Operation) -> Result<Outcome, Box<dyn Fault>> {
     let database = DataFolder::database_of(data);
     if !database.is_file() {
         return Err(ReachError::NoData { data: data.to_path_buf() }.into());
@@ -97,7 +101,9 @@ async fn at_folder(
         Operation::ReleaseAdd { channel, .. } => vec![channel.clone()],
         _ => Vec::new(),
     };
-    let publisher = Publisher::open_signing(data, &new, signing).await?.keeping(retention);
+    let Manner { retention, delivery, signing, stone_index } = manner;
+    let publisher = Publisher::open_with(data, &new, None, signing, &delivery).await?;
+    let publisher = publisher.keeping(retention).with_stone_index(stone_index);
     let outcome = publisher.operate(operation, "the owner of the folder").await;
     publisher.close().await;
     Ok(outcome?)

@@ -20,8 +20,10 @@ mod changes;
 mod crash_tests;
 mod debug;
 mod error;
+mod executables;
 mod formats;
 mod groups;
+mod health;
 mod held;
 #[cfg(test)]
 mod held_tests;
@@ -54,6 +56,7 @@ use wire::PublicKey;
 use crate::admission::{Landing, Package, PackageKey, Scope, Snapshot, history_id, land};
 use crate::builds::DebugFile;
 use crate::closure;
+use crate::delivery::Delivery;
 use crate::described::Plan;
 use crate::folder::DataFolder;
 use crate::format::{self, Pointer};
@@ -66,7 +69,7 @@ use crate::place::{Place, PlaceError, absolute};
 use crate::purge::Moves;
 use crate::signing::Signing;
 use crate::staging::Staging;
-use crate::tree::{Object, ROOT_INDEX, Step, StoneIndex, Tree, TreeFile};
+use crate::tree::{Object, PlainIndexes, ROOT_INDEX, Step, StoneIndex, Tree, TreeFile};
 
 pub(crate) use attempts::LandingStatus;
 use builds::StagedFile;
@@ -74,6 +77,7 @@ pub(crate) use changes::Changes;
 pub(crate) use debug::DebugInfo;
 pub use error::PublishError;
 pub(crate) use groups::Committed;
+pub(crate) use health::{ChannelHealth, Health};
 pub use import::Imported;
 pub(crate) use versions::look;
 
@@ -116,9 +120,13 @@ pub struct Publisher {
     moves: watch::Sender<Moves>,
     verifications: Semaphore,
     extractions: Semaphore,
+    executables: executables::Remembered,
     retention: Retention,
-    stone_index: StoneIndex,
+    plain_indexes: PlainIndexes,
     seals: signing::Seals,
+    health: health::Known,
+    /// Why the last pruning by itself failed.
+    pruning_trouble: std::sync::Mutex<Option<String>>,
     closure: Closure,
     reached: Reached,
 }
@@ -257,7 +265,7 @@ impl Publisher {
         channels: &[String],
         signing: Signing,
     ) -> Result<Self, PublishError> {
-        Self::open_with(data, channels, None, signing).await
+        Self::open_with(data, channels, None, signing, &Delivery::default()).await
     }
 
     /// The same with the published tree at this place; without one it is where it was last.
@@ -269,10 +277,10 @@ impl Publisher {
         channels: &[String],
         place: Option<Place>,
     ) -> Result<Self, PublishError> {
-        Self::open_with(data, channels, place, Signing::default()).await
+        Self::open_with(data, channels, place, Signing::default(), &Delivery::default()).await
     }
 
-    /// The same with both.
+    /// The same with both, and with other times for which caches keep pointers that lie in a bucket.
     ///
     /// # Errors
     /// As [`Publisher::open_at`] and [`Publisher::open_signing`].
@@ -281,8 +289,9 @@ impl Publisher {
         channels: &[String],
         place: Option<Place>,
         signing: Signing,
+        delivery: &Delivery,
     ) -> Result<Self, PublishError> {
-        Self::open_watched(data, channels, place, signing, Watched::default()).await
+        Self::open_watched(data, channels, place, signing, delivery, Watched::default()).await
     }
 
     pub(crate) async fn open_watched(
@@ -290,6 +299,7 @@ impl Publisher {
         names: &[String],
         place: Option<Place>,
         signing: Signing,
+        delivery: &Delivery,
         watched: Watched,
     ) -> Result<Self, PublishError> {
         let folder = Arc::new(DataFolder::open(data)?);
@@ -313,7 +323,7 @@ impl Publisher {
         let known = ledger.channels().await?;
         for name in names.iter().chain(&known).collect::<BTreeSet<_>>() {
             crate::expectation::check_name("channel", name)?;
-            let tree = Tree::new(&store, name);
+            let tree = Tree::new(&store, name, delivery);
             let state = recovery::bring_in_line(&ledger, name, &tree).await?;
             let (name, shown, waiting) =
                 (name.clone(), RwLock::new(state.clone()), groups::Waiting::default());
@@ -338,9 +348,12 @@ impl Publisher {
             moves: watch::Sender::new(moves),
             verifications: Semaphore::new(VERIFICATIONS_MAX),
             extractions: Semaphore::new(debug::EXTRACTIONS_MAX),
+            executables: executables::Remembered::default(),
             retention: Retention::default(),
-            stone_index: StoneIndex::default(),
+            plain_indexes: PlainIndexes::default(),
             seals,
+            health: health::Known::default(),
+            pruning_trouble: std::sync::Mutex::default(),
             closure: Closure::default(),
             reached,
         };
@@ -359,7 +372,13 @@ impl Publisher {
     /// The same, with another way with channels that have too many packages for a plain index.
     #[must_use]
     pub fn with_stone_index(self, stone_index: StoneIndex) -> Self {
-        Self { stone_index, ..self }
+        Self { plain_indexes: PlainIndexes { policy: stone_index, ..self.plain_indexes }, ..self }
+    }
+
+    /// The same with plain indexes that hold fewer packages than they could.
+    #[cfg(test)]
+    fn with_plain_indexes_of(self, packages_max: usize) -> Self {
+        Self { plain_indexes: PlainIndexes { packages_max, ..self.plain_indexes }, ..self }
     }
 
     /// The same, with another policy for sets whose needs nobody meets.
@@ -458,6 +477,7 @@ impl Publisher {
         let files = self.new_files(&channel.name, files).await?;
         let number = state.last_number + 1;
         let id = history_id(number, landing.snapshot.content_digest());
+        channel.tree.check_fits(&id, &landing.snapshot, self.plain_indexes)?;
         let remarks = match self.closure.of(&channel.name) {
             ClosurePolicy::Allow => String::new(),
             _ => closure::remark(&closure::unmet(&base.snapshot, &landing)),
@@ -542,8 +562,7 @@ impl Publisher {
         objects: Vec<Object>,
         snapshot: Snapshot,
     ) -> Result<Written, PublishError> {
-        let (tree, reached, stone_index) =
-            (channel.tree.clone(), Arc::clone(&self.reached), self.stone_index);
+        let (tree, reached, plain) = (channel.tree.clone(), Arc::clone(&self.reached), self.plain_indexes);
         let sign = self.signer_of_statements();
         blocking(move || {
             let stored = tree.store(&objects)?;
@@ -552,7 +571,7 @@ impl Publisher {
             reached(Step::ObjectsReadBack);
             let begin = Instant::now();
             let id = plan.id.as_str();
-            let indexes = tree.indexes(id, &snapshot, stone_index)?;
+            let indexes = tree.indexes(id, &snapshot, plain)?;
             let (mut files, statement) = tree.describe(&plan, &snapshot, indexes)?;
             let signed = sign(&statement)?;
             let statement = FileFacts::of(&signed);

@@ -104,8 +104,9 @@ pub async fn serve(
     ready: impl FnOnce(&Addresses),
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
-    let (store, signing) = (settings.store, settings.signing);
-    let publisher = Publisher::open_with(&settings.data, &settings.channels, store, signing).await?;
+    let (store, signing, delivery) = (settings.store, settings.signing, &settings.delivery);
+    let publisher =
+        Publisher::open_with(&settings.data, &settings.channels, store, signing, delivery).await?;
     let publisher = publisher.keeping(settings.retention).with_stone_index(settings.stone_index);
     let publisher = Arc::new(publisher.closing(settings.closure));
     // Files of releases whose addition died on the way; whoever adds one now begins anew.
@@ -146,6 +147,10 @@ pub async fn serve(
         tokio::spawn(purge::run(purge, publisher.moves()));
     }
     let renewal = tokio::spawn(sign_anew(Arc::clone(&publisher)));
+    let pruning = settings.prune_pause.map(|pause| {
+        let publisher = Arc::clone(&publisher);
+        tokio::spawn(async move { publisher.prune_every(pause).await })
+    });
     let (stop, stopped) = watch::channel(false);
     let http_stopped = wait_for(stopped.clone());
     let http_server = tokio::spawn(http::serve(http_listener, shown, http_stopped));
@@ -161,6 +166,9 @@ pub async fn serve(
     };
     stop.send_replace(true);
     renewal.abort();
+    if let Some(pruning) = pruning {
+        pruning.abort();
+    }
     // It has nothing to lose: readers ask again.
     http_server.abort();
     if let Err(error) = publisher.folder().say_running(None) {

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use fault::{Fault, Kind};
 use repository::retention::Retention;
@@ -25,6 +26,9 @@ const DAY_SECONDS: u32 = 86_400;
 /// Days for which a pointer may be worth something: a signer process signs for a month at most, and a Vessel must have time to
 /// sign anew.
 const EXPIRY_DAYS: RangeInclusive<u32> = 1..=30;
+
+/// Hours between two prunings where `[retention]` is said and this is not: histories stay for days, so once a day is often enough.
+const PRUNE_HOURS: u32 = 24;
 
 /// The channel that there is when none is named; the one that AerynOS clients ask for.
 const DEFAULT_CHANNEL: &str = "main";
@@ -134,9 +138,18 @@ pub struct WrittenRetention {
     pub grace_days: Option<u32>,
     /// The same in seconds, instead of days.
     pub grace_seconds: Option<u32>,
+    /// Hours between two prunings by itself; 0 for never.
+    pub prune_hours: Option<u32>,
 }
 
 impl WrittenRetention {
+    /// How often is pruned without a word from anybody; none for never.
+    #[must_use]
+    pub fn prune_pause(&self) -> Option<Duration> {
+        let hours = self.prune_hours.unwrap_or(PRUNE_HOURS);
+        (hours > 0).then(|| Duration::from_secs(u64::from(hours) * 3_600))
+    }
+
     /// With defaults where nothing is said.
     #[must_use]
     pub fn complete(&self) -> Retention {
@@ -174,6 +187,8 @@ pub struct Settings {
     pub store: Option<Place>,
     /// How long old histories stay.
     pub retention: Retention,
+    /// How often is pruned without a word from anybody. None for never, which is so where no `[retention]` is written.
+    pub prune_pause: Option<Duration>,
     /// How long caches keep pointers.
     pub delivery: Delivery,
     /// Caches that are told when a pointer moves.
@@ -279,7 +294,7 @@ impl Fault for SettingsError {
                 vec![format!("say {flag}, or `{key} = …` in the file of --config")]
             }
             SettingsError::Parse { .. } => {
-                vec!["known are: data, grpc, http, hub_key, hub_keys, public_url, channels, operators, closure, stone_index, store (a folder, or [store] with endpoint, bucket, region, prefix, credentials_file, ca_file), [signing] with key_file, socket, expiry_days, [retention] with keep_days, keep_newest, grace_days or grace_seconds, [delivery] with pointer_seconds, stale_seconds, stale_if_error_seconds, cache_seconds, download_seconds, and [[purge]] with url, token_file, style (fastly, cloudflare, varnish-ban, plain)".into()]
+                vec!["known are: data, grpc, http, hub_key, hub_keys, public_url, channels, operators, closure, stone_index, store (a folder, or [store] with endpoint, bucket, region, prefix, credentials_file, ca_file), [signing] with key_file, socket, expiry_days, [retention] with keep_days, keep_newest, prune_hours, grace_days or grace_seconds, [delivery] with pointer_seconds, stale_seconds, stale_if_error_seconds, cache_seconds, download_seconds, and [[purge]] with url, token_file, style (fastly, cloudflare, varnish-ban, plain)".into()]
             }
             SettingsError::Channel { source, .. } => source.hints(),
             SettingsError::TwoSigners => vec!["keep either key_file or socket in [signing]".into()],
@@ -349,6 +364,7 @@ impl Written {
     /// When something is missing or cannot be used.
     pub fn complete(self) -> Result<Settings, SettingsError> {
         let (retention, delivery) = self.keeping()?;
+        let prune_pause = self.retention.as_ref().and_then(WrittenRetention::prune_pause);
         let missing = |what, flag, key| SettingsError::Missing { what, flag, key };
         let channels =
             if self.channels.is_empty() { vec![DEFAULT_CHANNEL.to_owned()] } else { self.channels };
@@ -374,6 +390,7 @@ impl Written {
             operators: self.operators,
             store: self.store,
             retention,
+            prune_pause,
             delivery,
             purge: self.purge.into_iter().map(checked_purge).collect::<Result<_, _>>()?,
             signing: self.signing.unwrap_or_default().complete()?,
@@ -491,6 +508,20 @@ mod tests {
             let error = file(text).unwrap().keeping().unwrap_err();
             assert!(error.to_string().contains(expect) && !error.hints().is_empty(), "{error}");
         }
+    }
+
+    #[test]
+    fn nothing_is_pruned_that_nobody_has_said_anything_about() {
+        let needed =
+            format!("data = \"/a\"\ngrpc = \"127.0.0.1:1\"\nhttp = \"127.0.0.1:2\"\nhub_key = \"{KEY}\"\n");
+        let check = |text: &str, expect: Option<u64>| {
+            let settings = file(&format!("{needed}{text}")).unwrap().complete().unwrap();
+            assert_eq!(settings.prune_pause.map(|pause| pause.as_secs()), expect, "{text}");
+        };
+        check("", None);
+        check("[retention]\nkeep_days = 7", Some(86_400));
+        check("[retention]\nprune_hours = 6", Some(6 * 3_600));
+        check("[retention]\nprune_hours = 0", None);
     }
 
     #[test]

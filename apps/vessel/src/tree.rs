@@ -26,6 +26,7 @@ use repository::signed::HistoryStatement;
 use store::{Leftovers, NewObject, Sha256, Source, Store, StoreError, Swap, Tag, Unsettled};
 
 use crate::admission::{Package, Snapshot};
+use crate::delivery::Delivery;
 use crate::described::{self, Plan, Shelf};
 use crate::format::{self, FormatError, PackedEntries};
 use crate::http;
@@ -84,6 +85,22 @@ pub enum StoneIndex {
     Always,
     /// It is published without a `stone.index` for that architecture, which only clients of other makers miss.
     WhileItFits,
+}
+
+/// When there are plain indexes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PlainIndexes {
+    /// What happens where there are more packages than one can hold.
+    pub(crate) policy: StoneIndex,
+    /// The most that one can hold.
+    pub(crate) packages_max: usize,
+}
+
+impl Default for PlainIndexes {
+    /// The header of a `stone.index` counts packages with 16 bits.
+    fn default() -> Self {
+        Self { policy: StoneIndex::default(), packages_max: stone::PAYLOADS_MAX }
+    }
 }
 
 /// Why the tree was not changed as asked.
@@ -202,6 +219,8 @@ pub(crate) struct Cleared {
 pub(crate) struct Tree {
     channel: String,
     store: Store,
+    /// What caches are told of pointers that lie in a bucket.
+    pointer_control: Arc<str>,
     /// Entries of the indexes that were written last.
     entries: Arc<Mutex<PackedEntries>>,
     /// Which bytes the files that are replaced had when they were last looked at; none for one that was not there.
@@ -213,12 +232,13 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    /// The tree of `channel`, a checked name, in the store.
-    pub(crate) fn new(store: &Store, channel: &str) -> Self {
+    /// The tree of `channel`, a checked name, in the store, whose pointers caches keep as `delivery` says.
+    pub(crate) fn new(store: &Store, channel: &str, delivery: &Delivery) -> Self {
         let (channel, store) = (channel.to_owned(), store.clone());
         Self {
             channel,
             store,
+            pointer_control: delivery.cache_control().into(),
             entries: Arc::default(),
             seen: Arc::default(),
             shown: Arc::default(),
@@ -232,7 +252,7 @@ impl Tree {
     pub(crate) fn store(&self, objects: &[Object]) -> Result<Unsettled, TreeError> {
         let new = |object: &Object| {
             let path = self.object(&object.pool_path);
-            let labels = http::labels(&path);
+            let labels = http::labels(&path, &self.pointer_control);
             NewObject { path, from: object.from.clone(), sha256: object.sha256, labels }
         };
         let objects: Vec<NewObject> = objects.iter().map(new).collect();
@@ -256,23 +276,39 @@ impl Tree {
         Ok(())
     }
 
+    /// That the plain indexes of a history can hold its packages, or may be left out: before anything is stored for it.
+    pub(crate) fn check_fits(
+        &self,
+        id: &str,
+        snapshot: &Snapshot,
+        plain: PlainIndexes,
+    ) -> Result<(), TreeError> {
+        if snapshot.len() <= plain.packages_max || plain.policy == StoneIndex::WhileItFits {
+            return Ok(());
+        }
+        let is_too_long = |(_, packages): &(&str, Vec<&Package>)| packages.len() > plain.packages_max;
+        match by_architecture(snapshot).into_iter().find(is_too_long) {
+            None => Ok(()),
+            Some((architecture, packages)) => Err(TreeError::Format {
+                what: format!("the index of {id} for {architecture}"),
+                source: repository::IndexError::TooManyPackages { count: packages.len() }.into(),
+            }),
+        }
+    }
+
     /// The plain indexes of a history, one for every architecture, below its folder. One that cannot hold all packages is an
-    /// error or left out, as `stone_index` says.
+    /// error or left out, as `plain` says.
     pub(crate) fn indexes(
         &self,
         id: &str,
         snapshot: &Snapshot,
-        stone_index: StoneIndex,
+        plain: PlainIndexes,
     ) -> Result<Vec<TreeFile>, TreeError> {
-        let mut architectures: BTreeMap<&str, Vec<&Package>> =
-            BTreeMap::from([(DEFAULT_ARCHITECTURE, Vec::new())]);
-        for package in snapshot.packages() {
-            architectures.entry(&package.meta.architecture).or_default().push(package);
-        }
+        let architectures = by_architecture(snapshot);
         let mut files = Vec::new();
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         for (architecture, packages) in architectures {
-            if packages.len() > stone::PAYLOADS_MAX && stone_index == StoneIndex::WhileItFits {
+            if packages.len() > plain.packages_max && plain.policy == StoneIndex::WhileItFits {
                 let count = packages.len();
                 tracing::warn!(
                     history = id,
@@ -298,7 +334,7 @@ impl Tree {
         let folder = self.history_folder(id);
         let new = |file: &TreeFile| {
             let path = format!("{folder}/{}", file.path);
-            let labels = http::labels(&path);
+            let labels = http::labels(&path, &self.pointer_control);
             NewObject::of_bytes(path, &file.bytes, labels)
         };
         let objects: Vec<NewObject> = files.iter().map(new).collect();
@@ -372,7 +408,8 @@ impl Tree {
             if number > 0 && self.shown(|shown| shown.get(&path) == Some(&digest)) {
                 continue;
             }
-            let (expected, labels) = (self.last_seen(&path)?, http::labels(&path));
+            let expected = self.last_seen(&path)?;
+            let labels = http::labels(&path, &self.pointer_control);
             digests.push((path.clone(), digest));
             swaps.push(Swap { path, bytes: &file.bytes, expected, labels });
         }
@@ -484,6 +521,17 @@ impl Tree {
         Ok(cleared)
     }
 
+    /// The other packages of the build of a package, by their paths below the channel: those beside it whose names end as its own
+    /// does, with version, release, build release and architecture.
+    pub(crate) fn built_with(&self, pool_path: &str) -> Result<Vec<String>, TreeError> {
+        let Some((folder, name)) = pool_path.rsplit_once('/') else { return Ok(Vec::new()) };
+        let end =
+            name.rmatch_indices('-').nth(3).map_or(name, |(place, _)| name.get(place..).unwrap_or(name));
+        let listed = self.store.list(&self.object(folder))?.into_iter();
+        let below = listed.filter_map(|it| Some(it.path.strip_prefix(&self.object(""))?.to_owned()));
+        Ok(below.filter(|path| path.ends_with(end) && path != pool_path).collect())
+    }
+
     /// Opens the object with this path below the channel to be read here and there; none when it is not there.
     pub(crate) fn open(&self, path: &str) -> Result<Option<Stored>, TreeError> {
         Ok(Stored::open(&self.store, &self.object(path))?)
@@ -528,6 +576,16 @@ impl Tree {
             }
         }
     }
+}
+
+/// The packages of each architecture; the one that readers ask for when they say nothing is always among them.
+fn by_architecture(snapshot: &Snapshot) -> BTreeMap<&str, Vec<&Package>> {
+    let mut architectures: BTreeMap<&str, Vec<&Package>> =
+        BTreeMap::from([(DEFAULT_ARCHITECTURE, Vec::new())]);
+    for package in snapshot.packages() {
+        architectures.entry(&package.meta.architecture).or_default().push(package);
+    }
+    architectures
 }
 
 impl Shelf for Tree {

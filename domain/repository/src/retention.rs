@@ -52,6 +52,14 @@ pub struct Due {
     pub waiting: Vec<(u64, i64)>,
 }
 
+impl Due {
+    /// Whether all stays as it is.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        self.give_up.is_empty() && self.take_back.is_empty() && self.remove.is_empty()
+    }
+}
+
 impl Retention {
     /// What is due at `now`, in Unix seconds. Streams and tags point to `pinned`.
     #[must_use]

@@ -7,7 +7,7 @@ use fault::Fault;
 use wire::PublicKey;
 
 use crate::operation::Operation;
-use crate::operator::Reach;
+use crate::operator::{Manner, Reach};
 use crate::settings::{Written, check_channel};
 
 #[derive(Debug, Subcommand)]
@@ -67,7 +67,7 @@ pub(super) struct WayArguments {
     /// Private key of an operator, whose public key is among `operators` of that Vessel.
     #[arg(long, value_name = "FILE", requires = "vessel")]
     identity: Option<PathBuf>,
-    /// Settings of the Vessel, for how long histories stay; a running one has its own.
+    /// Settings of the Vessel, such as for how long histories stay; a running one has its own.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Print one JSON object.
@@ -295,12 +295,14 @@ pub(super) struct Way {
 impl WayArguments {
     pub(super) fn complete(self) -> Result<Way, Box<dyn Fault>> {
         let written = self.config.as_deref().map(Written::read).transpose()?.unwrap_or_default();
-        let (retention, _) = written.keeping()?;
+        let (retention, delivery) = written.keeping()?;
+        let stone_index = written.stone_index.map(Into::into).unwrap_or_default();
         let signing = written.signing.unwrap_or_default().complete()?;
+        let manner = Manner { retention, delivery, signing, stone_index };
         let reach = match (self.data, self.vessel, self.vessel_key, self.identity) {
             (None, Some(address), Some(key), Some(identity)) => Reach::Address { address, key, identity },
             // The parser asks for all three, or for the folder.
-            (data, ..) => Reach::Folder { data: data.unwrap_or_default(), retention, signing },
+            (data, ..) => Reach::Folder { data: data.unwrap_or_default(), manner },
         };
         Ok(Way { reach, json: self.json })
     }

@@ -14,7 +14,6 @@ use hyper::{Method, StatusCode};
 use store::Labels;
 
 use super::encoding::Encoding;
-use crate::delivery::Delivery;
 
 /// What Fastly and Varnish know an answer by when it is to be purged.
 const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
@@ -47,14 +46,14 @@ impl Lifetime {
     }
 }
 
-/// What a bucket tells of the object at this path, where readers get it from there: the same as the server here, with the
-/// lifetime that pointers have by default.
-pub(crate) fn labels(path: &str) -> Labels {
+/// What a bucket tells of the object at this path, where readers get it from there: the same as the server here. `pointer` is what
+/// caches are told of pointers.
+pub(crate) fn labels(path: &str, pointer: &str) -> Labels {
     let components: Vec<String> = path.split('/').map(str::to_owned).collect();
     let name = components.last().map_or("", String::as_str);
     let cache_control = match Lifetime::of(&components) {
         Lifetime::Forever => CACHE_FOREVER.into(),
-        Lifetime::Pointer => Delivery::default().cache_control().into(),
+        Lifetime::Pointer => pointer.to_owned().into(),
     };
     Labels { content_type: content_type(name), cache_control }
 }

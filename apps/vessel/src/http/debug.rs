@@ -1,7 +1,8 @@
-//! `GET /buildid/ID/debuginfo`: debug information as debuginfod serves it, so that debuggers find it by themselves.
+//! `GET /buildid/ID/debuginfo` and `/executable`: debug information, and the program or library that it is of, as debuginfod serves
+//! them, so that debuggers find them by themselves.
 //!
-//! Everything else that debuginfod knows — sources, executables, sections — is answered with "not found": a debugger then
-//! does without, or takes it out of the debug information.
+//! Everything else that debuginfod knows — sources, sections — is answered with "not found": a debugger then does without, or takes
+//! it out of the debug information.
 
 use hyper::body::Incoming;
 use hyper::header::{HeaderName, HeaderValue};
@@ -21,26 +22,42 @@ const FILE: HeaderName = HeaderName::from_static("x-debuginfod-file");
 /// The package.
 const ARCHIVE: HeaderName = HeaderName::from_static("x-debuginfod-archive");
 
-/// The build id of a path that asks for debug information.
-pub(super) fn build_id_in(path: &str) -> Option<String> {
-    checked_build_id(path.strip_prefix("/buildid/")?.strip_suffix("/debuginfo")?)
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    DebugInfo,
+    Executable,
+}
+
+/// What a path asks for, and of which build id.
+pub(super) fn asked(path: &str) -> Option<(Asked, String)> {
+    let (id, kind) = path.strip_prefix("/buildid/")?.split_once('/')?;
+    let asked = match kind {
+        "debuginfo" => Asked::DebugInfo,
+        "executable" => Asked::Executable,
+        _ => return None,
+    };
+    Some((asked, checked_build_id(id)?))
 }
 
 pub(super) async fn respond(
     request: &Request<Incoming>,
     publisher: &Publisher,
+    asked: Asked,
     build_id: &str,
 ) -> Response<AnswerBody> {
     let method = request.method();
-    let not_found =
-        || short(StatusCode::NOT_FOUND, "there is no debug information of this build id\n", method);
-    let failed =
-        || short(StatusCode::INTERNAL_SERVER_ERROR, "the debug information cannot be read\n", method);
-    let info = match publisher.debug_info(build_id).await {
+    let not_found = || short(StatusCode::NOT_FOUND, "there is nothing of this build id\n", method);
+    let failed = || short(StatusCode::INTERNAL_SERVER_ERROR, "it cannot be read\n", method);
+    let found = match asked {
+        Asked::DebugInfo => publisher.debug_info(build_id).await,
+        Asked::Executable => publisher.executable(build_id).await,
+    };
+    let info = match found {
         Ok(Some(info)) => info,
         Ok(None) => return not_found(),
         Err(error) => {
-            tracing::warn!(build_id, error = %fault::chain(&error).join(": "), "cannot serve debug information");
+            tracing::warn!(build_id, ?asked, error = %fault::chain(&error).join(": "), "cannot serve what is asked of a build id");
             return failed();
         }
     };
@@ -74,18 +91,20 @@ mod tests {
 
     #[test]
     fn only_a_build_id_is_looked_up() {
-        assert_eq!(build_id_in("/buildid/abcdef0123/debuginfo").as_deref(), Some("abcdef0123"));
+        let id = "abcdef0123".to_owned();
+        assert_eq!(asked("/buildid/abcdef0123/debuginfo"), Some((Asked::DebugInfo, id.clone())));
+        assert_eq!(asked("/buildid/abcdef0123/executable"), Some((Asked::Executable, id)));
         for path in [
             "/buildid/ABCDEF/debuginfo",
             "/buildid/../../x/debuginfo",
             "/buildid//debuginfo",
             "/buildid/abc/debuginfo",
-            "/buildid/abcd/executable",
+            "/buildid/abcd/section/.text",
             "/buildid/abcd/source/usr/src/a.c",
             "/buildid/abcd/debuginfo/",
             "/main/abcd/debuginfo",
         ] {
-            assert_eq!(build_id_in(path), None, "{path}");
+            assert_eq!(asked(path), None, "{path}");
         }
     }
 }

@@ -1,15 +1,20 @@
 //! A publication that dies after any write to the store, in a folder and in a bucket of SeaweedFS, and the start after it.
 
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use repository::signed::{Envelope, Pointer as SignedPointer, SignedKind};
+use repository::{Format, KnownFormats, RootIndex};
 use store::{Sha256, Store};
 use testkit::Seaweed;
 
 use super::tests::{builder, deliver, order, upload};
+use super::version_tests::SHORT;
 use super::{Publisher, Watched};
+use crate::delivery::Delivery;
 use crate::format;
 use crate::place::{Place, WrittenBucket};
 use crate::signing::Signing;
@@ -17,6 +22,8 @@ use crate::signing::Signing;
 /// How many writes the child does before it dies, and where. Its place it remembers.
 const CRASH_AFTER: &str = "VESSEL_TEST_CRASH_AFTER";
 const CRASH_DATA: &str = "VESSEL_TEST_CRASH_WRITES_DATA";
+/// What it does, as JSON; without it, it commits attempt 2.
+const CRASH_OPERATION: &str = "VESSEL_TEST_CRASH_OPERATION";
 
 async fn open(data: &Path, place: Option<Place>) -> Arc<Publisher> {
     Arc::new(Publisher::open_at(data, &["main".to_owned()], place).await.unwrap())
@@ -54,7 +61,7 @@ pub(super) fn read(store: &Store) -> Option<Vec<String>> {
     Some(names.collect())
 }
 
-/// Not a test by itself: what [`a_crash_after_any_write_leaves_the_old_version_or_the_new_one`] runs in a process of its own.
+/// Not a test by itself: what the others run in a process of its own.
 #[tokio::test]
 async fn child_that_writes_and_dies() {
     let (Ok(after), Ok(data)) = (std::env::var(CRASH_AFTER), std::env::var(CRASH_DATA)) else { return };
@@ -66,16 +73,29 @@ async fn child_that_writes_and_dies() {
         }
     };
     let watched = Watched { wrote: Some(Box::new(wrote)), ..Watched::default() };
-    let publisher =
-        Publisher::open_watched(Path::new(&data), &["main".to_owned()], None, Signing::default(), watched)
-            .await
-            .unwrap();
-    Arc::new(publisher).commit(builder(), 2).await.unwrap();
+    let publisher = Publisher::open_watched(
+        Path::new(&data),
+        &["main".to_owned()],
+        None,
+        Signing::default(),
+        &Delivery::default(),
+        watched,
+    )
+    .await
+    .unwrap();
+    match std::env::var(CRASH_OPERATION) {
+        Ok(operation) => {
+            let operation = serde_json::from_str(&operation).unwrap();
+            publisher.keeping(SHORT).operate(operation, "a test").await.unwrap();
+        }
+        Err(_) => drop(Arc::new(publisher).commit(builder(), 2).await.unwrap()),
+    }
 }
 
 /// Whether the child came to its end before it should have died.
-fn child(after: usize, data: &Path) -> bool {
+fn child(after: usize, data: &Path, operation: Option<&serde_json::Value>) -> bool {
     Command::new(std::env::current_exe().unwrap())
+        .envs(operation.map(|operation| (CRASH_OPERATION, operation.to_string())))
         .args(["--exact", "publisher::crash_tests::child_that_writes_and_dies"])
         .env(CRASH_AFTER, after.to_string())
         .env(CRASH_DATA, data)
@@ -100,7 +120,7 @@ async fn crash_after_every_write(place: impl Fn(&Path) -> Option<Place>) {
             (vec!["a@1".to_owned(), "old@1".to_owned()], vec!["a@2".to_owned(), "b@2".to_owned()]);
         assert_eq!(read(&store).as_ref(), Some(&old));
 
-        let is_over = child(after, data.path());
+        let is_over = child(after, data.path(), None);
         let seen = read(&store).unwrap();
         assert!(seen == old || seen == new, "after {after} writes: {seen:?}");
         if seen == old {
@@ -139,6 +159,145 @@ async fn a_crash_after_any_write_leaves_the_old_version_or_the_new_one() {
 async fn a_crash_after_any_write_to_a_bucket_leaves_the_old_version_or_the_new_one() {
     let Some(seaweed) = Seaweed::shared() else { return };
     crash_after_every_write(|data| Some(bucket(seaweed, data))).await;
+}
+
+/// Where the stream is, in which format, and through what older clients are led; all of it found.
+fn led(store: &Store) -> (String, String, Option<String>) {
+    let bytes = |path: &str| store.read(path, 1 << 20).unwrap().map(|read| read.bytes);
+    let root = RootIndex::from_json(&bytes("main/moss-root-index.json").unwrap()).unwrap();
+    let stream = root.resolve_for(&"stream/volatile".parse().unwrap(), KnownFormats::up_to(9)).unwrap();
+    let via = root.formats.upgrade_via(&Format::V0);
+    if let Some(via) = &via {
+        let last = root.resolve_for(via, KnownFormats::up_to(9)).unwrap();
+        assert_eq!((last.history.as_str().split_once('-').unwrap().0, last.format), ("1", Format::V0));
+        assert!(bytes(&format!("main/history/{}/x86_64/stone.index", last.history)).is_some());
+    }
+    let signed = |what: &str| -> Option<SignedPointer> {
+        let envelope = Envelope::read(&bytes(&format!("main/{what}.json"))?, SignedKind::Pointer).unwrap();
+        let (channel, version) = ("main".parse().unwrap(), what.parse().unwrap());
+        Some(SignedPointer::read(envelope.unchecked_payload(), &channel, &version).unwrap())
+    };
+    let pointer = signed("stream/volatile").unwrap();
+    if pointer.format != "v0" {
+        assert_eq!(via.as_ref().map(ToString::to_string).as_deref(), Some("tag/last-v0"), "there is a way");
+        assert_eq!(signed("tag/last-v0").map(|it| it.format), Some("v0".to_owned()), "and it can be gone");
+    }
+    let number = stream.history.as_str().split_once('-').unwrap().0.to_owned();
+    (number, stream.format.as_str().to_owned(), via.map(|via| via.to_string()))
+}
+
+async fn crash_after_every_write_of_an_upgrade(place: impl Fn(&Path) -> Option<Place>) {
+    let upgrade = serde_json::json!({
+        "operation": "upgrade-format", "channel": "main", "to": "v1", "tag": null, "unchecked": true,
+    });
+    let old = ("1".to_owned(), "v0".to_owned(), None);
+    let new = ("2".to_owned(), "v1".to_owned(), Some("tag/last-v0".to_owned()));
+    let (mut old_seen, mut new_seen) = (0, 0);
+    for after in 1.. {
+        let data = tempfile::tempdir().unwrap();
+        let publisher = open(data.path(), place(data.path())).await;
+        deliver(&publisher, &order(1, "s", 1, &[("moss", "one"), ("b", "one")])).await.unwrap();
+        let store = publisher.store().clone();
+        publisher.close().await;
+        drop(publisher);
+        let is_over = child(after, data.path(), Some(&upgrade));
+        let seen = led(&store);
+        assert!(seen == old || seen == new, "after {after} writes: {seen:?}");
+        if seen == old {
+            old_seen += 1;
+        } else {
+            new_seen += 1;
+        }
+
+        let publisher = open(data.path(), None).await;
+        let recovered = led(&store);
+        assert!(recovered == old || recovered == new, "after {after} writes: {recovered:?}");
+        assert!(seen == old || recovered == new, "what was seen once is seen again");
+        if recovered == old {
+            publisher.operate(serde_json::from_value(upgrade.clone()).unwrap(), "a test").await.unwrap();
+        }
+        assert_eq!(led(&store), new);
+        assert_eq!(read(&store), Some(vec!["b@1".to_owned(), "moss@1".to_owned()]));
+        deliver(&publisher, &order(2, "s", 2, &[("moss", "two"), ("b", "one")])).await.unwrap();
+        assert_eq!(led(&store), ("3".to_owned(), "v1".to_owned(), new.2.clone()));
+        if is_over {
+            break;
+        }
+    }
+    assert!(old_seen >= 3 && new_seen >= 2, "{old_seen} times old, {new_seen} times new");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_after_any_write_of_a_format_upgrade_leaves_the_old_format_or_the_new_one_and_a_way() {
+    crash_after_every_write_of_an_upgrade(|_| None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_after_any_write_of_a_format_upgrade_in_a_bucket_does_so_too() {
+    let Some(seaweed) = Seaweed::shared() else { return };
+    crash_after_every_write_of_an_upgrade(|data| Some(bucket(seaweed, data))).await;
+}
+
+#[tokio::test]
+async fn a_crash_after_any_write_of_a_pruning_removes_nothing_that_is_named() {
+    let prune = serde_json::json!({ "operation": "prune", "channel": "main", "dry_run": false });
+    for after in 1.. {
+        let data = tempfile::tempdir().unwrap();
+        let publisher = Arc::into_inner(open(data.path(), None).await).unwrap();
+        let publisher = Arc::new(publisher.keeping(SHORT));
+        for release in 1..=4 {
+            deliver(&publisher, &order(release, "s", release, &[("a", &release.to_string())])).await.unwrap();
+        }
+        // Given up now, and removed by the child.
+        publisher.operate(serde_json::from_value(prune.clone()).unwrap(), "a test").await.unwrap();
+        let store = publisher.store().clone();
+        let before = store.list("main/pool").unwrap().len();
+        publisher.close().await;
+        drop(publisher);
+        let is_over = child(after, data.path(), Some(&prune));
+        assert_eq!(read(&store), Some(vec!["a@4".to_owned()]), "after {after} writes");
+        let publisher = Arc::into_inner(open(data.path(), None).await).unwrap().keeping(SHORT);
+        assert_eq!(read(&store), Some(vec!["a@4".to_owned()]), "after {after} writes");
+        publisher.operate(serde_json::from_value(prune.clone()).unwrap(), "a test").await.unwrap();
+        assert!(store.list("main/pool").unwrap().len() < before, "it goes on");
+        assert_eq!(read(&store), Some(vec!["a@4".to_owned()]));
+        if is_over {
+            break;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pointers_in_a_bucket_say_how_long_caches_keep_them() {
+    let Some(seaweed) = Seaweed::shared() else { return };
+    let data = tempfile::tempdir().unwrap();
+    let place = bucket(seaweed, data.path());
+    let Place::Bucket(WrittenBucket { endpoint, bucket, .. }) = &place else { panic!("{place:?}") };
+    let base = format!("{endpoint}/{bucket}/aeryn/main");
+    let delivery =
+        Delivery { pointer_seconds: 7, stale_seconds: 8, stale_if_error_seconds: 9, ..Delivery::default() };
+    let main = ["main".to_owned()];
+    let publisher =
+        Publisher::open_with(data.path(), &main, Some(place.clone()), Signing::default(), &delivery);
+    let publisher = Arc::new(publisher.await.unwrap());
+    let history = deliver(&publisher, &order(1, "s", 1, &[("a", "one")])).await.unwrap();
+    let told = |path: &str| {
+        let host = endpoint.strip_prefix("http://").unwrap();
+        let path = format!("{base}/{path}").replacen(endpoint.as_str(), "", 1);
+        let mut stream = std::net::TcpStream::connect(host).unwrap();
+        write!(stream, "HEAD {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let mut lines = answer.lines().filter_map(|line| line.split_once(": "));
+        lines.find(|(name, _)| name.eq_ignore_ascii_case("cache-control")).map(|(_, value)| value.to_owned())
+    };
+    for pointer in ["moss-root-index.json", "moss-root-index.json.zst", "stream/volatile.json", "keys.json"] {
+        let expect = "public, max-age=7, stale-while-revalidate=8, stale-if-error=9";
+        assert_eq!(told(pointer).as_deref(), Some(expect), "{pointer}");
+    }
+    let forever = told(&format!("history/{history}/statement.json"));
+    assert_eq!(forever.as_deref(), Some("public, max-age=31536000, immutable"));
+    publisher.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

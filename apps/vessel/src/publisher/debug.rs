@@ -24,7 +24,7 @@ pub(super) const EXTRACTIONS_MAX: usize = 2;
 const KEPT_SIZE_BYTES_MAX: u64 = 8 << 30;
 
 /// Bytes read from a package at a time.
-const BUFFER_SIZE_BYTES: usize = 1 << 20;
+pub(super) const BUFFER_SIZE_BYTES: usize = 1 << 20;
 
 /// Tells files in the making apart.
 static MAKING: AtomicU64 = AtomicU64::new(0);
@@ -67,7 +67,7 @@ impl Publisher {
 }
 
 /// Takes one file out of a package. False when there is no such package any more.
-fn extract(tree: &Tree, pool_path: &str, target: &str, path: &Path) -> Result<bool, PublishError> {
+pub(super) fn extract(tree: &Tree, pool_path: &str, target: &str, path: &Path) -> Result<bool, PublishError> {
     let disk = |source| TreeError::Disk { action: "keep debug information", source };
     if path.is_file() {
         // Somebody else wanted it at the same time.

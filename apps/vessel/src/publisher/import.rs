@@ -15,8 +15,8 @@ use crate::verify::{VerifyError, read_packages};
 use store::Sha256;
 use store::{Source, durable};
 
-/// Packages in one import: as many as an index can hold (its header counts them with 16 bits).
-const PACKAGES_MAX: usize = stone::PAYLOADS_MAX;
+/// Packages in one import: more than any distribution has. What is known of each is in memory meanwhile, a kilobyte or two.
+const PACKAGES_MAX: usize = 1 << 18;
 
 /// Folders inside each other: as deep as a pool is, and some.
 const DEPTH_MAX: usize = 16;
@@ -95,7 +95,9 @@ fn find(folder: &Path) -> Result<Found, PublishError> {
         return Err(refused("there is no .stone file in it"));
     }
     if paths.len() > PACKAGES_MAX {
-        return Err(refused(&format!("it holds more than {PACKAGES_MAX} packages, which no index can list")));
+        return Err(refused(&format!(
+            "it holds more than {PACKAGES_MAX} packages; import a part of it first"
+        )));
     }
     paths.sort();
     let (packages, debug): (Vec<Package>, Vec<Vec<DebugFile>>) = read_packages(&paths)?.into_iter().unzip();

@@ -4,6 +4,8 @@
 //! leaves too much and never too little: the next start removes the rest.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::PoisonError;
+use std::time::Duration;
 
 use repository::retention::{self, Due, HistoryAge};
 
@@ -16,6 +18,19 @@ use crate::operation::{Outcome, Pruned};
 use store::Sha256;
 
 impl Publisher {
+    /// Prunes all channels now and then, for ever. What fails is told, and tried again in its turn.
+    pub(crate) async fn prune_every(&self, pause: Duration) {
+        loop {
+            let result = self.prune(None, false).await.map(drop);
+            let trouble = result.err().map(|error| fault::chain(&error).join(": "));
+            if let Some(reason) = &trouble {
+                tracing::error!(%reason, "cannot prune; old histories stay until it can be done");
+            }
+            *self.pruning_trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+            tokio::time::sleep(pause).await;
+        }
+    }
+
     /// Prunes one channel, or all.
     pub(super) async fn prune(&self, channel: Option<&str>, dry_run: bool) -> Result<Outcome, PublishError> {
         let mut channels = Vec::new();
@@ -45,7 +60,7 @@ impl Publisher {
             self.ledger.give_up(name, &due.take_back, None).await?;
             self.ledger.remove_histories(name, &due.remove, now).await?;
             (self.reached)(crate::tree::Step::Recorded);
-            if !(due.give_up.is_empty() && due.take_back.is_empty() && due.remove.is_empty()) {
+            if !due.is_nothing() {
                 state.is_pointed = false;
                 state.histories = u64::try_from(living.len()).unwrap_or(u64::MAX);
                 self.settle_pointer(channel, &mut state).await?;
@@ -73,7 +88,8 @@ impl Publisher {
         let swept = blocking(move || Ok(tree.clear(&needed.histories, &needed.objects, dry_run)?)).await?;
         pruned.packages = swept.objects;
         pruned.size_bytes = swept.size_bytes;
-        if !dry_run {
+        let did_something = !due.is_nothing() || swept.size_bytes > 0;
+        if !dry_run && did_something {
             tracing::info!(
                 channel.name = %channel.name, given_up = pruned.given_up.len(), removed = pruned.removed.len(),
                 packages = pruned.packages, size_bytes = pruned.size_bytes, "pruned"

@@ -32,7 +32,7 @@ pub(super) struct Seals {
 
 /// A signer and the list that says what it may.
 #[derive(Debug)]
-struct Hands {
+pub(super) struct Hands {
     signer: Signer,
     list: KeyList,
 }
@@ -44,7 +44,7 @@ impl Hands {
     }
 
     /// That a key is at hand with which something could be signed.
-    fn check(&self) -> Result<(), PublishError> {
+    pub(super) fn check(&self) -> Result<(), PublishError> {
         let (allowed, at_hand) = (self.allowed(), self.signer.keys()?);
         match at_hand.iter().any(|key| allowed.contains(key)) {
             true => Ok(()),
@@ -86,20 +86,27 @@ impl Seals {
         Ok(Self { signing, data: data.to_path_buf(), hands: RwLock::new(Arc::new(hands)) })
     }
 
-    fn hands(&self) -> Arc<Hands> {
+    /// Seconds for which a pointer is worth something when it is signed.
+    pub(super) fn expiry_seconds(&self) -> i64 {
+        self.signing.expiry_seconds()
+    }
+
+    pub(super) fn hands(&self) -> Arc<Hands> {
         Arc::clone(&self.hands.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 /// What every channel shows of keys and pointers, in the order in which it becomes visible: whoever finds a pointer finds the
-/// keys that signed it.
+/// keys that signed it, and whoever finds a stream in a newer format finds the tag through which older clients are led there.
 pub(super) async fn signed_files(ledger: &Ledger, channel: &str) -> Result<Vec<TreeFile>, PublishError> {
     let lists = ledger.key_lists().await?;
     let newest = lists.values().next_back().cloned();
     let numbered = lists.into_iter().map(|(version, text)| (format!("keys/{version}.json"), text));
     let newest = newest.map(|text| (KEYS_FILE.to_owned(), text));
     let rows = ledger.signed_pointers(channel).await?;
-    let pointers = rows.into_iter().filter_map(|(what, row)| Some((format!("{what}.json"), row.envelope?)));
+    let (tags, streams): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(what, _)| what.starts_with("tag/"));
+    let pointers = tags.into_iter().chain(streams);
+    let pointers = pointers.filter_map(|(what, row)| Some((format!("{what}.json"), row.envelope?)));
     let files = numbered.chain(newest).chain(pointers);
     Ok(files.map(|(path, text)| TreeFile { path, bytes: text.into_bytes() }).collect())
 }
@@ -150,6 +157,15 @@ fn due(
 fn kept(what: &str, row: &SignedRow, channel: &Identifier) -> Option<Pointer> {
     let envelope = Envelope::read(row.envelope.as_deref()?.as_bytes(), SignedKind::Pointer).ok()?;
     Pointer::read(envelope.unchecked_payload(), channel, &what.parse().ok()?).ok()
+}
+
+/// The pointer of a channel that expires first, and when, in Unix seconds; none where there is none.
+pub(super) fn soonest_pointer(
+    rows: &BTreeMap<String, SignedRow>,
+    channel: &Identifier,
+) -> Option<(String, i64)> {
+    let expiries = rows.iter().filter_map(|(what, row)| Some((what, kept(what, row, channel)?.expires)));
+    expiries.min_by_key(|(_, expires)| *expires).map(|(what, expires)| (what.clone(), expires))
 }
 
 impl Publisher {

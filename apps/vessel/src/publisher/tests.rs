@@ -12,9 +12,9 @@ use crate::admission::Refusal;
 use crate::expectation::tests::artefact;
 use crate::expectation::{ArtefactKind, Expectation};
 use crate::staging::Announced;
-use crate::test_packages::{meta, stone};
 use store::Sha256;
 use store::durable;
+use testkit::packages::{meta, stone};
 
 /// Which step the child dies at, and where.
 const CRASH_STEP: &str = "VESSEL_TEST_CRASH_STEP";
@@ -412,7 +412,7 @@ async fn withdrawn_attempts_are_forgotten_and_landed_ones_are_not() {
 async fn unmet_needs_are_told_with_the_landing() {
     let data = tempfile::tempdir().unwrap();
     let publisher = open(data.path()).await;
-    let needing = crate::test_packages::meta_with("a", 1, &["soname(x.so(x86_64))"], &[]);
+    let needing = testkit::packages::meta_with("a", 1, &["soname(x.so(x86_64))"], &[]);
     let bytes = stone(&needing, b"x");
     let mut what = order(1, "a", 1, &[("a", "one")]);
     what.0.artefacts[0] = artefact(ArtefactKind::Package, &needing.file_name(), &bytes);
@@ -454,6 +454,7 @@ async fn child_that_commits_and_dies() {
         &["main".to_owned()],
         None,
         Signing::default(),
+        &Delivery::default(),
         Watched { reached: Arc::new(reached), wrote: None },
     )
     .await

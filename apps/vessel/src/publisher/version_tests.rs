@@ -10,7 +10,7 @@ use crate::admission::Refusal;
 use crate::operation::{Moved, Operation, Outcome};
 
 /// Nothing stays but what is pointed to and the newest.
-const SHORT: Retention = Retention { keep_days: 0, keep_newest: 1, grace_seconds: 0 };
+pub(super) const SHORT: Retention = Retention { keep_days: 0, keep_newest: 1, grace_seconds: 0 };
 
 /// What a version of a channel holds for a reader, every byte of it compared: `name@release`.
 fn read(data: &Path, channel: &str, version: &str) -> Option<(String, Vec<String>)> {
@@ -247,8 +247,61 @@ async fn old_histories_go_in_two_phases_with_what_only_they_held() {
     drop(publisher);
     let publisher = open(data.path()).await;
     let folder = tempfile::tempdir().unwrap();
-    let meta = crate::test_packages::meta("s", "z", 1);
-    fs_err::write(folder.path().join("z.stone"), crate::test_packages::stone(&meta, b"z")).unwrap();
+    let meta = testkit::packages::meta("s", "z", 1);
+    fs_err::write(folder.path().join("z.stone"), testkit::packages::stone(&meta, b"z")).unwrap();
     assert_eq!(publisher.import(folder.path(), "main").await.unwrap().history[..2], *"5-");
     assert_eq!(names(data.path(), "main", "stream/volatile"), ["a@4", "b@4", "z@1"]);
+}
+
+#[tokio::test]
+async fn a_vessel_prunes_by_itself() {
+    let data = tempfile::tempdir().unwrap();
+    let publisher = Publisher::open(data.path(), &["main".to_owned()]).await.unwrap();
+    let publisher = Arc::new(publisher.keeping(SHORT));
+    let mut newest = String::new();
+    for release in 1..=3 {
+        newest = history(&publisher, release).await;
+    }
+    let own = Arc::clone(&publisher);
+    let pruning = tokio::spawn(async move { own.prune_every(Duration::from_millis(20)).await });
+    let others = || {
+        let listed = publisher.store().list("main/history").unwrap();
+        listed.into_iter().filter(|it| !it.path.contains(&newest)).count()
+    };
+    let gone = async {
+        while others() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), gone).await.unwrap();
+    pruning.abort();
+    assert_eq!(names(data.path(), "main", "stream/volatile"), ["a@3", "b@3"]);
+    assert_eq!(files(&data.path().join("public/main/pool")).len(), 2);
+    assert_eq!(publisher.health().await.unwrap().pruning, None);
+}
+
+#[tokio::test]
+async fn more_packages_than_a_plain_index_holds_are_refused_or_published_without_one() {
+    let (data, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for name in ["a", "b", "c"] {
+        let meta = testkit::packages::meta(name, name, 1);
+        let bytes = testkit::packages::stone(&meta, name.as_bytes());
+        fs_err::write(folder.path().join(meta.file_name()), bytes).unwrap();
+    }
+    let channels = ["main".to_owned()];
+    let publisher = Publisher::open(data.path(), &channels).await.unwrap().with_plain_indexes_of(2);
+    let error = publisher.import(folder.path(), "main").await.unwrap_err();
+    let told = fault::chain(&error).join(": ") + &fault::Fault::hints(&error).join(" ");
+    assert!(told.contains("3 packages do not fit") && told.contains("while-it-fits"), "{told}");
+    assert_eq!(publisher.store().list("main").unwrap().len(), 0, "nothing was stored for it");
+
+    let publisher = publisher.with_stone_index(StoneIndex::WhileItFits);
+    let imported = publisher.import(folder.path(), "main").await.unwrap();
+    let own = data.path().join("public/main/history").join(&imported.history).join("x86_64");
+    assert!(own.join("index.compact").is_file() && !own.join("stone.index").exists());
+    publisher.close().await;
+    drop(publisher);
+    let publisher = open(data.path()).await;
+    let again = publisher.import(folder.path(), "main").await.unwrap();
+    assert_eq!((again.is_new, again.packages), (false, 3), "a start finds all of them");
 }

@@ -20,7 +20,7 @@ use wire::vessel::{
 };
 use wire::{Identity, PublicKey, connect};
 
-use crate::test_packages::stone;
+use testkit::packages::stone;
 
 /// Longest that a service may take to start or stop, on a machine that does much else.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -53,6 +53,7 @@ impl Running {
             channels: vec!["main".into()],
             operators: Vec::new(),
             retention: Default::default(),
+            prune_pause: None,
             delivery: Default::default(),
             purge: Vec::new(),
             signing: Default::default(),

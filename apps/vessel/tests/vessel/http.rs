@@ -5,7 +5,7 @@ use tokio::net::TcpStream;
 use wire::Identity;
 
 use crate::fixture::{Delivery, Running};
-use crate::test_packages::meta;
+use testkit::packages::meta;
 
 /// An answer: status, headers in lower case, body.
 struct Answer {
@@ -58,7 +58,8 @@ async fn the_published_tree_is_served_and_nothing_else() {
         (index.as_str(), "application/x-stone-repository", forever),
         (pointer, "application/json", "public, max-age=60, stale-while-revalidate=60, stale-if-error=86400"),
         ("/main/moss-root-index.json.zst", "application/zstd", "public, max-age=60"),
-        ("/health", "text/plain; charset=utf-8", "no-store"),
+        ("/health", "application/json", "no-store"),
+        ("/metrics", "text/plain; version=0.0.4", "no-store"),
         ("/", "text/html; charset=utf-8", "no-store"),
     ] {
         let got = ask(&vessel, &format!("GET {path}"), "").await;
