@@ -12,6 +12,7 @@ mod machine;
 mod makespan;
 mod publish;
 mod real;
+mod refresh;
 mod report;
 mod store;
 mod timing;

@@ -5,16 +5,18 @@
 //! each with a few small files. The whole Vessel works, with its database, its store on this disk and its signatures.
 
 use std::collections::BTreeSet;
-use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use package::{ManifestFile, PackageMeta};
 use repository::RootIndex;
 use serde::{Deserialize, Serialize};
-use stone::{Digest, Entry, EntryFile, FileType, Limits, Packing, Slice, Writer};
+use stone::Limits;
+use testkit::packages;
 use vessel::Publisher;
 use vessel::operation::Operation;
+
+use crate::refresh::{Client, Cost};
 
 /// Packages of the two channels.
 pub(crate) const SMALL: usize = 4_000;
@@ -41,6 +43,9 @@ pub(crate) struct Figures {
     pub(crate) at_once: f64,
     /// Bytes of the delta of a week, of its statement and of the pointer.
     pub(crate) week: [u64; 3],
+    /// What clients of the small channel are sent over HTTP: at first, when nothing changed, and after that week.
+    #[serde(default)]
+    pub(crate) refresh: [Cost; 3],
     /// Processes that wanted to run before.
     pub(crate) load: f64,
     /// Whether this was a release build.
@@ -72,9 +77,10 @@ pub(crate) fn measure(recipes: &Path) -> Result<Figures, Failure> {
     let metas = Packages::of(found);
     let in_folder = |name: &str| folder.path().join(name);
     let at_once = runtime.block_on(at_once(&metas, &in_folder("at-once")))?;
-    let (small, week) = runtime.block_on(channel(&metas, &in_folder("small"), SMALL, WEEK))?;
+    let (small, Costs { week, refresh }) =
+        runtime.block_on(channel(&metas, &in_folder("small"), SMALL, WEEK))?;
     let (large, _) = runtime.block_on(channel(&metas, &in_folder("large"), LARGE, 0))?;
-    Ok(Figures { small, large, at_once, week, load, optimised: !cfg!(debug_assertions) })
+    Ok(Figures { small, large, at_once, week, refresh, load, optimised: !cfg!(debug_assertions) })
 }
 
 fn manifests(folder: &Path, found: &mut Vec<PackageMeta>) -> Result<(), Failure> {
@@ -111,30 +117,20 @@ impl Packages {
         }
         meta.release += later;
         meta.build_depends.clear();
-        let bytes = stone_of(&meta)?;
+        let bytes = stone_of(&meta);
         fs_err::create_dir_all(folder)?;
         Ok(fs_err::write(folder.join(meta.file_name()), bytes)?)
     }
 }
 
 /// A package with small files in it, each different.
-fn stone_of(meta: &PackageMeta) -> Result<Vec<u8>, Failure> {
-    let mut writer = Writer::with_packing(Cursor::new(Vec::new()), FileType::Binary, Packing::FAST)?;
-    writer.meta(&meta.to_records())?;
-    let (mut entries, mut slices, mut content) = (Vec::new(), Vec::new(), Vec::new());
-    for number in 0..FILES {
-        let bytes = format!("{} {} {number}\n", meta.name, meta.release).repeat(8).into_bytes();
-        let digest = Digest::of(&bytes);
-        let start = u64::try_from(content.len())?;
-        content.extend_from_slice(&bytes);
-        slices.push(Slice { start, end: u64::try_from(content.len())?, digest });
-        let target = format!("share/{}/file-{number}", meta.name);
-        entries.push(Entry { uid: 0, gid: 0, mode: 0o100_644, target, file: EntryFile::Regular(digest) });
-    }
-    writer.layout(&entries)?;
-    writer.index(&slices)?;
-    writer.content(u64::try_from(content.len())?, content.as_slice())?;
-    Ok(writer.finish()?.into_inner())
+fn stone_of(meta: &PackageMeta) -> Vec<u8> {
+    let content = |number: usize| format!("{} {} {number}\n", meta.name, meta.release).repeat(8).into_bytes();
+    let files: Vec<(String, Vec<u8>)> =
+        (0..FILES).map(|number| (format!("share/{}/file-{number}", meta.name), content(number))).collect();
+    let files: Vec<packages::File<'_>> =
+        files.iter().map(|(target, bytes)| (target.as_str(), 0o100_644, bytes.as_slice())).collect();
+    packages::stone_with(meta, &files)
 }
 
 async fn at_once(metas: &Packages, folder: &Path) -> Result<f64, Failure> {
@@ -149,16 +145,24 @@ async fn at_once(metas: &Packages, folder: &Path) -> Result<f64, Failure> {
     Ok(seconds)
 }
 
+/// What a week of changes costs clients.
+#[derive(Default)]
+struct Costs {
+    week: [u64; 3],
+    refresh: [Cost; 3],
+}
+
 /// A channel of `size` packages; the second answer is what a week of so many changes costs, if any.
 async fn channel(
     metas: &Packages,
     folder: &Path,
     size: usize,
     week: usize,
-) -> Result<(Channel, [u64; 3]), Failure> {
+) -> Result<(Channel, Costs), Failure> {
     let (packages, data) = (folder.join("packages"), folder.join("data"));
     (0..size).try_for_each(|number| metas.write(number, 0, &packages))?;
-    let publisher = Publisher::open(&data, &["main".to_owned()]).await?;
+    let channels = ["main".to_owned()];
+    let mut publisher = Publisher::open(&data, &channels).await?;
     publisher.import(&packages, "main").await?;
     let (mut ones, mut indexes, mut figures) = (Vec::new(), Vec::new(), Channel::default());
     for run in 0..=RUNS {
@@ -187,20 +191,34 @@ async fn channel(
     figures.texts_bytes = bytes(own.join("texts.compact"))?;
     figures.files_bytes = bytes(own.join("files.compact"))?;
     figures.delta_bytes = largest(&own.join("delta"))?;
-    let mut costs = [0; 3];
+    let mut costs = Costs::default();
     if week > 0 {
+        publisher.close().await;
+        drop(publisher);
+        let client = Client::of(&data)?;
+        let before = client.refresh(&data, 2).await?;
+        publisher = Publisher::open(&data, &channels).await?;
         let changed = folder.join("week");
         (0..week).try_for_each(|number| metas.write(number * size / week, 3, &changed))?;
         publisher.import(&changed, "main").await?;
         let history = newest(&data)?;
         let pointer = data.join("public/main/stream/volatile.json");
-        costs = [
+        costs.week = [
             largest(&history.join("x86_64/delta"))?,
             bytes(history.join("statement.json"))?,
             bytes(pointer)?,
         ];
+        publisher.close().await;
+        drop(publisher);
+        let after = client.refresh(&data, 1).await?;
+        let [first, unchanged, week] = *[before, after].concat() else {
+            return Err("three refreshes".into());
+        };
+        costs.refresh = [first, unchanged, week];
+    } else {
+        publisher.close().await;
+        drop(publisher);
     }
-    publisher.close().await;
     fs_err::remove_dir_all(folder)?;
     Ok((figures, costs))
 }

@@ -4,7 +4,7 @@ use farm::sim::clock;
 
 use crate::machine::Machine;
 use crate::makespan::{BUILDERS, FAULTS, Row, SEEDS};
-use crate::{large, logs, makespan, publish, real, store};
+use crate::{large, logs, makespan, publish, real, refresh, store};
 
 /// The whole report.
 pub(crate) fn render(
@@ -203,9 +203,14 @@ pub(crate) fn of_publish(figures: &publish::Figures) -> String {
     let [delta, statement, pointer] = figures.week;
     let week = format!("a week's update: {} packages changed", publish::WEEK);
     bytes(&at(&week), delta + statement + pointer, 40 << 10, "1,890 KB (AerynOS)");
-    bytes("nothing changed: the pointer", pointer, 2 << 10, "14 to 15 ms and one request (rattler)");
+    let [first, unchanged, after] = figures.refresh;
+    let over = |what: &str, cost: refresh::Cost| format!("{what} over HTTP, {} requests", cost.requests);
+    bytes(&over("a first refresh", first), first.bytes, 620 << 10, "1,890 KB (AerynOS)");
+    bytes(&over("a week later", after), after.bytes, 40 << 10, "1,890 KB (AerynOS)");
+    bytes(&over("nothing changed", unchanged), unchanged.bytes, 2 << 10, "one request (rattler)");
     text.push_str(&format!(
-        "\nAt {} packages the plain `stone.index` has {} bytes, texts {}, lists of files {}, a delta of one package {}.\n",
+        "\nBytes over HTTP are those of whole answers with their heads, as Moss gets them with a pinned key.\n\
+         At {} packages the plain `stone.index` has {} bytes, texts {}, lists of files {}, a delta of one package {}.\n",
         publish::SMALL,
         grouped(small.plain_bytes),
         grouped(small.texts_bytes),
