@@ -229,6 +229,8 @@ struct ImportReport {
     changed: bool,
     /// File names of older releases in the folder.
     passed_over: Vec<String>,
+    /// What somebody should know of it.
+    remarks: String,
 }
 
 fn run_import(arguments: &ImportArguments) -> Result<(), Box<dyn Fault>> {
@@ -255,13 +257,14 @@ fn run_import(arguments: &ImportArguments) -> Result<(), Box<dyn Fault>> {
         published,
         changed: imported.is_new,
         passed_over: imported.passed_over,
+        remarks: imported.remarks,
     };
     let text = if arguments.json { json(&report) } else { import_text(&report) };
     Ok(write_stdout(&text)?)
 }
 
 fn import_text(report: &ImportReport) -> String {
-    let ImportReport { history, packages, seconds, published, changed, passed_over } = report;
+    let ImportReport { history, packages, seconds, published, changed, passed_over, remarks } = report;
     let mut text = if *changed {
         format!("published {packages} packages as history {history} in {seconds:.1} s\n")
     } else {
@@ -269,6 +272,9 @@ fn import_text(report: &ImportReport) -> String {
     };
     if !passed_over.is_empty() {
         text.push_str(&format!("passed over as older: {}\n", passed_over.join(", ")));
+    }
+    if !remarks.is_empty() {
+        text.push_str(&format!("note: {remarks}\n"));
     }
     text.push_str(&format!("the published tree is {published}\n"));
     text

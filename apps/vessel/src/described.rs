@@ -4,6 +4,7 @@
 //! Everything is made from the snapshot, from the files of the history before, and from the packages that are new; what it costs
 //! is the packing of one index. Nothing is written here.
 
+use std::collections::hash_map::Entry as Place;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -12,8 +13,10 @@ use repository::compact::{self, CompactError, FileList, IMAGE_BYTES_MAX};
 use repository::layout::{COMPACT_INDEX_FILE, DELTA_FOLDER, FILES_FILE, INDEX_FILE, TEXTS_FILE, package_uri};
 use repository::signed::{ArchitectureFiles, DeltaFacts, Digest, FileFacts, HistoryStatement};
 use repository::{Format, Identifier};
+use stone::{Entry, EntryFile};
 
 use crate::admission::{Package, Snapshot};
+use crate::collisions::{self, Collision, Owners};
 use crate::format::FormatError;
 use crate::tree::{TreeError, TreeFile};
 
@@ -37,13 +40,27 @@ pub(crate) trait Shelf {
     /// A published file by its path below the channel; none where there is no such file.
     fn read(&self, path: &str) -> Result<Option<Vec<u8>>, TreeError>;
 
-    /// The paths of the files of a package, read from the package itself, packed.
-    fn paths(&self, package: &Package) -> Result<Vec<u8>, TreeError>;
+    /// The files of a package, read from the package itself.
+    fn layout(&self, package: &Package) -> Result<Vec<Entry>, TreeError>;
 }
 
 /// What was made last, by architecture: with each history the next one needs it again.
 #[derive(Debug, Default)]
-pub(crate) struct Memory(BTreeMap<String, Remembered>);
+pub(crate) struct Memory {
+    made: BTreeMap<String, Remembered>,
+    /// Who owns which path in a history.
+    owners: BTreeMap<String, (Identifier, Owners)>,
+}
+
+/// Everything that is made for a history.
+pub(crate) struct Described {
+    /// Its files; paths are below its folder.
+    pub(crate) files: Vec<TreeFile>,
+    /// What is said of them.
+    pub(crate) statement: HistoryStatement,
+    /// Paths that packages of it have although others have them already.
+    pub(crate) collisions: Vec<Collision>,
+}
 
 #[derive(Debug, Clone)]
 struct Remembered {
@@ -54,16 +71,16 @@ struct Remembered {
     files: Arc<Vec<u8>>,
 }
 
-/// The files of a history, those in `indexes` among them, and what is said of them. Paths are below the folder of the history.
+/// The files of a history, those in `indexes` among them, and what is said of them.
 pub(crate) fn describe(
     plan: &Plan,
     snapshot: &Snapshot,
     indexes: Vec<TreeFile>,
     memory: &mut Memory,
     shelf: &dyn Shelf,
-) -> Result<(Vec<TreeFile>, HistoryStatement), TreeError> {
+) -> Result<Described, TreeError> {
     let mut architectures = BTreeMap::new();
-    let mut files = Vec::new();
+    let (mut files, mut collisions) = (Vec::new(), Vec::new());
     for (architecture, index) in by_architecture(snapshot, indexes) {
         let packages: Vec<&Package> =
             snapshot.packages().filter(|package| package.meta.architecture == architecture).collect();
@@ -72,11 +89,14 @@ pub(crate) fn describe(
             source: FormatError::Compact(source),
         };
         let made = Architecture { plan, name: &architecture, packages: &packages, shelf };
-        let before = memory.0.get(&architecture);
+        let before = memory.made.get(&architecture);
         let (remembered, mut own) = made.indexes(before).map_err(failed)?;
-        let lists = made.file_lists(before)?;
-        let remembered = Remembered { files: Arc::new(lists.clone()), ..remembered };
-        own.push(made.file(FILES_FILE, lists));
+        let Lists { bytes, old, fresh } = made.file_lists(before)?;
+        let remembered = Remembered { files: Arc::new(bytes.clone()), ..remembered };
+        own.push(made.file(FILES_FILE, bytes));
+        let (owners, found) = made.collisions(memory.owners.remove(&architecture), &old, &fresh)?;
+        memory.owners.insert(architecture.clone(), (plan.id.clone(), owners));
+        collisions.extend(found);
         own.extend(index);
         let folder = format!("{architecture}/");
         let named = own.iter().filter_map(|file| Some((file.path.strip_prefix(&folder)?, &file.bytes)));
@@ -92,7 +112,7 @@ pub(crate) fn describe(
                 deltas: delta_facts,
             },
         );
-        memory.0.insert(architecture, remembered);
+        memory.made.insert(architecture, remembered);
         files.append(&mut own);
     }
     let statement = HistoryStatement {
@@ -104,7 +124,7 @@ pub(crate) fn describe(
         format: plan.format.as_str().to_owned(),
         architectures,
     };
-    Ok((files, statement))
+    Ok(Described { files, statement, collisions })
 }
 
 /// Each architecture with its plain index; one that is too long for a plain index has none.
@@ -118,6 +138,19 @@ fn by_architecture(snapshot: &Snapshot, indexes: Vec<TreeFile>) -> BTreeMap<Stri
     }
     architectures
 }
+
+/// The lists of files of a history in the making.
+struct Lists {
+    /// All of them.
+    bytes: Vec<u8>,
+    /// Those of the history before.
+    old: Vec<u8>,
+    /// The packed ones of packages that came.
+    fresh: HashMap<Digest, Vec<u8>>,
+}
+
+/// Paths with two owners that are looked at again in the packages themselves.
+const CANDIDATES_MAX: usize = 64;
 
 /// One architecture of a history in the making.
 struct Architecture<'a> {
@@ -153,7 +186,7 @@ impl Architecture<'_> {
     }
 
     /// The lists of files: of the history before for what it had, from the packages for what is new.
-    fn file_lists(&self, before: Option<&Remembered>) -> Result<Vec<u8>, TreeError> {
+    fn file_lists(&self, before: Option<&Remembered>) -> Result<Lists, TreeError> {
         let previous = self.plan.previous.as_ref();
         let old = match (before, previous) {
             (Some(before), Some(previous)) if before.history == *previous => Some(before.files.to_vec()),
@@ -168,7 +201,9 @@ impl Architecture<'_> {
         for package in self.packages {
             let digest = digest_of(package);
             if !known.contains_key(&digest) {
-                fresh.insert(digest, self.shelf.paths(package)?);
+                let layout = self.shelf.layout(package)?;
+                let paths = layout.iter().map(|entry| entry.target.as_str());
+                fresh.insert(digest, compact::pack_paths(paths));
             }
         }
         let list = |package: &&Package| {
@@ -177,7 +212,74 @@ impl Architecture<'_> {
             Some(FileList { package, packed })
         };
         let lists: Vec<FileList<'_>> = self.packages.iter().filter_map(list).collect();
-        Ok(compact::write_file_lists(&lists))
+        let bytes = compact::write_file_lists(&lists);
+        Ok(Lists { bytes, old, fresh })
+    }
+
+    /// Which packages that came have a path that another one has, and who owns what from now on. `before` says who did in an
+    /// older history.
+    fn collisions(
+        &self,
+        before: Option<(Identifier, Owners)>,
+        old: &[u8],
+        fresh: &HashMap<Digest, Vec<u8>>,
+    ) -> Result<(Owners, Vec<Collision>), TreeError> {
+        let paths = |packed: &[u8]| compact::unpack_paths(packed).unwrap_or_default();
+        let here: HashMap<Digest, &Package> =
+            self.packages.iter().map(|package| (digest_of(package), *package)).collect();
+        let known = compact::read_file_lists(old).unwrap_or_default();
+        let is_next = |history: &Identifier| self.plan.previous.as_ref() == Some(history);
+        let mut owners = match before.filter(|(history, _)| is_next(history)) {
+            Some((_, mut owners)) => {
+                for list in known.iter().filter(|list| !here.contains_key(&list.package)) {
+                    owners.remove(&list.package, paths(list.packed).iter().map(String::as_str));
+                }
+                owners
+            }
+            None => {
+                let mut owners = Owners::default();
+                for list in known.iter().filter(|list| here.contains_key(&list.package)) {
+                    owners.add(&list.package, paths(list.packed).iter().map(String::as_str), |_, _| ());
+                }
+                owners
+            }
+        };
+        let mut candidates = Vec::new();
+        for package in self.packages {
+            let digest = digest_of(package);
+            let Some(packed) = fresh.get(&digest) else { continue };
+            owners.add(&digest, paths(packed).iter().map(String::as_str), |owner, path| {
+                if candidates.len() < CANDIDATES_MAX {
+                    candidates.push((*package, owner, path.to_owned()));
+                }
+            });
+        }
+        let by_short: HashMap<u64, &Package> = match candidates.is_empty() {
+            true => HashMap::new(),
+            false => here.iter().map(|(digest, package)| (collisions::short(digest), *package)).collect(),
+        };
+        let mut layouts: HashMap<Digest, Vec<Entry>> = HashMap::new();
+        let mut found = Vec::new();
+        for (newcomer, owner, path) in candidates {
+            let Some(owner) = by_short.get(&owner) else { continue };
+            let mut entries = Vec::new();
+            for package in [newcomer, owner] {
+                let digest = digest_of(package);
+                let layout = match layouts.entry(digest) {
+                    Place::Occupied(known) => known.into_mut(),
+                    Place::Vacant(place) => place.insert(self.shelf.layout(package)?),
+                };
+                entries.extend(layout.iter().find(|entry| entry.target == path).cloned());
+            }
+            if let [one, other] = entries.as_slice()
+                && differ(one, other)
+                && !exclude(newcomer, owner)
+            {
+                let (newcomer, owner) = (newcomer.meta.name.clone(), owner.meta.name.clone());
+                found.push(Collision { newcomer, owner, path });
+            }
+        }
+        Ok((owners, found))
     }
 
     /// A delta from each base that has an image.
@@ -219,6 +321,22 @@ impl Architecture<'_> {
     }
 }
 
+/// Whether two entries at one path cannot be in one tree: folders and files may come twice when they are the same.
+fn differ(one: &Entry, other: &Entry) -> bool {
+    let rights = |entry: &Entry| (entry.mode, entry.uid, entry.gid);
+    // Nobody looks at the mode of a link.
+    let is_link = matches!(one.file, EntryFile::Symlink(_));
+    one.file != other.file || (!is_link && rights(one) != rights(other))
+}
+
+/// Whether one of two packages says that it cannot be installed with the other.
+fn exclude(one: &Package, other: &Package) -> bool {
+    let names = |package: &Package, other: &Package| {
+        package.meta.conflicts.iter().any(|conflict| conflict.name == other.meta.name)
+    };
+    names(one, other) || names(other, one)
+}
+
 /// A package as an index lists it.
 fn listed(package: &Package) -> PackageMeta {
     PackageMeta {
@@ -241,14 +359,14 @@ mod tests {
     use testkit::packages::meta;
 
     /// Packages that are nowhere, all with the same files.
-    struct Nowhere(Vec<u8>);
+    struct Nowhere(Vec<Entry>);
 
     impl Shelf for Nowhere {
         fn read(&self, _path: &str) -> Result<Option<Vec<u8>>, TreeError> {
             Ok(None)
         }
 
-        fn paths(&self, _package: &Package) -> Result<Vec<u8>, TreeError> {
+        fn layout(&self, _package: &Package) -> Result<Vec<Entry>, TreeError> {
             Ok(self.0.clone())
         }
     }
@@ -274,7 +392,9 @@ mod tests {
         assert!(told.contains("65536 packages do not fit") && told.contains("stone_index"), "{told}");
 
         let while_it_fits = PlainIndexes { policy: StoneIndex::WhileItFits, ..PlainIndexes::default() };
-        let nowhere = Nowhere(compact::pack_paths(["bin/it"]));
+        let file = EntryFile::Symlink("it".into());
+        let entry = Entry { uid: 0, gid: 0, mode: 0o120_777, target: "bin/it".into(), file };
+        let nowhere = Nowhere(vec![entry]);
         let indexes = tree.indexes(&id, &snapshot, while_it_fits).unwrap();
         assert!(indexes.is_empty());
         let plan = Plan {
@@ -286,8 +406,9 @@ mod tests {
             recorded: 0,
             bases: Vec::new(),
         };
-        let (files, statement) =
-            describe(&plan, &snapshot, indexes, &mut Memory::default(), &nowhere).unwrap();
+        let described = describe(&plan, &snapshot, indexes, &mut Memory::default(), &nowhere).unwrap();
+        let Described { files, statement, collisions } = described;
+        assert_eq!(collisions, [], "all have the same link");
         let described = statement.architecture("x86_64").unwrap();
         assert_eq!(described.packages, 65_536);
         assert!(

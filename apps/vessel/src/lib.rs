@@ -13,6 +13,7 @@ pub mod admission;
 mod builds;
 pub mod cli;
 pub mod closure;
+mod collisions;
 pub mod delivery;
 mod described;
 pub mod expectation;

@@ -56,8 +56,9 @@ use wire::PublicKey;
 use crate::admission::{Landing, Package, PackageKey, Scope, Snapshot, history_id, land};
 use crate::builds::DebugFile;
 use crate::closure;
+use crate::collisions;
 use crate::delivery::Delivery;
-use crate::described::Plan;
+use crate::described::{Described, Plan};
 use crate::folder::DataFolder;
 use crate::format::{self, Pointer};
 use crate::gathering::{Closure, ClosurePolicy, is_closed};
@@ -227,6 +228,8 @@ struct Written {
     statement: FileFacts,
     /// How long making its indexes took.
     index_time: Duration,
+    /// Paths that packages of it have although others have them already, in words.
+    collisions: String,
 }
 
 /// What became of packages that were to be published.
@@ -239,6 +242,8 @@ struct Published {
     packages: usize,
     /// How long making its indexes took.
     index_time: Duration,
+    /// What somebody should know of it.
+    remarks: String,
 }
 
 impl std::fmt::Debug for Publisher {
@@ -452,7 +457,13 @@ impl Publisher {
         if let (true, Some(current)) = (landing.is_unchanged(), state.current.clone()) {
             self.settle_pointer(channel, &mut state).await?;
             let (history, packages) = (current.id, state.snapshot.len());
-            return Ok(Published { history, is_new: false, packages, index_time: Duration::ZERO });
+            return Ok(Published {
+                history,
+                is_new: false,
+                packages,
+                index_time: Duration::ZERO,
+                remarks: String::new(),
+            });
         }
         (self.reached)(Step::Decided);
         let deed = Deed { debug, ..Deed::of_operator(Base::volatile(&state, "import"), landing) };
@@ -511,7 +522,10 @@ impl Publisher {
             self.write(channel, plan.clone(), objects, landing.snapshot),
             self.ledger.give_versions(&channel.name, &names)
         );
-        let Written { snapshot, statement, index_time } = written?;
+        let Written { snapshot, statement, index_time, collisions } = written?;
+        for remark in [collisions].into_iter().filter(|it| !it.is_empty()) {
+            new.remarks = if new.remarks.is_empty() { remark } else { format!("{}; {remark}", new.remarks) };
+        }
         let target = signing::Target { what, history: plan.id, format: plan.format, statement };
         new.signed = self.sign_targets(&channel.name, vec![target], &versions?).await?;
         let snapshot = Arc::new(snapshot);
@@ -548,10 +562,10 @@ impl Publisher {
             "published"
         );
         if !new.remarks.is_empty() {
-            let remarks = new.remarks;
+            let remarks = &new.remarks;
             tracing::warn!(channel.name = %channel.name, history = %id, "{remarks}");
         }
-        Ok(Published { history: id, is_new: true, packages, index_time })
+        Ok(Published { history: id, is_new: true, packages, index_time, remarks: new.remarks })
     }
 
     /// Everything before the transaction: objects, read back, indexes, all of it durable. Nothing names any of it yet.
@@ -572,7 +586,7 @@ impl Publisher {
             let begin = Instant::now();
             let id = plan.id.as_str();
             let indexes = tree.indexes(id, &snapshot, plain)?;
-            let (mut files, statement) = tree.describe(&plan, &snapshot, indexes)?;
+            let Described { mut files, statement, collisions } = tree.describe(&plan, &snapshot, indexes)?;
             let signed = sign(&statement)?;
             let statement = FileFacts::of(&signed);
             files.push(TreeFile { path: STATEMENT_FILE.to_owned(), bytes: signed });
@@ -580,7 +594,7 @@ impl Publisher {
             let written = tree.write_history(id, &files)?;
             tree.settle(stored.and(written))?;
             reached(Step::IndexesWritten);
-            Ok(Written { snapshot, statement, index_time })
+            Ok(Written { snapshot, statement, index_time, collisions: collisions::remark(&collisions) })
         })
         .await
     }

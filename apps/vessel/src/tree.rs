@@ -20,14 +20,13 @@ use std::io::{self, Cursor};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fault::{Fault, Kind};
-use repository::compact;
 use repository::layout::{self, COMPACT_INDEX_FILE, INDEX_FILE, TEXTS_FILE};
-use repository::signed::HistoryStatement;
+use stone::Entry;
 use store::{Leftovers, NewObject, Sha256, Source, Store, StoreError, Swap, Tag, Unsettled};
 
 use crate::admission::{Package, Snapshot};
 use crate::delivery::Delivery;
-use crate::described::{self, Plan, Shelf};
+use crate::described::{self, Described, Plan, Shelf};
 use crate::format::{self, FormatError, PackedEntries};
 use crate::http;
 use crate::stored::{self, Stored};
@@ -452,7 +451,7 @@ impl Tree {
         plan: &Plan,
         snapshot: &Snapshot,
         indexes: Vec<TreeFile>,
-    ) -> Result<(Vec<TreeFile>, HistoryStatement), TreeError> {
+    ) -> Result<Described, TreeError> {
         let mut described = self.described.lock().unwrap_or_else(PoisonError::into_inner);
         described::describe(plan, snapshot, indexes, &mut described, self)
     }
@@ -593,7 +592,7 @@ impl Shelf for Tree {
         Tree::read(self, path)
     }
 
-    fn paths(&self, package: &Package) -> Result<Vec<u8>, TreeError> {
+    fn layout(&self, package: &Package) -> Result<Vec<Entry>, TreeError> {
         let path = self.object(&format::pool_path(&package.meta));
         let limits = stone::Limits::default();
         let stone = match self.store.as_folder() {
@@ -609,6 +608,6 @@ impl Shelf for Tree {
             }
         };
         let stone = stone.map_err(|source| TreeError::Package { path, source: Box::new(source) })?;
-        Ok(compact::pack_paths(stone.layout.iter().map(|entry| entry.target.as_str())))
+        Ok(stone.layout)
     }
 }

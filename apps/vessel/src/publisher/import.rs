@@ -32,6 +32,8 @@ pub struct Imported {
     pub packages: usize,
     /// File names of older releases that were passed over.
     pub passed_over: Vec<String>,
+    /// What somebody should know of it: needs that nobody meets, paths that two packages have.
+    pub remarks: String,
     /// How long making the indexes took; nothing where nothing changed.
     pub index_time: std::time::Duration,
 }
@@ -69,6 +71,7 @@ impl Publisher {
             is_new: published.is_new,
             packages: packages.len(),
             passed_over: passed_over.iter().map(|package| package.meta.file_name()).collect(),
+            remarks: published.remarks,
             index_time: published.index_time,
         })
     }

@@ -305,3 +305,41 @@ async fn more_packages_than_a_plain_index_holds_are_refused_or_published_without
     let again = publisher.import(folder.path(), "main").await.unwrap();
     assert_eq!((again.is_new, again.packages), (false, 3), "a start finds all of them");
 }
+
+#[tokio::test]
+async fn a_path_with_two_owners_is_told_and_lands() {
+    let data = tempfile::tempdir().unwrap();
+    let publisher = Publisher::open(data.path(), &["main".to_owned()]).await.unwrap();
+    let import = async |packages: &[(&str, u64, &[testkit::packages::File<'_>])]| {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, release, files) in packages {
+            let mut meta = testkit::packages::meta(name, name, *release);
+            if *name == "rival" {
+                meta.conflicts = ["name(a)".parse().unwrap()].into();
+            }
+            let bytes = testkit::packages::stone_with(&meta, files);
+            fs_err::write(folder.path().join(meta.file_name()), bytes).unwrap();
+        }
+        publisher.import(folder.path(), "main").await.unwrap().remarks
+    };
+    let (tool, other): (testkit::packages::File<'_>, testkit::packages::File<'_>) =
+        (("bin/tool", 0o100_755, b"tool"), ("bin/tool", 0o100_755, b"another"));
+    assert_eq!(import(&[("a", 1, &[tool]), ("same", 1, &[tool])]).await, "");
+    assert_eq!(import(&[("b", 1, &[other])]).await, "/usr/bin/tool of b is in a as well");
+    assert_eq!(import(&[("rival", 1, &[other])]).await, "", "they cannot be installed together");
+    // The path goes from one package to another in one landing.
+    let moved: testkit::packages::File<'_> = ("bin/moved", 0o100_755, b"moved");
+    assert_eq!(import(&[("c", 1, &[moved]), ("d", 1, &[("bin/d", 0o100_755, b"d")])]).await, "");
+    let heir: testkit::packages::File<'_> = ("bin/moved", 0o100_755, b"moved and changed");
+    assert_eq!(import(&[("c", 2, &[("bin/c", 0o100_755, b"c")]), ("d", 2, &[heir])]).await, "");
+    // What is known is found again by a Vessel that was started anew.
+    publisher.close().await;
+    drop(publisher);
+    let publisher = open(data.path()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let meta = testkit::packages::meta("e", "e", 1);
+    let bytes = testkit::packages::stone_with(&meta, &[moved]);
+    fs_err::write(folder.path().join(meta.file_name()), bytes).unwrap();
+    let imported = publisher.import(folder.path(), "main").await.unwrap();
+    assert_eq!(imported.remarks, "/usr/bin/moved of e is in d as well");
+}
