@@ -109,7 +109,6 @@ impl Caches {
         origin: &str,
         times: Times,
     ) -> Result<(), FireError> {
-        make(folder)?;
         let (here, seconds) = (folder.display(), times.cache_seconds);
         let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
         let text = format!(
@@ -127,10 +126,9 @@ impl Caches {
              \x20     proxy_cache_background_update on;\n      proxy_cache_lock on;\n      proxy_cache_revalidate on;\n\
              \x20   }}\n  }}\n}}\n"
         );
-        let settings = folder.join("nginx.conf");
-        fs_err::write(&settings, text).map_err(FireError::folder(&settings))?;
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "TERM"]).arg(program).arg("-p").arg(folder).arg("-c").arg(&settings);
+        let settings = write(folder, "nginx.conf", &text)?;
+        let mut command = ending_with_us(program);
+        command.arg("-p").arg(folder).arg("-c").arg(&settings);
         self.run("nginx", command, folder, place)
     }
 
@@ -142,7 +140,6 @@ impl Caches {
         origin: &str,
         times: Times,
     ) -> Result<(), FireError> {
-        make(folder)?;
         let (host, port) = origin.rsplit_once(':').unwrap_or((origin, "80"));
         let seconds = times.cache_seconds;
         let text = format!(
@@ -152,10 +149,9 @@ impl Caches {
              sub vcl_backend_response {{\n  if (beresp.status >= 500) {{ return (abandon); }}\n\
              \x20 set beresp.ttl = {seconds}s;\n  set beresp.grace = {seconds}s;\n  set beresp.keep = 0s;\n  return (deliver);\n}}\n"
         );
-        let settings = folder.join("fire.vcl");
-        fs_err::write(&settings, text).map_err(FireError::folder(&settings))?;
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "TERM"]).arg(program).arg("-F").arg("-f").arg(&settings);
+        let settings = write(folder, "fire.vcl", &text)?;
+        let mut command = ending_with_us(program);
+        command.arg("-F").arg("-f").arg(&settings);
         command.arg("-a").arg(place.to_string()).arg("-n").arg(folder.join("work"));
         command.args(["-s", "malloc,64m", "-p", "thread_pool_min=50", "-p", "vsl_space=1m", "-j", "none"]);
         self.run("varnishd", command, folder, place)
@@ -199,8 +195,19 @@ impl Drop for Caches {
     }
 }
 
-fn make(folder: &Path) -> Result<(), FireError> {
-    fs_err::create_dir_all(folder).map_err(FireError::folder(folder))
+/// Writes the settings of a cache into its folder, which is made.
+fn write(folder: &Path, name: &str, text: &str) -> Result<PathBuf, FireError> {
+    fs_err::create_dir_all(folder).map_err(FireError::folder(folder))?;
+    let path = folder.join(name);
+    fs_err::write(&path, text).map_err(FireError::folder(&path))?;
+    Ok(path)
+}
+
+/// A program that is asked to end when this one does, however that is.
+fn ending_with_us(program: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "TERM"]).arg(program);
+    command
 }
 
 /// Where a program of this machine is; none where it is not.

@@ -210,6 +210,29 @@ fn a_changed_byte_anywhere_is_found_and_named() {
 }
 
 #[test]
+fn an_address_is_as_good_as_a_folder() {
+    let place = with_everything();
+    let (_vessel, addresses) = place.serve(&Identity::generate().unwrap());
+    let url = format!("http://{}", addresses["http"].as_str().unwrap());
+    let key = place.key();
+    let by_address = ["verify", &url, "--key", &key, "--release", "2026.1"];
+    let told = place.succeed(&by_address);
+    assert!(told.contains("1 builds, 1 releases with 1 files"), "{told}");
+    let told = place.refused(&[&by_address[..], &["--release", "2026.2"]].concat());
+    assert!(told.contains("main/release/2026.2"), "{told}");
+    for name in ["build/g/gamma/1.1-1-1-x86_64/build-record.json", "release/2026.1/image.iso"] {
+        let path = place.public().join("main").join(name);
+        let good = fs::read(&path).unwrap();
+        let mut bad = good.clone();
+        bad[2] ^= 4;
+        fs::write(&path, &bad).unwrap();
+        let told = place.refused(&by_address);
+        assert!(told.contains(name) && told.contains("promises"), "{told}");
+        fs::write(&path, &good).unwrap();
+    }
+}
+
+#[test]
 fn what_nobody_vouches_for_is_not_taken_for_published() {
     let place = with_everything();
     let pinned = place.verify(&["--key", &place.key()]);
