@@ -58,6 +58,10 @@ fn checks(health: &Health) -> Vec<Check> {
         Some(trouble) => Err(format!("nothing can be published: {trouble}")),
     };
     let mut checks = vec![Check::new("database", Ok("answers".to_owned())), Check::new("signing", signing)];
+    if let Some(trouble) = &health.after_start {
+        let told = format!("restore the key before this Vessel is started again: {trouble}");
+        checks.push(Check::new("key file", Err(told)));
+    }
     for channel in &health.channels {
         let ChannelHealth { name, pointer, expires_in_seconds, .. } = channel;
         let hours = expires_in_seconds.unsigned_abs() / 3_600;
@@ -137,6 +141,8 @@ mod tests {
         );
         check(Health { channels: vec![channel(7_200)], ..well() }, &["degraded", "when it expires, in 2 h"]);
         check(Health { channels: vec![channel(-7_200)], ..well() }, &["degraded", "expired 2 h ago"]);
+        let after_start = Some("no key".to_owned());
+        check(Health { after_start, ..well() }, &["degraded", "is started again: no key"]);
         let pruning = Some("no room".to_owned());
         check(Health { pruning, ..well() }, &["degraded", "old histories stay: no room"]);
         let error = PublishError::NoSigningKey;
@@ -145,7 +151,8 @@ mod tests {
 
     #[test]
     fn figures() {
-        let health = Health { signing: Some(String::new()), channels: vec![channel(60)], pruning: None };
+        let health =
+            Health { signing: Some(String::new()), channels: vec![channel(60)], ..Health::default() };
         let facts = ChannelFacts { name: "main".into(), history: None, histories: 3, packages: 4_000 };
         let text = metrics(&health, &[facts]);
         for line in [

@@ -20,6 +20,8 @@ const SIGNER_LIMIT: Duration = Duration::from_secs(3);
 pub(crate) struct Health {
     /// Why nothing could be signed now; none where it could.
     pub(crate) signing: Option<String>,
+    /// Why nothing could be signed after the next start, where it can be now: the key is in memory, and its file is gone.
+    pub(crate) after_start: Option<String>,
     /// Each channel that has pointers.
     pub(crate) channels: Vec<ChannelHealth>,
     /// Why the last pruning by itself failed; none where it did not, or there was none.
@@ -73,6 +75,13 @@ impl Publisher {
             Ok(Err(error)) => Some(fault::chain(&error).join(": ")),
             Err(_) => Some(format!("the signer does not answer within {} s", SIGNER_LIMIT.as_secs())),
         };
+        let after_start = match signing {
+            Some(_) => None,
+            None => {
+                let found = blocking(self.seals.check_after_start()).await;
+                found.err().map(|error| fault::chain(&error).join(": "))
+            }
+        };
         let (now, expiry_seconds) = (unix_seconds(), self.seals.expiry_seconds());
         let mut channels = Vec::new();
         for channel in self.channels.values() {
@@ -87,7 +96,7 @@ impl Publisher {
             }
         }
         let pruning = self.pruning_trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Ok(Health { signing, channels, pruning })
+        Ok(Health { signing, after_start, channels, pruning })
     }
 }
 
@@ -125,6 +134,9 @@ mod tests {
         // The key is gone while it runs, and after a restart with another place for it.
         let key = data.path().join("signing/publish.key");
         fs_err::rename(&key, data.path().join("away")).unwrap();
+        let health = publisher.look_at_health().await.unwrap();
+        assert_eq!(health.signing, None, "it is in memory");
+        assert!(health.after_start.is_some());
         publisher.close().await;
         drop(publisher);
         let socket = data.path().join("nobody.sock");

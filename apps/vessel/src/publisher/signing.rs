@@ -91,6 +91,12 @@ impl Seals {
         self.signing.expiry_seconds()
     }
 
+    /// That a Vessel that is started now would find a key with which something could be signed.
+    pub(super) fn check_after_start(&self) -> impl FnOnce() -> Result<(), PublishError> + Send + 'static {
+        let (signing, data, list) = (self.signing.clone(), self.data.clone(), self.hands().list.clone());
+        move || Hands { signer: Signer::open(&signing, &data, false)?, list }.check()
+    }
+
     pub(super) fn hands(&self) -> Arc<Hands> {
         Arc::clone(&self.hands.read().unwrap_or_else(PoisonError::into_inner))
     }
