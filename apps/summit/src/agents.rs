@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use access::{Action, Actor};
-use farm::estimate::Sample;
 use farm::ids::{AttemptId, BuilderId, LeaseToken};
 use farm::schedule::Pressure;
 use farm::task::{Artefact, Claim, Event, Phase, Refusal};
@@ -367,14 +366,19 @@ async fn report(hub: &Hub, claim: &Claim, event: &Event) -> Result<(), StoreErro
         refuse(hub, claim, event.verb());
         return Ok(());
     };
-    match hub.apply(task.id, event).await {
-        Ok(_) => Ok(()),
+    answered(hub, claim, hub.apply(task.id, event).await).map(drop)
+}
+
+/// What became of a report: whether it counted. One that comes too late is answered by Release.
+fn answered<T>(hub: &Hub, claim: &Claim, result: Result<T, StoreError>) -> Result<bool, StoreError> {
+    match result {
+        Ok(_) => Ok(true),
         Err(StoreError::Refused {
             source: Refusal::Unchanged { .. } | Refusal::WrongPhase { .. }, ..
-        }) => Ok(()),
+        }) => Ok(false),
         Err(StoreError::Refused { .. }) => {
             hub.release(&claim.builder, claim.attempt);
-            Ok(())
+            Ok(false)
         }
         Err(error) => Err(error),
     }
@@ -525,7 +529,6 @@ async fn finish(hub: &Hub, id: &BuilderId, finished: Finished) -> Result<(), Sto
         Some(finished::Outcome::Built(built)) => match artefacts(built.artefacts) {
             Ok(artefacts) => {
                 hub.sessions.ask_upload_again(id, claim.attempt);
-                hub.publish.notify_one();
                 Event::Built { claim: claim.clone(), artefacts }
             }
             Err(message) => broke(farm::failure::FailureClass::HostFault, &message, "report"),
@@ -538,16 +541,18 @@ async fn finish(hub: &Hub, id: &BuilderId, finished: Finished) -> Result<(), Sto
             broke(farm::failure::FailureClass::HostFault, "the agent reported an end without an outcome", "")
         }
     };
-    let was_held = current(hub, &claim).await?.is_some();
-    if was_held && peak_memory_bytes > 0 {
-        hub.store.attempt_needed(claim.attempt, peak_memory_bytes).await?;
+    let Some((_, task)) = current(hub, &claim).await? else {
+        refuse(hub, &claim, event.verb());
+        return Ok(());
+    };
+    let ended = answered(hub, &claim, hub.finish(task.id, &event, peak_memory_bytes).await)?;
+    if let Event::Built { .. } = &event {
+        // Also when it is told again: the one who builds waits for an order to upload.
+        hub.publish.notify_one();
     }
-    report(hub, &claim, &event).await?;
     // Only now: an end that could not be written down is told again, and is still one end.
     match &event {
-        Event::Broke { class, message, .. } if was_held && class.is_host() => faulted(hub, id, message).await,
-        Event::Broke { .. } if was_held => hub.store.builder_fared_well(id).await,
-        Event::Built { .. } if was_held => learn(hub, &claim, peak_memory_bytes).await,
+        Event::Broke { class, message, .. } if ended && class.is_host() => faulted(hub, id, message).await,
         _ => Ok(()),
     }
 }
@@ -560,26 +565,6 @@ async fn faulted(hub: &Hub, id: &BuilderId, reason: &str) -> Result<(), StoreErr
         hub.audit(&Actor::Summit, Action::DrainBuilder, &format!("builder {id}"), &detail).await;
     }
     hub.tell(News::Builders);
-    Ok(())
-}
-
-/// A build that reached its end teaches how long such builds take and how much memory they need. One that failed may have
-/// failed early, and teaches nothing.
-async fn learn(hub: &Hub, claim: &Claim, peak_memory_bytes: u64) -> Result<(), StoreError> {
-    let attempt = hub.store.attempt(claim.attempt).await?;
-    let (Some(started), Some(built)) = (attempt.started, attempt.built) else { return Ok(()) };
-    let task = hub.store.task(attempt.task).await?;
-    let sample = Sample {
-        source: task.source,
-        architecture: task.architecture,
-        builder: claim.builder.clone(),
-        seconds: built.since(started).as_secs_f64(),
-        peak_memory_bytes,
-        at: built,
-    };
-    hub.metrics.built(sample.seconds);
-    hub.store.learn(&sample).await?;
-    hub.with_board(|board| board.learn(&sample));
     Ok(())
 }
 

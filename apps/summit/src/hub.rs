@@ -327,6 +327,42 @@ impl Hub {
     /// Lets `event` happen to `task`, and does what is to be done then.
     pub(crate) async fn apply(&self, task: TaskId, event: &Event) -> Result<Applied, StoreError> {
         let applied = self.store.apply(task, event, self.clock.now()).await?;
+        self.applied(event, &applied).await;
+        Ok(applied)
+    }
+
+    /// Lets the end of a build happen to `task`, and takes in what it teaches.
+    pub(crate) async fn finish(
+        &self,
+        task: TaskId,
+        event: &Event,
+        peak_memory_bytes: u64,
+    ) -> Result<(), StoreError> {
+        let (applied, sample) = self.store.finish(task, event, peak_memory_bytes, self.clock.now()).await?;
+        if let Some(sample) = sample {
+            self.metrics.built(sample.seconds);
+            self.with_board(|board| board.learn(&sample));
+        }
+        self.applied(event, &applied).await;
+        Ok(())
+    }
+
+    /// Lets what was built be in the repository.
+    pub(crate) async fn land(
+        &self,
+        task: TaskId,
+        attempt: AttemptId,
+        history: &str,
+        output: &str,
+    ) -> Result<(), StoreError> {
+        let applied = self.store.land(task, attempt, history, output, self.clock.now()).await?;
+        self.applied(&Event::Landed { attempt, history: history.to_owned() }, &applied).await;
+        Ok(())
+    }
+
+    /// Does what is to be done after an event.
+    async fn applied(&self, event: &Event, applied: &Applied) {
+        let task = applied.task.id;
         if let Event::Broke { class, .. } = event {
             self.metrics.broke(*class);
         } else if matches!(event, Event::Expired { .. }) {
@@ -339,7 +375,6 @@ impl Hub {
             self.tell(News::Task(task));
         }
         self.carry_out(&applied.effects).await;
-        Ok(applied)
     }
 
     /// Lets each event happen to its task, all at once, and does what is to be done then. Refused ones are left out.

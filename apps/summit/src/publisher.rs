@@ -193,6 +193,8 @@ impl Publisher {
                 vessel_key: vessel.public_key.to_string(),
             };
             self.hub.send(builder, to_agent::Message::Upload(upload));
+            // It cannot be there before it was ordered; should it be all the same, the builder says so at once.
+            return Ok(None);
         }
         let reply = self.landing(attempt).await?;
         match reply.state() {
@@ -236,17 +238,8 @@ impl Publisher {
         reply: LandingReply,
     ) -> Result<(), PublishError> {
         self.hub.count_landing(&task.channel, &task.architecture);
-        // Before it counts as landed: whoever sees that it has must see what it yielded too.
-        if !reply.output.is_empty() {
-            let began = self.hub.store.attempt(attempt).await?.started.unwrap_or(task.updated);
-            self.hub.store.note_output(task.id, began, self.hub.clock.now(), &reply.output).await?;
-        }
-        let event = Event::Landed { attempt, history: reply.history };
-        ignore_refusal(self.hub.apply(task.id, &event).await)?;
+        ignore_refusal(self.hub.land(task.id, attempt, &reply.history, &reply.output).await)?;
         self.forget(attempt);
-        if let State::Publishing { lease, .. } = &task.state {
-            self.hub.store.builder_fared_well(&lease.claim.builder).await?;
-        }
         self.hub.channel_moved(&task.channel);
         Ok(())
     }

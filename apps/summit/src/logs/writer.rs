@@ -214,11 +214,12 @@ impl Writer {
         }
         let file = fs_err::OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
         // What an earlier Summit wrote may not be on the disk yet; nor may the name of a new file.
-        file.sync_data()?;
         if is_new {
             for folder in path.ancestors().skip(1).take(2) {
                 sync_folder(folder)?;
             }
+        } else {
+            file.sync_data()?;
         }
         let written_bytes = file.metadata()?.len();
         Ok(Self { file: Arc::new(file), written_bytes, gathering: false, waiting: None })

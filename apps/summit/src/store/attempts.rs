@@ -1,7 +1,7 @@
 //! Attempts: who tried to build a task, when, and what came of it.
 
 use database::sqlx::{self, Row};
-use database::{DatabaseError, DatabaseRow, During};
+use database::{DatabaseConnection, DatabaseError, DatabaseRow, During};
 use farm::failure::FailureClass;
 use farm::ids::{AttemptId, BuilderId, LeaseToken, TaskId};
 use farm::moment::Moment;
@@ -109,15 +109,8 @@ impl Store {
     /// # Errors
     /// When there is none, when the database fails.
     pub async fn attempt(&self, id: AttemptId) -> Result<AttemptRow, StoreError> {
-        let row = sqlx::query("SELECT * FROM attempt WHERE id = $1")
-            .bind(integer(id.0))
-            .fetch_optional(self.database.pool())
-            .await
-            .during("read an attempt")?;
-        match row {
-            Some(row) => Ok(attempt_of(&row)?),
-            None => Err(StoreError::NotFound { what: format!("attempt {id}") }),
-        }
+        let mut connection = self.database.pool().acquire().await.during("read an attempt")?;
+        attempt(&mut connection, id).await
     }
 
     /// Attempts of all tasks that went on at any time from `from` on, the newest first, each with what it built: of the
@@ -171,18 +164,6 @@ impl Store {
         rows.iter().map(|row| Ok((attempt_of(row)?, built_of(row)?))).collect()
     }
 
-    /// Notes how much memory the build of an attempt needed at once.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn attempt_needed(&self, attempt: AttemptId, peak_memory_bytes: u64) -> Result<(), StoreError> {
-        let statement = sqlx::query("UPDATE attempt SET peak_memory_bytes = $1 WHERE id = $2")
-            .bind(integer(peak_memory_bytes))
-            .bind(integer(attempt.0));
-        self.database.change(statement, "note what an attempt needed").await?;
-        Ok(())
-    }
-
     /// Notes that the log of an attempt has reached its limit.
     ///
     /// # Errors
@@ -214,6 +195,36 @@ impl Store {
         self.database.change(statement, "note a withdrawal").await?;
         Ok(())
     }
+}
+
+pub(super) async fn attempt(
+    connection: &mut DatabaseConnection,
+    id: AttemptId,
+) -> Result<AttemptRow, StoreError> {
+    let row = sqlx::query("SELECT * FROM attempt WHERE id = $1")
+        .bind(integer(id.0))
+        .fetch_optional(connection)
+        .await
+        .during("read an attempt")?;
+    match row {
+        Some(row) => Ok(attempt_of(&row)?),
+        None => Err(StoreError::NotFound { what: format!("attempt {id}") }),
+    }
+}
+
+/// Notes how much memory the build of an attempt needed at once.
+pub(super) async fn note_peak(
+    connection: &mut DatabaseConnection,
+    attempt: AttemptId,
+    peak_memory_bytes: u64,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE attempt SET peak_memory_bytes = $1 WHERE id = $2")
+        .bind(integer(peak_memory_bytes))
+        .bind(integer(attempt.0))
+        .execute(connection)
+        .await
+        .during("note what an attempt needed")?;
+    Ok(())
 }
 
 fn built_of(row: &DatabaseRow) -> Result<Built, DatabaseError> {

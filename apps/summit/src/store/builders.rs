@@ -277,18 +277,19 @@ impl Store {
         let faults = row.map(|row| number(&row, "faults_in_row")).transpose()?.unwrap_or(0);
         Ok(u32::try_from(faults).unwrap_or(u32::MAX))
     }
+}
 
-    /// Notes that a build on a builder reached an end, so that the machine works.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn builder_fared_well(&self, id: &BuilderId) -> Result<(), StoreError> {
-        let statement =
-            sqlx::query("UPDATE builder SET faults_in_row = 0 WHERE public_key = $1 AND faults_in_row > 0")
-                .bind(&id.0);
-        self.database.change(statement, "note that a builder works").await?;
-        Ok(())
-    }
+/// Notes that a build on a builder reached an end, so that the machine works.
+pub(super) async fn fared_well(
+    connection: &mut DatabaseConnection,
+    id: &BuilderId,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE builder SET faults_in_row = 0 WHERE public_key = $1 AND faults_in_row > 0")
+        .bind(&id.0)
+        .execute(connection)
+        .await
+        .during("note that a builder works")?;
+    Ok(())
 }
 
 /// Adds a builder, or overwrites what is said about it. A removed one is back, with nothing left of its faults.

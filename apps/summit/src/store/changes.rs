@@ -2,13 +2,17 @@
 
 use database::sqlx;
 use database::{DatabaseConnection, During};
+use farm::estimate::Sample;
 use farm::failure::FailureClass;
 use farm::ids::{AttemptId, BuilderId, LeaseToken, TaskId};
 use farm::moment::Moment;
 use farm::task::{Claim, Effect, Event, Refusal, State, step};
 
 use super::tasks::task;
-use super::{NewTask, Outcome, Store, StoreError, TaskRow, batches, integer, number, to_json};
+use super::{
+    AttemptRow, NewTask, Outcome, Store, StoreError, TaskRow, attempts, batches, builders, integer, learned,
+    number, to_json, waves,
+};
 
 /// Why attempts at a replaced task are stopped.
 const REPLACED: &str = "a newer task took its place";
@@ -81,6 +85,70 @@ impl Store {
         Ok(all)
     }
 
+    /// Lets the end of a build happen to `task`, with what is known of it only then: how much memory it needed at once (0 when
+    /// nobody knows), that its machine works, and, of one that was built, what it teaches. A build that failed may have
+    /// failed early, and teaches nothing.
+    ///
+    /// # Errors
+    /// As [`Store::apply`].
+    pub async fn finish(
+        &self,
+        task: TaskId,
+        event: &Event,
+        peak_memory_bytes: u64,
+        now: Moment,
+    ) -> Result<(Applied, Option<Sample>), StoreError> {
+        let mut transaction = self.database.write().await?;
+        let applied = apply(&mut transaction, task, event, now).await?;
+        let mut sample = None;
+        if let Some(claim) = event.claim() {
+            if peak_memory_bytes > 0 {
+                attempts::note_peak(&mut transaction, claim.attempt, peak_memory_bytes).await?;
+            }
+            match event {
+                Event::Broke { class, .. } if !class.is_host() => {
+                    builders::fared_well(&mut transaction, &claim.builder).await?;
+                }
+                Event::Built { .. } => {
+                    let attempt = attempts::attempt(&mut transaction, claim.attempt).await?;
+                    sample = taught(&applied.task, &attempt);
+                }
+                _ => {}
+            }
+        }
+        if let Some(sample) = &sample {
+            learned::keep(&mut transaction, sample).await?;
+        }
+        transaction.commit().await.during("commit the end of a build")?;
+        Ok((applied, sample))
+    }
+
+    /// Lets what `attempt` built be in `history`, with what it yielded, as far as the repository says: whoever sees that it
+    /// has landed must see that too. Its builder works.
+    ///
+    /// # Errors
+    /// As [`Store::apply`].
+    pub async fn land(
+        &self,
+        task: TaskId,
+        attempt: AttemptId,
+        history: &str,
+        output: &str,
+        now: Moment,
+    ) -> Result<Applied, StoreError> {
+        let mut transaction = self.database.write().await?;
+        let event = Event::Landed { attempt, history: history.to_owned() };
+        let applied = apply(&mut transaction, task, &event, now).await?;
+        let landed = attempts::attempt(&mut transaction, attempt).await?;
+        if !output.is_empty() {
+            let began = landed.started.unwrap_or(landed.assigned);
+            waves::note_output(&mut transaction, task, began, now, output).await?;
+        }
+        builders::fared_well(&mut transaction, &landed.builder).await?;
+        transaction.commit().await.during("commit a landing")?;
+        Ok(applied)
+    }
+
     /// Hands `task` out: a new attempt with a new token, and the lease; `is_second` beside the attempt that runs.
     ///
     /// # Errors
@@ -123,6 +191,19 @@ impl Store {
         transaction.commit().await.during("commit an assignment")?;
         Ok(applied)
     }
+}
+
+/// What the build of an attempt teaches.
+fn taught(task: &TaskRow, attempt: &AttemptRow) -> Option<Sample> {
+    let (started, built) = attempt.started.zip(attempt.built)?;
+    Some(Sample {
+        source: task.source.clone(),
+        architecture: task.architecture.clone(),
+        builder: attempt.builder.clone(),
+        seconds: built.since(started).as_secs_f64(),
+        peak_memory_bytes: attempt.peak_memory_bytes,
+        at: built,
+    })
 }
 
 pub(super) async fn apply(

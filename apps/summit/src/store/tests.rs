@@ -65,6 +65,17 @@ impl Fixture {
         task
     }
 
+    /// Lets a task be built, and land with this output at this time.
+    async fn publish(&self, task: TaskId, output: &str, at: Moment) -> Claim {
+        let ready = Event::Judged { readiness: Readiness::Ready };
+        self.store.apply(task, &ready, NOW).await.unwrap();
+        let claim = self.assign(task).await.unwrap();
+        let built = Event::Built { claim: claim.clone(), artefacts: Vec::new() };
+        self.store.finish(task, &built, 7, NOW).await.unwrap();
+        self.store.land(task, claim.attempt, "1", output, at).await.unwrap();
+        claim
+    }
+
     async fn assign(&self, task: TaskId) -> Result<Claim, StoreError> {
         let applied = self.store.assign(task, &builder(), UNTIL, "why", false, NOW).await?;
         Ok(applied.task.state.lease().unwrap().claim.clone())
@@ -189,7 +200,19 @@ async fn faults_of_a_builder_are_counted_until_a_build_reaches_its_end() {
                 Some(reason) => {
                     assert_eq!(store.builder_failed(&builder(), reason, NOW).await.unwrap(), expect);
                 }
-                None => store.builder_fared_well(&builder()).await.unwrap(),
+                None => {
+                    let task = fixture.ready().await;
+                    let broke = Event::Broke {
+                        claim: fixture.assign(task).await.unwrap(),
+                        class: farm::failure::FailureClass::Build,
+                        message: "error 1".into(),
+                        during: "build".into(),
+                    };
+                    let (applied, sample) = store.finish(task, &broke, 7, NOW).await.unwrap();
+                    assert_eq!((applied.task.id, sample), (task, None), "what failed teaches nothing");
+                    let attempt = store.attempts(task).await.unwrap().remove(0);
+                    assert_eq!(attempt.peak_memory_bytes, 7);
+                }
             }
             assert_eq!(store.builders().await.unwrap()[0].faults_in_row, expect);
         }
@@ -351,9 +374,10 @@ async fn an_output_is_compared_with_the_one_before() {
         let mut changed = Vec::new();
         for normalised in ["one", "one", "two"] {
             let task = fixture.task("zlib", &[]).await;
-            fixture.store.note_output(task, NOW, UNTIL, normalised).await.unwrap();
+            let claim = fixture.publish(task, normalised, UNTIL).await;
             // Told once more, after a crash, it stays as it was.
-            fixture.store.note_output(task, NOW, UNTIL, "other").await.unwrap();
+            let again = fixture.store.land(task, claim.attempt, "1", "other", UNTIL).await;
+            assert!(matches!(again, Err(StoreError::Refused { .. })), "{again:?}");
             let tasks = fixture.store.wave_tasks("p", "x86_64").await.unwrap();
             let (began, landed, is_new) = tasks.last().unwrap().output.unwrap();
             assert_eq!((tasks.last().unwrap().id, began, landed), (task, NOW, UNTIL));
@@ -440,26 +464,16 @@ async fn what_is_old_is_forgotten_and_what_is_open_or_newest_never() {
             let task = NewTask { supersedes: supersedes.to_vec(), ..new_task(source) };
             store.carry_out(&[task], &[], NOW).await.unwrap().0[0]
         };
-        let publish = async |task: TaskId| {
-            store.apply(task, &Event::Judged { readiness: Readiness::Ready }, NOW).await.unwrap();
-            let claim = fixture.assign(task).await.unwrap();
-            let built = Event::Built { claim: claim.clone(), artefacts: Vec::new() };
-            store.apply(task, &built, NOW).await.unwrap();
-            let landed = Event::Landed { attempt: claim.attempt, history: "1".into() };
-            store.apply(task, &landed, NOW).await.unwrap();
-            store.note_output(task, NOW, NOW, "x").await.unwrap();
-            claim.attempt
-        };
         let (first, second) = (make("nano", &[]).await, make("nano", &[]).await);
-        let attempt = publish(first).await;
-        publish(second).await;
+        let attempt = fixture.publish(first, "x", NOW).await.attempt;
+        fixture.publish(second, "x", NOW).await;
         let ended_later = make("nano", &[]).await;
         store.apply(ended_later, &Event::CancelAsked { why: "x".into() }, NOW).await.unwrap();
         let replaced = make("less", &[]).await;
         let open = make("less", &[replaced]).await;
         let wave = [fixture.task("gcc", &[]).await, fixture.task("gcc", &[]).await];
         for task in wave {
-            publish(task).await;
+            fixture.publish(task, "x", NOW).await;
         }
         assert_eq!(store.forgettable(NOW).await.unwrap(), [], "nothing is older than now");
         let later = Moment(NOW.0 + 1);
@@ -480,21 +494,13 @@ async fn what_is_old_is_forgotten_and_what_is_open_or_newest_never() {
         while store.forget_events(later).await.unwrap() {}
         assert_eq!(store.events(open, 9).await.unwrap().len(), 1, "of what is open everything stays");
         assert!(store.events(second, 9).await.unwrap().is_empty());
-        let sample = |source: &str| farm::estimate::Sample {
-            source: source.into(),
-            architecture: "x86_64".into(),
-            builder: builder(),
-            seconds: 1.0,
-            peak_memory_bytes: 1,
-            at: NOW,
-        };
-        for source in ["nano", "less", "nano"] {
-            store.learn(&sample(source)).await.unwrap();
-        }
+        let learned: Vec<_> = store.samples().await.unwrap();
+        assert_eq!(learned.len(), 4);
+        assert!(learned.iter().all(|sample| (sample.peak_memory_bytes, sample.at) == (7, NOW)));
         assert!(!store.forget_samples(later).await.unwrap());
         let left = store.samples().await.unwrap();
         let left: Vec<&str> = left.iter().map(|sample| sample.source.as_str()).collect();
-        assert_eq!(left, ["less", "nano"], "the last one of each source stays");
+        assert_eq!(left, ["nano", "gcc"], "the last one of each source stays");
         assert!(!store.forget_audit(later).await.unwrap());
     })
     .await;

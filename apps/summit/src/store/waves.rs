@@ -1,7 +1,7 @@
 //! What builds yielded, and tasks of the newest waves of knots; see [`crate::waves`].
 
-use database::During;
 use database::sqlx;
+use database::{DatabaseConnection, During};
 use farm::ids::TaskId;
 use farm::moment::Moment;
 
@@ -9,35 +9,34 @@ use super::tasks::phase_of;
 use super::{Store, StoreError, integer, number, optional_number, text};
 use crate::waves::WaveTask;
 
-impl Store {
-    /// Notes what the build of `task` yielded. Without a build before it that is known, it counts as changed.
-    ///
-    /// # Errors
-    /// When there is no such task, when the database fails.
-    pub async fn note_output(
-        &self,
-        task: TaskId,
-        began: Moment,
-        landed: Moment,
-        normalised: &str,
-    ) -> Result<(), StoreError> {
-        let statement = sqlx::query(
-            "INSERT INTO output (project, source, architecture, task, round, began, landed, normalised, changed)
+/// Notes what the build of `task` yielded. Without a build before it that is known, it counts as changed.
+pub(super) async fn note_output(
+    connection: &mut DatabaseConnection,
+    task: TaskId,
+    began: Moment,
+    landed: Moment,
+    normalised: &str,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO output (project, source, architecture, task, round, began, landed, normalised, changed)
              SELECT project, source, architecture, id, round, $2, $3, $4,
                  CASE WHEN $4 IS DISTINCT FROM (SELECT normalised FROM output AS before
                      WHERE before.project = task.project AND before.source = task.source
                      AND before.architecture = task.architecture AND before.task < task.id
                      ORDER BY before.task DESC LIMIT 1) THEN 1 ELSE 0 END
              FROM task WHERE id = $1 ON CONFLICT (task) DO NOTHING",
-        )
-        .bind(integer(task.0))
-        .bind(integer(began.0))
-        .bind(integer(landed.0))
-        .bind(normalised);
-        self.database.change(statement, "note what a build yielded").await?;
-        Ok(())
-    }
+    )
+    .bind(integer(task.0))
+    .bind(integer(began.0))
+    .bind(integer(landed.0))
+    .bind(normalised)
+    .execute(connection)
+    .await
+    .during("note what a build yielded")?;
+    Ok(())
+}
 
+impl Store {
     /// Every task of the newest wave of each source of an arena. Superseded ones are left out: what took their place is
     /// there.
     ///
