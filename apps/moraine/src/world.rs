@@ -29,8 +29,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use farm::ids::RecipeId;
 use fetch::{Client, Found};
-use package::PackageMeta;
+use package::{Dependency, PackageMeta};
 use repository::{RepositorySource, Version};
 
 pub(crate) use error::WorldError;
@@ -514,13 +515,25 @@ fn needs(pack: &Pack, generation: &[PackageMeta]) -> BTreeMap<String, Needs> {
     let graph = pack.graph(generation);
     let release = |source: &str| pack.recipes.get(source).map_or(0, |recipe| recipe.release);
     let of_recipe = |id| {
-        let needed = graph.needs(id).filter(|&needed| needed != id).map(|needed| {
-            let source = graph.source(needed).to_owned();
-            let is_of_cycle = graph.component(needed) == graph.component(id);
-            let least = if is_of_cycle { 0 } else { release(&source) };
-            (source, least)
+        let mut needs = Needs::default();
+        let mut makers: BTreeMap<Dependency, Vec<RecipeId>> = BTreeMap::new();
+        for needed in graph.needs(id) {
+            let source = graph.source(needed);
+            if needed != id && graph.component(needed) != graph.component(id) {
+                needs.sources.insert(source.to_owned(), release(source));
+            }
+            for dependency in graph.because(id, needed) {
+                makers.entry(dependency).or_default().push(needed);
+            }
+        }
+        // Of a cycle nothing waits for everybody who offers the same: whoever is there first will do.
+        let of_cycle = makers.into_iter().filter(|(_, makers)| {
+            makers.iter().any(|&maker| maker != id && graph.component(maker) == graph.component(id))
         });
-        (graph.source(id).to_owned(), Needs { sources: needed.collect() })
+        let names = |makers: Vec<RecipeId>| makers.iter().map(|&it| graph.source(it).to_owned()).collect();
+        needs.of_cycle =
+            of_cycle.map(|(dependency, makers)| (dependency.to_string(), names(makers))).collect();
+        (graph.source(id).to_owned(), needs)
     };
     graph.recipes().map(of_recipe).collect()
 }

@@ -43,6 +43,8 @@ pub(super) struct Pace {
 pub(super) struct Needs {
     /// Sources with the release that must be there at least.
     pub(super) sources: BTreeMap<String, u64>,
+    /// Build dependencies that other members of its cycle offer, with all that offer them: one must be there.
+    pub(super) of_cycle: BTreeMap<String, Vec<String>>,
 }
 
 /// Writes down how fast the world is and what each recipe needs, for replayers.
@@ -220,6 +222,13 @@ fn check_needs(needs: &Needs, published: &HashMap<String, u64>) -> Result<(), Fa
             None => return Err(Failure::dependency(format!("{source} is not published at all"))),
         }
     }
+    for (dependency, makers) in &needs.of_cycle {
+        if !makers.iter().any(|maker| published.contains_key(maker)) {
+            let makers = makers.join(", ");
+            let message = format!("{dependency} is not published by any that offers it: {makers}");
+            return Err(Failure::dependency(message));
+        }
+    }
     Ok(())
 }
 
@@ -264,14 +273,16 @@ mod tests {
 
     #[test]
     fn a_build_that_began_too_early_fails() {
-        let needs = Needs { sources: [("glibc".to_owned(), 7)].into() };
+        let of_cycle = [("binary(cc)".to_owned(), vec!["gcc".to_owned(), "llvm".to_owned()])];
+        let needs = Needs { sources: [("glibc".to_owned(), 7)].into(), of_cycle: of_cycle.into() };
         let check = |published: &[(&str, u64)], expect: Option<&str>| {
             let published = published.iter().map(|(name, release)| ((*name).to_owned(), *release)).collect();
             let found = check_needs(&needs, &published).err().map(|failure| failure.message);
             assert_eq!(found.as_deref(), expect);
         };
-        check(&[("glibc", 7)], None);
+        check(&[("glibc", 7), ("llvm", 0)], None);
         check(&[("glibc", 8), ("gcc", 1)], None);
+        check(&[("glibc", 7)], Some("binary(cc) is not published by any that offers it: gcc, llvm"));
         check(&[("glibc", 6)], Some("glibc is published at release 6, needed is 7"));
         check(&[], Some("glibc is not published at all"));
     }
