@@ -174,8 +174,8 @@ pub(crate) fn published(package: PackageMeta) -> PublishedPackage {
         version: package.version,
         release: package.release,
         build_release: package.build_release,
-        provides: package.provides,
-        depends: package.depends,
+        provides: package.provides.into_iter().collect(),
+        depends: package.depends.into_iter().collect(),
         download_size_bytes: package.download_size_bytes.unwrap_or(0),
     }
 }

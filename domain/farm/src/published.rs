@@ -33,10 +33,10 @@ pub struct PublishedPackage {
     pub release: u64,
     /// Build release.
     pub build_release: u64,
-    /// What it offers, besides its name.
-    pub provides: BTreeSet<Dependency>,
-    /// What it needs at run time.
-    pub depends: BTreeSet<Dependency>,
+    /// What it offers, besides its name; in order. Thousands of packages are kept, and a slice is a third of a set.
+    pub provides: Box<[Dependency]>,
+    /// What it needs at run time; in order.
+    pub depends: Box<[Dependency]>,
     /// Bytes that somebody who installs it fetches.
     pub download_size_bytes: u64,
 }
@@ -297,7 +297,7 @@ pub(crate) mod tests {
             release,
             build_release: 1,
             provides: provides.iter().map(|text| text.parse().unwrap()).collect(),
-            depends: BTreeSet::new(),
+            depends: Box::default(),
             download_size_bytes: 1000,
         }
     }

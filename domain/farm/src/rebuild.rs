@@ -394,8 +394,13 @@ pub fn promised(catalogue: &Catalogue) -> Published {
             version: entry.version.clone(),
             release: manifest.map_or(entry.release, |manifest| manifest.release),
             build_release: 1,
-            provides: manifest.filter(|_| number == 0).map_or_else(BTreeSet::new, |all| all.provides.clone()),
-            depends: manifest.filter(|_| number == 0).map_or_else(BTreeSet::new, |all| all.depends.clone()),
+            provides: manifest
+                .filter(|_| number == 0)
+                .iter()
+                .flat_map(|all| &all.provides)
+                .cloned()
+                .collect(),
+            depends: manifest.filter(|_| number == 0).iter().flat_map(|all| &all.depends).cloned().collect(),
             download_size_bytes: 0,
         })
     });

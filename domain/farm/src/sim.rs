@@ -206,7 +206,7 @@ fn previous_generation(catalogue: &Catalogue) -> Published {
         };
         // Which package offers what does not matter to the order of builds: the first stands for all.
         let provides = offers.into_iter().filter(|offer| offer.kind != DependencyKind::Name).collect();
-        let provides = std::iter::once(provides).chain(std::iter::repeat_with(BTreeSet::new));
+        let provides = std::iter::once(provides).chain(std::iter::repeat_with(Box::default));
         names.into_iter().zip(provides).map(|(name, provides)| PublishedPackage {
             name,
             source: entry.source.clone(),
@@ -214,7 +214,7 @@ fn previous_generation(catalogue: &Catalogue) -> Published {
             release: entry.release.saturating_sub(1),
             build_release: 1,
             provides,
-            depends: BTreeSet::new(),
+            depends: Box::default(),
             download_size_bytes: 0,
         })
     });
@@ -230,19 +230,19 @@ fn from_elsewhere(catalogue: &Catalogue, covered: HostProvides) -> Published {
     });
     let foreign: BTreeSet<&Dependency> =
         needed.filter(|needed| covered.covers(needed) && !offered.contains(*needed)).collect();
-    let package = |name: &str, provides: BTreeSet<Dependency>| PublishedPackage {
+    let package = |name: &str, provides: Box<[Dependency]>| PublishedPackage {
         name: name.to_owned(),
         source: "elsewhere".into(),
         version: "1".into(),
         release: 1,
         build_release: 1,
         provides,
-        depends: BTreeSet::new(),
+        depends: Box::default(),
         download_size_bytes: 0,
     };
     let (names, others): (Vec<&Dependency>, Vec<&Dependency>) =
         foreign.into_iter().partition(|foreign| foreign.kind == DependencyKind::Name);
-    let of_name = names.into_iter().map(|foreign| package(&foreign.name, BTreeSet::new()));
+    let of_name = names.into_iter().map(|foreign| package(&foreign.name, Box::default()));
     Published::new(of_name.chain([package("elsewhere", others.into_iter().cloned().collect())]))
 }
 

@@ -214,8 +214,8 @@ fn bottom_generation() -> Published {
         version: "1".into(),
         release: 0,
         build_release: 1,
-        provides: BTreeSet::new(),
-        depends: BTreeSet::new(),
+        provides: Box::default(),
+        depends: Box::default(),
         download_size_bytes: 0,
     }))
 }

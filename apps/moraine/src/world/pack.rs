@@ -121,8 +121,8 @@ pub(super) fn known(package: &PackageMeta) -> PublishedPackage {
         version: package.version.clone(),
         release: package.release,
         build_release: package.build_release,
-        provides: package.provides.clone(),
-        depends: package.depends.clone(),
+        provides: package.provides.iter().cloned().collect(),
+        depends: package.depends.iter().cloned().collect(),
         download_size_bytes: package.download_size_bytes.unwrap_or(0),
     }
 }

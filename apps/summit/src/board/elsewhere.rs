@@ -207,8 +207,8 @@ mod tests {
             version: "1".into(),
             release: 1,
             build_release: 1,
-            provides: BTreeSet::new(),
-            depends: BTreeSet::new(),
+            provides: Box::default(),
+            depends: Box::default(),
             download_size_bytes: 0,
         };
         Arc::new(Published::new(sources.iter().map(package)))

@@ -36,8 +36,8 @@ impl Channel {
                 version: entry.version.clone(),
                 release: entry.release,
                 build_release,
-                provides: BTreeSet::new(),
-                depends: BTreeSet::new(),
+                provides: Box::default(),
+                depends: Box::default(),
                 download_size_bytes: 1,
             };
             self.packages.insert(name.to_owned(), package);
