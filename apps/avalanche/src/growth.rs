@@ -33,12 +33,13 @@ impl GrowthWatch {
         Arc::clone(&self.grown)
     }
 
-    /// Watches the log at `path` from now on, until it is deleted.
+    /// Watches the log at `path` until it is deleted. Whoever writes it may have begun already, so it counts as grown.
     pub(crate) fn add(&self, path: &Path) {
         let Some(descriptor) = &self.descriptor else { return };
         if let Err(error) = inotify::add_watch(descriptor.as_fd(), path, WatchFlags::MODIFY) {
             tracing::warn!(path = %path.display(), %error, "a log is looked at from time to time only");
         }
+        self.grown.notify_one();
     }
 
     fn start(grown: &Arc<Notify>) -> std::io::Result<Arc<OwnedFd>> {
@@ -76,6 +77,9 @@ mod tests {
         let mut file = fs_err::File::create(&path).unwrap();
         let watch = GrowthWatch::new();
         watch.add(&path);
+        let grown = watch.grown();
+        let begin = tokio::time::timeout(Duration::from_secs(10), grown.notified());
+        begin.await.expect("what was written before it was watched is looked at");
         for _ in 0..3 {
             file.write_all(b"line\n").unwrap();
             tokio::time::timeout(Duration::from_secs(10), watch.grown().notified()).await.unwrap();
