@@ -206,6 +206,12 @@ fn other_program(arguments: &[OsString]) -> Option<(Program, Vec<OsString>)> {
     Some((program, arguments[1..].to_vec()))
 }
 
+/// A folder by a path that means the same for whoever is told it; other addresses as they are.
+fn from_everywhere(recipes: String) -> String {
+    let path = fs_err::canonicalize(&recipes).ok().filter(|path| path.is_dir());
+    path.and_then(|path| path.into_os_string().into_string().ok()).unwrap_or(recipes)
+}
+
 fn run(command: Command) -> Result<(), Box<dyn Fault>> {
     match command {
         Command::Demo(arguments) => {
@@ -219,7 +225,7 @@ fn run(command: Command) -> Result<(), Box<dyn Fault>> {
         Command::Up(arguments) => {
             let options = FarmOptions {
                 data: arguments.data,
-                recipes: arguments.recipes,
+                recipes: from_everywhere(arguments.recipes),
                 branch: arguments.branch,
                 agents: arguments.agents,
                 listen: arguments.listen,

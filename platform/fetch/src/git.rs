@@ -169,7 +169,7 @@ impl GitMirrors {
     /// # Errors
     /// When the address is not one that is fetched, or the mirror cannot be made.
     pub fn mirror(&self, url: &str) -> Result<GitMirror, GitError> {
-        check_address(url).map_err(|why| GitError::Address { url: redacted(url), why })?;
+        check_git_address(url).map_err(|why| GitError::Address { url: redacted(url), why })?;
         fs::create_dir_all(&self.root)
             .map_err(|source| GitError::Folder { path: self.root.clone(), source })?;
         let mirror = GitMirror {
@@ -416,7 +416,11 @@ fn git() -> Command {
     command
 }
 
-fn check_address(url: &str) -> Result<(), &'static str> {
+/// Whether a git address may be fetched from.
+///
+/// # Errors
+/// Says why not.
+pub fn check_git_address(url: &str) -> Result<(), &'static str> {
     if url.is_empty() || url.len() > NAME_BYTES_MAX {
         return Err("it is empty or too long");
     }
@@ -493,7 +497,7 @@ mod tests {
     #[test]
     fn addresses_that_could_run_something_are_refused() {
         fn check(url: &str, expect: bool) {
-            assert_eq!(check_address(url).is_ok(), expect, "{url}");
+            assert_eq!(check_git_address(url).is_ok(), expect, "{url}");
         }
         check("https://host/x.git", true);
         check("ssh://git@host/x.git", true);

@@ -30,7 +30,7 @@ pub use client::{Answer, Body, Client, ClientSettings, HttpError, Progress, Vali
 pub use command::CommandError;
 pub use debian::{DebianError, DebianSources, DebianTarball};
 pub use digest::{Digest, DigestError};
-pub use git::{CommitId, GitError, GitMirror, GitMirrors};
+pub use git::{CommitId, GitError, GitMirror, GitMirrors, check_git_address};
 pub use mirrors::{Location, MirrorError, Standing, WantedFile};
 pub use offer::{Found, INDEX_BYTES_MAX, Offer, OfferError};
 pub use part::{FinishedPart, PartError, PartFile};

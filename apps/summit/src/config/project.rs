@@ -228,8 +228,12 @@ impl Project {
         if self.branch.is_empty() || self.branch.starts_with('-') {
             return wrong(format!("branch {:?} is no branch", self.branch));
         }
-        if self.recipes.is_empty() || self.recipes.starts_with('-') {
-            return wrong(format!("recipes {:?} is no git address", self.recipes));
+        // Builders are told the same address, and fetch from it in folders of their own.
+        if let Err(why) = fetch::check_git_address(&self.recipes) {
+            return wrong(format!(
+                "recipes {:?} is no git address that builders can use: {why}",
+                self.recipes
+            ));
         }
         if let Err(error) = self.channel.parse::<repository::Identifier>() {
             return wrong(format!("channel: {error}"));
@@ -383,7 +387,7 @@ mod tests {
     fn requirements_add_up_and_the_last_priority_counts() {
         let project: Project = toml::from_str(
             "name = 'x'
-            recipes = 'y'
+            recipes = '/y'
             priority = 'low'
             [[requirement]]
             recipes = ['qt6-*', 'llvm']
