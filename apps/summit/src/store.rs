@@ -106,7 +106,12 @@ impl Fault for StoreError {
             StoreError::Builder(refusal) => refusal.hints(),
             StoreError::Enrol(refusal) => refusal.hints(),
             StoreError::Token(refusal) => refusal.hints(),
-            StoreError::NotFound { .. } => Vec::new(),
+            // The first word is the kind of thing.
+            StoreError::NotFound { what } => match what.split(' ').next() {
+                Some("task") => vec!["`moraine task list` shows which there are".into()],
+                Some("builder") => vec!["`moraine builder list` shows which there are".into()],
+                _ => Vec::new(),
+            },
         }
     }
 }

@@ -69,6 +69,12 @@ pub enum TokenRefusal {
         /// The name.
         name: String,
     },
+    /// None of this name or number can be used any more.
+    #[error("cannot find a token {token:?} that is not revoked")]
+    Unknown {
+        /// The name or number.
+        token: String,
+    },
     /// The system gives no random bytes.
     #[error("cannot make a token: the system gives no randomness")]
     NoRandomness,
@@ -79,6 +85,7 @@ impl Fault for TokenRefusal {
         match self {
             TokenRefusal::Name { .. } | TokenRefusal::NoScope | TokenRefusal::Lifetime { .. } => Kind::Input,
             TokenRefusal::Taken { .. } => Kind::Conflict,
+            TokenRefusal::Unknown { .. } => Kind::NotFound,
             TokenRefusal::NoRandomness => Kind::Unavailable,
         }
     }
@@ -91,7 +98,12 @@ impl Fault for TokenRefusal {
             TokenRefusal::Taken { name } => {
                 vec![format!("take another name, or revoke it first: summit token revoke {name}")]
             }
-            _ => Vec::new(),
+            TokenRefusal::Unknown { .. } => {
+                vec!["see which there are: summit token list".into()]
+            }
+            TokenRefusal::Name { .. } | TokenRefusal::Lifetime { .. } | TokenRefusal::NoRandomness => {
+                Vec::new()
+            }
         }
     }
 }
@@ -237,7 +249,7 @@ impl Store {
         .await
         .during("revoke a token")?;
         let Some(row) = row else {
-            return Err(StoreError::NotFound { what: format!("a token {token:?} that is not revoked") });
+            return Err(TokenRefusal::Unknown { token: token.to_owned() }.into());
         };
         let row = token_row(&row)?;
         sqlx::query("DELETE FROM session WHERE token = $1")

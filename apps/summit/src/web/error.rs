@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::channels::ChannelsError;
+use crate::forge::Disbelief;
 use crate::logs::LogError;
 use crate::logs::search::PatternError;
 use crate::secrets::SecretError;
@@ -43,6 +44,8 @@ pub(crate) enum WebError {
     NotReadYet,
     #[error("cannot do that without knowing who asks: {why}")]
     WhoAreYou { why: String },
+    #[error("cannot believe a forge: {0}")]
+    Forge(Disbelief),
     #[error("cannot let you do that")]
     Refused { action: Action, needs: Option<Scope> },
     #[error("cannot serve so many requests from one address")]
@@ -78,7 +81,7 @@ impl Fault for WebError {
             }
             WebError::NoSuchPage { .. } => Kind::NotFound,
             WebError::BadRequest { .. } => Kind::Input,
-            WebError::WhoAreYou { .. } | WebError::Refused { .. } => Kind::Denied,
+            WebError::WhoAreYou { .. } | WebError::Forge(_) | WebError::Refused { .. } => Kind::Denied,
             WebError::TooLarge { .. } | WebError::NoSuchMethod { .. } => Kind::Input,
             WebError::TooMany | WebError::TooManyRequests { .. } => Kind::Unavailable,
         }
@@ -104,6 +107,12 @@ impl Fault for WebError {
                 "make a token on the machine that Summit runs on: summit token add NAME --scope SCOPE --data DIR".into(),
                 "show it: curl -H \"Authorization: Bearer $TOKEN\" …, moraine --token-file FILE, or on the page /sign-in".into(),
             ],
+            WebError::Forge(Disbelief::UnknownForge) => {
+                vec!["GitHub, GitLab, Forgejo and Gitea are known; from elsewhere: POST /api/wake-up with a token".into()]
+            }
+            WebError::Forge(_) => vec![
+                "give the forge the text in `wake_up_secret_file` of the project as its secret, and JSON as content type".into(),
+            ],
             WebError::Refused { action, needs: Some(scope) } => vec![format!(
                 "{} needs a token with the scope {scope}: summit token add NAME --scope {scope} --data DIR",
                 action.keyword()
@@ -128,7 +137,7 @@ impl WebError {
 
     fn status(&self) -> StatusCode {
         match self {
-            WebError::WhoAreYou { .. } => StatusCode::UNAUTHORIZED,
+            WebError::WhoAreYou { .. } | WebError::Forge(_) => StatusCode::UNAUTHORIZED,
             WebError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             WebError::NoSuchMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
             WebError::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
@@ -140,7 +149,7 @@ impl WebError {
     /// Headers that some statuses have (RFC 9110, 11.6.1; RFC 6585, 4).
     fn tell_when_and_how(&self, headers: &mut HeaderMap) {
         match self {
-            WebError::WhoAreYou { .. } => {
+            WebError::WhoAreYou { .. } | WebError::Forge(_) => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"Summit\""));
             }
             WebError::TooManyRequests { seconds } => {

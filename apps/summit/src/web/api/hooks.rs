@@ -78,7 +78,7 @@ pub(crate) async fn forge(
         Err(forge::Disbelief::Garbled(name)) => {
             return Err(WebError::BadRequest { what: "the push", why: format!("{name} says no `ref`") });
         }
-        Err(disbelief) => return Err(WebError::WhoAreYou { why: disbelief.to_string() }),
+        Err(disbelief) => return Err(WebError::Forge(disbelief)),
     };
     let actor = Actor::Forge { project: project.name.clone() };
     web.judge(&actor, Action::ForgeWakeUp)?;
