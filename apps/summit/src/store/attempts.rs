@@ -73,6 +73,10 @@ pub struct Built {
     pub version: String,
     /// Its release.
     pub release: u64,
+    /// How often this release was built before, from 1.
+    pub build_release: u64,
+    /// The commit that it is built from.
+    pub commit: String,
     /// The project.
     pub project: String,
     /// The architecture.
@@ -124,7 +128,8 @@ impl Store {
         max: u64,
     ) -> Result<Vec<(AttemptRow, Built)>, StoreError> {
         let rows = sqlx::query(
-            "SELECT attempt.*, task.source, task.architecture, task.project, task.version, task.release
+            "SELECT attempt.*, task.source, task.architecture, task.project, task.version, task.release,
+                    task.build_release, task.git_commit
              FROM (SELECT * FROM attempt ORDER BY id DESC LIMIT $1) attempt JOIN task ON task.id = attempt.task
              WHERE attempt.ended IS NULL OR attempt.ended >= $2 ORDER BY attempt.id DESC LIMIT $3",
         )
@@ -149,7 +154,8 @@ impl Store {
         max: u64,
     ) -> Result<Vec<(AttemptRow, Built)>, StoreError> {
         let rows = sqlx::query(
-            "SELECT attempt.*, task.source, task.architecture, task.project, task.version, task.release
+            "SELECT attempt.*, task.source, task.architecture, task.project, task.version, task.release,
+                    task.build_release, task.git_commit
              FROM attempt JOIN task ON task.id = attempt.task
              WHERE task.source = $1 AND ($2 = '' OR task.project = $2) AND ($3 = '' OR task.architecture = $3)
              ORDER BY attempt.id DESC LIMIT $4",
@@ -232,6 +238,8 @@ fn built_of(row: &DatabaseRow) -> Result<Built, DatabaseError> {
         source: text(row, "source")?,
         version: text(row, "version")?,
         release: number(row, "release")?,
+        build_release: number(row, "build_release")?,
+        commit: text(row, "git_commit")?,
         project: text(row, "project")?,
         architecture: text(row, "architecture")?,
     })

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Names;
-use crate::store::{Outcome, SourceAttempt, StoreError};
+use crate::store::{AttemptRow, Built, Outcome, StoreError};
 use crate::web::Web;
 use crate::web::error::WebError;
 use crate::world::{Arena, World};
@@ -144,8 +144,13 @@ impl Web {
                 });
                 let named =
                     self.hub.store.tasks_named(source, Some(&project.name), Some(architecture)).await?;
-                let tried =
-                    self.hub.store.builds_of_source(&project.name, architecture, source, BUILDS_MAX).await?;
+                let tried = self.hub.store.attempts_of_source(
+                    source,
+                    Some(&project.name),
+                    Some(architecture),
+                    BUILDS_MAX,
+                );
+                let tried = tried.await?;
                 if entry.is_none() && named.is_empty() {
                     continue;
                 }
@@ -163,7 +168,7 @@ impl Web {
                     inputs: world.map(|world| inputs(world, source)).unwrap_or_default(),
                     needed_by: world.map(|world| needed_by(world, source)).unwrap_or_default(),
                 });
-                builds.extend(tried.into_iter().map(|tried| build_view(tried, &arena, &names)));
+                builds.extend(tried.into_iter().map(|(attempt, built)| build_view(attempt, built, &names)));
             }
         }
         if places.is_empty() {
@@ -174,19 +179,18 @@ impl Web {
     }
 }
 
-fn build_view(tried: SourceAttempt, arena: &Arena, names: &Names) -> SourceBuildView {
-    let SourceAttempt { attempt, version, release, build_release, commit } = tried;
+fn build_view(attempt: AttemptRow, built: Built, names: &Names) -> SourceBuildView {
     let begin = attempt.started.map(|moment| moment.0);
     let end = attempt.built.or(attempt.ended).map(|moment| moment.0);
     SourceBuildView {
         task: attempt.task,
         attempt: attempt.id,
-        project: arena.project.clone(),
-        architecture: arena.architecture.clone(),
-        version,
-        release,
-        build_release,
-        commit,
+        project: built.project,
+        architecture: built.architecture,
+        version: built.version,
+        release: built.release,
+        build_release: built.build_release,
+        commit: built.commit,
         builder: names.builder(&attempt.builder),
         assigned_ms: attempt.assigned.0,
         started_ms: begin,
