@@ -99,6 +99,11 @@ impl Sign {
         }
     }
 
+    /// Whether its names stand out among the many others.
+    fn is_bold(self) -> bool {
+        matches!(self, Sign::Building | Sign::Failed | Sign::Publishing)
+    }
+
     /// Whether cells have a pattern besides their colour: those that somebody should look at.
     fn has_pattern(self) -> bool {
         matches!(self, Sign::Blocked | Sign::Failed)
@@ -144,10 +149,11 @@ pub fn queue(picture: &QueuePicture<'_>) -> String {
          aria-hidden=true focusable=false><use href=#q-all /><rect id=q-window width=0 height=0 /></svg>\n\
          <div id=q-frame tabindex=0 role=region aria-label=\"build order, from left to right\">\
          <svg id=q-svg width={width} height={height} viewBox=\"0 0 {width} {height}\" \
-         data-cell={} data-pitch={} role=group aria-label=\"{count} recipes\">\n{PATTERNS}<g id=q-all class={kind}>",
+         data-cell={} data-pitch={} data-signs=\"{}\" role=group aria-label=\"{count} recipes\">\n{PATTERNS}<g id=q-all class={kind}>",
         height.saturating_sub(HEAD),
         picture.layers.scale.cell_height,
         picture.layers.scale.row_pitch,
+        signs(),
     );
     picture.bands(&mut html);
     picture.links(&mut html);
@@ -176,6 +182,15 @@ pub fn reading_order(layers: &Layers) -> Vec<usize> {
     }
     order.sort_unstable();
     order.into_iter().map(|(_, _, index)| index).collect()
+}
+
+/// Every sign for the script, which changes cells: letter, word, whether it is bold, and glyph, four words of a list.
+fn signs() -> String {
+    let sign = |sign: Sign| {
+        let weight = if sign.is_bold() { "bold" } else { "plain" };
+        format!("{} {} {weight} {}", sign.letter(), sign.word(), sign.glyph())
+    };
+    Sign::ALL.map(sign).join(",")
 }
 
 const PATTERNS: &str = "<defs><pattern id=q-blocked width=6 height=6 patternUnits=userSpaceOnUse \
@@ -319,7 +334,7 @@ impl QueuePicture<'_> {
 
 fn name(html: &mut String, cell: &Cell) {
     html.push_str("<a");
-    if matches!(cell.sign, Sign::Building | Sign::Failed | Sign::Publishing) {
+    if cell.sign.is_bold() {
         put!(html, " class={}", cell.sign.word());
     }
     if let Some(address) = &cell.address {

@@ -3,18 +3,12 @@
 "use strict";
 
 (() => {
-  // As picture::Sign says them: letter, word, sign before the name.
-  const SIGNS = {
-    n: ["none", ""], w: ["waiting", ""], r: ["ready", "○"], h: ["held", "‖"], b: ["building", "►"],
-    u: ["publishing", "↑"], p: ["published", "✓"], o: ["blocked", "⊘"], f: ["failed", "✕"], c: ["cancelled", "−"],
-  };
-  const BOLD = new Set(["building", "failed", "publishing"]);
   const SCALE_MIN = 0.15, SCALE_MAX = 2.5, NAMES_FROM = 0.55;
   const place = (id) => document.getElementById(id);
   const asked = new URLSearchParams(location.search);
   const scope = new URLSearchParams(["project", "arch", "show"].filter((key) => asked.get(key)).map((key) => [key, asked.get(key)]));
 
-  let queue, frame, svg, map, seen, width, height, cell, cells, byName, layout;
+  let queue, frame, svg, map, seen, width, height, cell, signs, cells, byName, layout;
   let scale = 1, chosen = null, found = [], foundAt = -1;
 
   function take(element) {
@@ -23,15 +17,19 @@
     [, , width, height] = svg.getAttribute("viewBox").split(" ").map(Number);
     cell = Number(svg.dataset.cell);
     const pitch = Number(svg.dataset.pitch);
+    // By their letters.
+    signs = new Map(svg.dataset.signs.split(",").map((text) => {
+      const [letter, word, weight, glyph] = text.split(" ");
+      return [letter, { word, isBold: weight === "bold", before: glyph ? `${glyph} ` : "" }];
+    }));
     cells = [];
     for (const run of svg.querySelectorAll("foreignObject")) {
       const [x, y, w] = ["x", "y", "width"].map((name) => Number(run.getAttribute(name)));
       [...run.children].forEach((link, row) => {
         const text = link.textContent;
-        const mark = Object.values(SIGNS).find(([, glyph]) => glyph && text.startsWith(`${glyph} `));
-        const name = mark ? text.slice(mark[1].length + 1) : text;
+        const sign = [...signs.values()].find(({ before }) => before && text.startsWith(before));
         link.tabIndex = -1;
-        cells.push({ link, name, x, y: y + row * pitch, w, word: mark ? mark[0] : "waiting" });
+        cells.push({ link, name: sign ? text.slice(sign.before.length) : text, x, y: y + row * pitch, w, sign });
       });
     }
     byName = new Map(cells.map((one, number) => [one.name, number]));
@@ -267,20 +265,19 @@
     try { layout = (await ask("/api/queue/signs")).layout; } catch { layout = undefined; }
   }
 
-  function show(signs, critical) {
-    const paths = Object.fromEntries(Object.values(SIGNS).map(([word]) => [word, ""]));
-    [...signs].forEach((letter, number) => {
-      const one = cells[number];
-      const [word, glyph] = SIGNS[letter] ?? SIGNS.n;
-      paths[word] += `M${one.x} ${one.y + Math.floor(cell / 2)}h${one.w}`;
-      if (one.word === word) return;
-      one.word = word;
-      one.link.textContent = glyph ? `${glyph} ${one.name}` : one.name;
-      one.link.classList.remove(...BOLD);
-      if (BOLD.has(word)) one.link.classList.add(word);
+  function show(letters, critical) {
+    const paths = new Map([...signs.values()].map((sign) => [sign, ""]));
+    [...letters].forEach((letter, number) => {
+      const [one, sign] = [cells[number], signs.get(letter)];
+      paths.set(sign, paths.get(sign) + `M${one.x} ${one.y + Math.floor(cell / 2)}h${one.w}`);
+      if (one.sign === sign) return;
+      if ((one.sign?.before ?? "") !== sign.before) one.link.textContent = sign.before + one.name;
+      if (one.sign?.isBold) one.link.classList.remove(one.sign.word);
+      if (sign.isBold) one.link.classList.add(sign.word);
+      one.sign = sign;
     });
-    for (const [word, d] of Object.entries(paths)) {
-      const path = place(`q-c-${word}`);
+    for (const [sign, d] of paths) {
+      const path = place(`q-c-${sign.word}`);
       if (path.getAttribute("d") !== d) path.setAttribute("d", d);
     }
     const way = critical.map((number) => cells[number]);
