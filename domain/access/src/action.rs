@@ -43,6 +43,10 @@ pub enum Action {
     DrainBuilder,
     /// Let a builder attach no more.
     RemoveBuilder,
+    /// Let a stream follow to a version.
+    PromoteStream,
+    /// Move a stream back.
+    RollBackStream,
     /// See which tokens there are.
     ListTokens,
     /// Make a token.
@@ -82,7 +86,7 @@ pub enum Need {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Action; 26] = [
+    pub const ALL: [Action; 28] = [
         Action::Greet,
         Action::Look,
         Action::PlanRebuild,
@@ -100,6 +104,8 @@ impl Action {
         Action::LabelBuilder,
         Action::DrainBuilder,
         Action::RemoveBuilder,
+        Action::PromoteStream,
+        Action::RollBackStream,
         Action::ListTokens,
         Action::AddToken,
         Action::RevokeToken,
@@ -132,6 +138,8 @@ impl Action {
             Action::LabelBuilder => "label_builder",
             Action::DrainBuilder => "drain_builder",
             Action::RemoveBuilder => "remove_builder",
+            Action::PromoteStream => "promote_stream",
+            Action::RollBackStream => "roll_back_stream",
             Action::ListTokens => "list_tokens",
             Action::AddToken => "add_token",
             Action::RevokeToken => "revoke_token",
@@ -172,6 +180,7 @@ impl Action {
             | Action::LabelBuilder
             | Action::DrainBuilder
             | Action::RemoveBuilder => Need::Scope(Scope::Builders),
+            Action::PromoteStream | Action::RollBackStream => Need::Scope(Scope::Channels),
             Action::ListTokens
             | Action::AddToken
             | Action::RevokeToken

@@ -21,18 +21,21 @@ pub enum Scope {
     Plan,
     /// Add, enrol, label, drain and remove builders.
     Builders,
+    /// Move streams of channels: what users get.
+    Channels,
     /// Tokens, the audit trail, webhooks.
     Admin,
 }
 
 /// A word that is no scope.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no scope; known are read, operate, plan, builders, admin")]
+#[error("{0:?} is no scope; known are read, operate, plan, builders, channels, admin")]
 pub struct UnknownScope(pub String);
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Scope; 5] = [Scope::Read, Scope::Operate, Scope::Plan, Scope::Builders, Scope::Admin];
+    pub const ALL: [Scope; 6] =
+        [Scope::Read, Scope::Operate, Scope::Plan, Scope::Builders, Scope::Channels, Scope::Admin];
 
     /// As it is written.
     #[must_use]
@@ -42,6 +45,7 @@ impl Scope {
             Scope::Operate => "operate",
             Scope::Plan => "plan",
             Scope::Builders => "builders",
+            Scope::Channels => "channels",
             Scope::Admin => "admin",
         }
     }

@@ -68,6 +68,7 @@ mod tests {
             ("operate", token(&[Scope::Operate])),
             ("plan", token(&[Scope::Plan])),
             ("builders", token(&[Scope::Builders])),
+            ("channels", token(&[Scope::Channels])),
             ("admin", token(&[Scope::Admin])),
             ("folder", Actor::DataFolder),
             ("config", Actor::Configuration),
@@ -80,36 +81,38 @@ mod tests {
 
     /// `+` allowed, `?` asked who they are, `-` refused; a column for each of [`actors`], in their order.
     const OPEN: &str = "
-        greet           + + + + + + + + + + + + + +
-        look            + + + + + + + + + + + + + +
-        plan_rebuild    ? + - + + + + + + - - - - +
-        order_rebuild   ? + - - - + - - + - - - - +
-        retry_task      ? + - - + - - - + - - - - +
-        cancel_task     ? + - - + - - - + - - - - +
-        hold_task       ? + - - + - - - + - - - - +
-        release_task    ? + - - + - - - + - - - - +
-        set_priority    ? + - - + - - - + - - - - +
-        pause_queue     ? + - - + - - - + - - - - +
-        resume_queue    ? + - - + - - - + - - - - +
-        wake_up         ? + - - + - - - + - - + - +
-        add_builder     ? + - - - - + - + + - - - +
-        enrol_builder   ? + - - - - + - + - - - - +
-        label_builder   ? + - - - - + - + - - - - +
-        drain_builder   ? + - - - - + - + - - - - +
-        remove_builder  ? + - - - - + - + - - - - +
-        list_tokens     ? + - - - - - + + - - - - +
-        add_token       ? + - - - - - + + - - - - +
-        revoke_token    ? + - - - - - + + - - - - +
-        read_audit      ? + - - - - - + + - - - - +
-        list_webhooks   ? + - - - - - + + - - - - +
-        test_webhook    ? + - - - - - + + - - - - +
-        build           ? - - - - - - - - - + - - -
-        forge_wake_up   ? - - - - - - - - - - - + -
-        configure       ? - - - - - - - - + - - - +
+        greet            + + + + + + + + + + + + + + +
+        look             + + + + + + + + + + + + + + +
+        plan_rebuild     ? + - + + + + + + + - - - - +
+        order_rebuild    ? + - - - + - - - + - - - - +
+        retry_task       ? + - - + - - - - + - - - - +
+        cancel_task      ? + - - + - - - - + - - - - +
+        hold_task        ? + - - + - - - - + - - - - +
+        release_task     ? + - - + - - - - + - - - - +
+        set_priority     ? + - - + - - - - + - - - - +
+        pause_queue      ? + - - + - - - - + - - - - +
+        resume_queue     ? + - - + - - - - + - - - - +
+        wake_up          ? + - - + - - - - + - - + - +
+        add_builder      ? + - - - - + - - + + - - - +
+        enrol_builder    ? + - - - - + - - + - - - - +
+        label_builder    ? + - - - - + - - + - - - - +
+        drain_builder    ? + - - - - + - - + - - - - +
+        remove_builder   ? + - - - - + - - + - - - - +
+        promote_stream   ? + - - - - - + - + - - - - +
+        roll_back_stream ? + - - - - - + - + - - - - +
+        list_tokens      ? + - - - - - - + + - - - - +
+        add_token        ? + - - - - - - + + - - - - +
+        revoke_token     ? + - - - - - - + + - - - - +
+        read_audit       ? + - - - - - - + + - - - - +
+        list_webhooks    ? + - - - - - - + + - - - - +
+        test_webhook     ? + - - - - - - + + - - - - +
+        build            ? - - - - - - - - - - + - - -
+        forge_wake_up    ? - - - - - - - - - - - - + -
+        configure        ? - - - - - - - - - + - - - +
     ";
 
     /// The one row that differs where the public may not look.
-    const CLOSED_LOOK: &str = "? + - + + + + + + - - - - +";
+    const CLOSED_LOOK: &str = "? + - + + + + + + + - - - - +";
 
     #[test]
     fn every_cell_of_the_table() {

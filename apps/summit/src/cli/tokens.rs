@@ -18,7 +18,7 @@ pub(super) enum TokenCommand {
     Add {
         /// What to call it.
         name: String,
-        /// What it allows: read, operate, plan, builders, admin. Can be given several times.
+        /// What it allows: read, operate, plan, builders, channels, admin. Can be given several times.
         #[arg(long = "scope", value_name = "SCOPE", required = true)]
         scopes: Vec<Scope>,
         /// How long it lives: 12h, 90d, 8w, or never.

@@ -93,7 +93,7 @@ impl Fault for TokenRefusal {
     fn hints(&self) -> Vec<String> {
         match self {
             TokenRefusal::NoScope => {
-                vec!["name a scope: read, operate, plan, builders or admin".into()]
+                vec!["name a scope: read, operate, plan, builders, channels or admin".into()]
             }
             TokenRefusal::Taken { name } => {
                 vec![format!("take another name, or revoke it first: summit token revoke {name}")]
