@@ -38,7 +38,10 @@ pub(crate) const HISTORIES_MAX: usize = 200;
 /// Largest answer: the report of a channel with 50,000 histories.
 const ANSWER_SIZE_BYTES_MAX: usize = 8 << 20;
 
-/// Why Vessel did not say it.
+/// Longest wait for a stream that moves: in another channel a whole history is written. Proxies give up after 60 seconds.
+const MOVE_TIME_LIMIT: Duration = Duration::from_secs(50);
+
+/// Why Vessel did not say it, or did not do it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ChannelsError {
     #[error("cannot reach Vessel")]
@@ -47,6 +50,10 @@ pub(crate) enum ChannelsError {
     Vessel { source: RemoteError },
     #[error("cannot ask Vessel about channels: no answer within {} seconds", CALL_TIME_LIMIT.as_secs())]
     Timeout,
+    #[error("cannot move the stream: Vessel says no")]
+    Refused { source: RemoteError },
+    #[error("cannot say whether the stream has moved: Vessel did not answer within {} seconds", MOVE_TIME_LIMIT.as_secs())]
+    Unknown,
     #[error("cannot understand what Vessel said of channels")]
     Answer { source: serde_json::Error },
 }
@@ -55,15 +62,18 @@ impl Fault for ChannelsError {
     fn kind(&self) -> Kind {
         match self {
             ChannelsError::Wire(error) => error.kind(),
-            ChannelsError::Vessel { source } => source.kind(),
-            ChannelsError::Timeout => Kind::Unavailable,
+            ChannelsError::Vessel { source } | ChannelsError::Refused { source } => source.kind(),
+            ChannelsError::Timeout | ChannelsError::Unknown => Kind::Unavailable,
             ChannelsError::Answer { .. } => Kind::Damaged,
         }
     }
 
     fn hints(&self) -> Vec<String> {
         match self {
-            ChannelsError::Vessel { source } => source.hints(),
+            ChannelsError::Vessel { source } | ChannelsError::Refused { source } => source.hints(),
+            ChannelsError::Unknown => {
+                vec!["it goes on there to its end; look at the channel in a while".into()]
+            }
             ChannelsError::Wire(error) => error.hints(),
             _ => Vec::new(),
         }
@@ -132,6 +142,20 @@ pub(crate) struct PackageChange {
     pub(crate) to: String,
 }
 
+/// Where a stream was and is, as Vessel tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct MovedReport {
+    pub(crate) channel: String,
+    /// Name of the stream.
+    pub(crate) name: String,
+    /// The history before; none when it came into being.
+    pub(crate) from: Option<String>,
+    /// The history now.
+    pub(crate) to: Option<String>,
+    /// Whether readers see something else than before.
+    pub(crate) changed: bool,
+}
+
 #[derive(Deserialize)]
 struct Listed {
     channels: Vec<ListedChannel>,
@@ -148,7 +172,8 @@ pub(crate) struct Known {
     pub(crate) report: ChannelReport,
     /// When Vessel said it, in milliseconds since 1970.
     pub(crate) said_ms: u64,
-    at: Instant,
+    /// When it was heard; none when it may have changed since.
+    at: Option<Instant>,
 }
 
 /// Everything that Vessel was asked about channels.
@@ -190,7 +215,7 @@ impl Channels {
     /// What is known of a channel, and why it is not what Vessel says now.
     pub(crate) async fn report(&self, hub: &Hub, channel: &str) -> (Option<Known>, Option<ChannelsError>) {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(channel).cloned();
-        if known.as_ref().is_some_and(|known| known.at.elapsed() < FRESH) {
+        if known.as_ref().and_then(|known| known.at).is_some_and(|at| at.elapsed() < FRESH) {
             return (known, None);
         }
         let asked: Result<ChannelReport, _> =
@@ -198,7 +223,7 @@ impl Channels {
         match asked {
             Ok(mut report) => {
                 report.histories.truncate(HISTORIES_MAX);
-                let fresh = Known { report, said_ms: hub.clock.now().0, at: Instant::now() };
+                let fresh = Known { report, said_ms: hub.clock.now().0, at: Some(Instant::now()) };
                 let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
                 if all.len() < CHANNELS_MAX || all.contains_key(channel) {
                     all.insert(channel.to_owned(), fresh.clone());
@@ -220,10 +245,62 @@ impl Channels {
         self.ask(hub, &json!({ "operation": "diff", "channel": channel, "from": from, "to": to })).await
     }
 
+    /// Lets a stream follow to a version.
+    pub(crate) async fn promote(
+        &self,
+        hub: &Hub,
+        channel: &str,
+        from: &str,
+        stream: &str,
+        to_channel: &str,
+    ) -> Result<MovedReport, ChannelsError> {
+        let operation = json!({
+            "operation": "promote", "channel": channel, "from": from, "to": stream, "to_channel": to_channel,
+        });
+        self.move_stream(hub, &operation).await
+    }
+
+    /// Moves a stream back: to where it was before, or to a version.
+    pub(crate) async fn roll_back(
+        &self,
+        hub: &Hub,
+        channel: &str,
+        stream: &str,
+        to: Option<&str>,
+    ) -> Result<MovedReport, ChannelsError> {
+        let operation = json!({ "operation": "rollback", "channel": channel, "stream": stream, "to": to });
+        self.move_stream(hub, &operation).await
+    }
+
+    async fn move_stream(&self, hub: &Hub, operation: &Value) -> Result<MovedReport, ChannelsError> {
+        let moved: Result<MovedReport, _> = self.call(hub, operation, MOVE_TIME_LIMIT).await;
+        // Whoever looks next sees where the stream is now. Also when that is not known.
+        self.known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values_mut()
+            .for_each(|known| known.at = None);
+        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        moved.map_err(|error| match error {
+            ChannelsError::Vessel { source } => ChannelsError::Refused { source },
+            ChannelsError::Timeout => ChannelsError::Unknown,
+            other => other,
+        })
+    }
+
     async fn ask<T: DeserializeOwned>(&self, hub: &Hub, operation: &Value) -> Result<T, ChannelsError> {
-        let answer = timeout(CALL_TIME_LIMIT, async {
-            // The semaphore is never closed.
-            let _place = self.places.acquire().await.ok();
+        let place = timeout(CALL_TIME_LIMIT, self.places.acquire()).await;
+        let _place = place.map_err(|_| ChannelsError::Timeout)?;
+        self.call(hub, operation, CALL_TIME_LIMIT).await
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &self,
+        hub: &Hub,
+        operation: &Value,
+        time_limit: Duration,
+    ) -> Result<T, ChannelsError> {
+        let answer = timeout(time_limit, async {
             let client = self.link.lock().await.client(hub).await?;
             let mut client = client.max_decoding_message_size(ANSWER_SIZE_BYTES_MAX);
             let request = OperateRequest { operation: operation.to_string() };

@@ -34,6 +34,7 @@ pub(crate) enum News {
     Task(TaskId),
     Builders,
     Recipes,
+    Channels,
 }
 
 /// Somebody wants to know what a look finds.

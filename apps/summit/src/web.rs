@@ -28,17 +28,17 @@ mod why;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::{HeaderName, HeaderValue, Method, Uri, header};
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{Next, from_fn};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
 use crate::SummitError;
 use crate::channels::Channels;
 use crate::hub::Hub;
-use error::{PageError, WebError};
+use error::WebError;
 
 /// Browsers that may watch live at once. Each costs some kilobytes and one task.
 const WATCHERS_MAX: usize = 512;
@@ -86,19 +86,14 @@ fn router(hub: Arc<Hub>) -> Router {
         .with_state(web)
 }
 
-async fn nothing_here(uri: Uri) -> Response {
-    answer_as_asked(&uri, WebError::NoSuchPage { path: uri.path().to_owned() })
+async fn nothing_here(State(web): State<Web>, request: Request) -> Response {
+    let error = WebError::NoSuchPage { path: request.uri().path().to_owned() };
+    check::refuse(&web, request, error).await
 }
 
-async fn no_such_method(method: Method, uri: Uri) -> Response {
-    answer_as_asked(&uri, WebError::NoSuchMethod { method: method.to_string(), path: uri.path().to_owned() })
-}
-
-fn answer_as_asked(uri: &Uri, error: WebError) -> Response {
-    match is_for_programs(uri.path()) {
-        true => error.into_response(),
-        false => PageError::from(error).into_response(),
-    }
+async fn no_such_method(State(web): State<Web>, request: Request) -> Response {
+    let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
+    check::refuse(&web, request, WebError::NoSuchMethod { method, path }).await
 }
 
 /// Whether programs ask there, who read JSON.

@@ -7,6 +7,8 @@
 mod access;
 #[path = "farm/agent.rs"]
 mod agent;
+#[path = "farm/channel.rs"]
+mod channel;
 #[path = "farm/fixture.rs"]
 #[allow(dead_code, reason = "the tests with a browser use the rest")]
 mod fixture;
@@ -18,13 +20,18 @@ mod leader;
 mod life;
 #[path = "farm/logs.rs"]
 mod logs;
+#[path = "farm/pages.rs"]
+mod pages;
 #[path = "farm/projects.rs"]
 mod projects;
+#[path = "farm/real_vessel.rs"]
+mod real_vessel;
 #[path = "farm/rows.rs"]
 mod rows;
 #[path = "farm/twins.rs"]
 mod twins;
 #[path = "farm/vessel.rs"]
+#[allow(dead_code, reason = "the tests with a browser use the rest")]
 mod vessel;
 #[path = "farm/waves.rs"]
 mod waves;

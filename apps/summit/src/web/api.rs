@@ -2,6 +2,7 @@
 //! address, says [`super::routes`]. Shapes are those of [`super::view`].
 
 pub(crate) mod builders;
+pub(crate) mod channels;
 pub(crate) mod hooks;
 pub(crate) mod logs;
 pub(crate) mod queue;
@@ -19,10 +20,9 @@ use serde::Deserialize;
 use super::Web;
 use super::error::WebError;
 use super::view::{
-    ChannelListView, DiffQuery, DurationsQuery, DurationsView, GraphView, PackageView, ProjectListView,
-    QueueView, StatusView, TaskListView, TaskPageView, TimelineQuery, TimelineView,
+    DurationsQuery, DurationsView, GraphView, PackageView, ProjectListView, QueueView, StatusView,
+    TaskListView, TaskPageView, TimelineQuery, TimelineView,
 };
-use crate::channels::DiffReport;
 use crate::store::{AuditPage, RecipeSummary, TaskFilter, TaskOrder};
 use crate::watcher::{LookReport, look_everywhere};
 
@@ -194,17 +194,6 @@ pub(crate) async fn durations(
     query: Asked<DurationsQuery>,
 ) -> Result<Json<DurationsView>, WebError> {
     web.durations(&asked(query)?).await.map(Json)
-}
-
-pub(crate) async fn channels(State(web): State<Web>) -> Json<ChannelListView> {
-    Json(web.channel_list().await)
-}
-
-pub(crate) async fn channel_diff(
-    State(web): State<Web>,
-    query: Asked<DiffQuery>,
-) -> Result<Json<DiffReport>, WebError> {
-    web.channel_diff(&asked(query)?).await.map(Json)
 }
 
 pub(crate) async fn timeline(

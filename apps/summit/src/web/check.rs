@@ -23,6 +23,7 @@ use tokio::time::timeout;
 
 use super::bounds::Buckets;
 use super::error::{PageError, WebError};
+use super::pages::Reader;
 use super::{BODY_SIZE_BYTES_MAX, Web, is_for_programs, session};
 use crate::store::TokenRow;
 
@@ -49,20 +50,22 @@ pub(super) async fn check(
     let (mut parts, body) = request.into_parts();
     let is_page = !is_for_programs(parts.uri.path());
     let began = Instant::now();
+    // Whoever is not known is a visitor also to the page that says so.
+    let identified = identify(&web, &parts).await;
+    let actor = identified.as_ref().unwrap_or(&Actor::Visitor).clone();
     let judged = async {
-        let actor = identify(&web, &parts).await?;
-        web.judge_and_note(&actor, action, &parts).await?;
+        web.judge_and_note(&identified?, action, &parts).await?;
         if !changes(&parts.method) {
-            return Ok((actor, body));
+            return Ok(body);
         }
         web.count_change(peer_of(&parts.extensions))?;
-        Ok::<_, WebError>((actor, read(body).await?))
+        read(body).await
     };
     let response = match judged.await {
-        Ok((actor, body)) => {
+        Ok(body) => {
             let peer = Peer(peer_of(&parts.extensions));
             parts.extensions.insert(peer);
-            parts.extensions.insert(actor);
+            parts.extensions.insert(actor.clone());
             next.run(Request::from_parts(parts, body)).await
         }
         // A browser is shown where it can say who asks.
@@ -76,7 +79,17 @@ pub(super) async fn check(
         Err(error) => error.into_response(),
     };
     web.hub.metrics.request(route, response.status().as_u16(), began.elapsed());
-    response
+    if is_page { Reader::new(&web, actor).framed(response) } else { response }
+}
+
+/// What is answered at an address or with a method that there is not.
+pub(super) async fn refuse(web: &Web, request: Request, error: WebError) -> Response {
+    let (parts, _) = request.into_parts();
+    if is_for_programs(parts.uri.path()) {
+        return error.into_response();
+    }
+    let actor = identify(web, &parts).await.unwrap_or(Actor::Visitor);
+    Reader::new(web, actor).framed(PageError::from(error).into_response())
 }
 
 impl Web {

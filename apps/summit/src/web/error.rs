@@ -3,7 +3,7 @@
 use access::{Action, Scope};
 use axum::Json;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use farm::rebuild::RebuildError;
 use fault::{Fault, Kind};
 use schemars::JsonSchema;
@@ -196,7 +196,7 @@ impl IntoResponse for WebError {
     }
 }
 
-/// The same as a page.
+/// The same as a page, which [`Reader::framed`](pages::Reader::framed) puts into the frame of all pages.
 #[derive(Debug)]
 pub(crate) struct PageError(WebError);
 
@@ -209,8 +209,10 @@ impl<E: Into<WebError>> From<E> for PageError {
 impl IntoResponse for PageError {
     fn into_response(self) -> Response {
         self.0.log();
-        let mut response = (self.0.status(), Html(pages::error(&self.0).into_string())).into_response();
+        let text = fault::chain(&self.0).join(": ");
+        let mut response = (self.0.status(), text).into_response();
         self.0.tell_when_and_how(response.headers_mut());
+        response.extensions_mut().insert(pages::NoPage::new(self.0));
         response
     }
 }

@@ -48,7 +48,8 @@ pub(crate) struct From {
     offset: Option<u64>,
 }
 
-/// `/events`: one event `change` for each change; the data says of what: `task`, `builders`, `recipes`.
+/// `/events`: one event `change` for each change; the data says of what: `task`, `builders`, `recipes`,
+/// `channels`.
 pub(crate) async fn events(State(web): State<Web>) -> Result<Pieces, WebError> {
     let place = web.watchers.clone().try_acquire_owned().map_err(|_| WebError::TooMany)?;
     let mut news = web.hub.news.subscribe();
@@ -61,6 +62,7 @@ pub(crate) async fn events(State(web): State<Web>) -> Result<Pieces, WebError> {
                     Ok(News::Task(task)) => format!("task {task}"),
                     Ok(News::Builders) => "builders".into(),
                     Ok(News::Recipes) => "recipes".into(),
+                    Ok(News::Channels) => "channels".into(),
                     // The browser reads everything anew.
                     Err(broadcast::error::RecvError::Lagged(_)) => "all".into(),
                     Err(broadcast::error::RecvError::Closed) => return,

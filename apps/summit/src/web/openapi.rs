@@ -167,6 +167,7 @@ fn path_parameter(name: &str) -> Option<(schemars::Schema, &'static str)> {
     Some(match name {
         "id" => (text(), "The task: its number, or its name, such as nano, nano@x86_64 or project%2Fnano."),
         "builder" => (text(), "The builder: its name or its public key."),
+        "channel" => (text(), "Name of the channel."),
         "attempt" => (number(), "Number of the attempt."),
         "token" => (text(), "Name or id of the token."),
         "source" => (text(), "Source name of the recipe."),

@@ -23,8 +23,9 @@ use access::Action;
 use farm::rebuild::{RebuildPlan, RebuildRequest};
 
 use super::api::builders::{BuilderPageView, EnrolmentView, NewBuilder, NewEnrolment, RemovedView};
+use super::api::channels::{Promotion, Rollback};
 use super::api::hooks::{ForgeView, PushView, WebhookListView};
-use super::api::logs::{PieceQuery, PieceView};
+use super::api::logs::{KeptLogsView, PieceQuery, PieceView};
 use super::api::queue::{PauseView, QueueNowView};
 use super::api::tasks::{Reason, Urgency};
 use super::api::tokens::{NewTokenView, TokenListView, TokenRequest};
@@ -41,7 +42,7 @@ use super::view::{
 };
 use super::why::WhyView;
 use super::{Web, api, health, live, log_file, openapi, pages, rebuild, session, why};
-use crate::channels::DiffReport;
+use crate::channels::{DiffReport, MovedReport};
 use crate::store::{AuditPage, BuilderChange, RecipeSummary, TokenRow};
 use crate::watcher::LookReport;
 
@@ -96,6 +97,8 @@ pub(crate) fn operations() -> Vec<Operation> {
         .described("Waits until there are some or the log has ended, but no longer than was said. Whoever asks from `next_offset` on until `ended` has every byte once.")
         .query::<PieceQuery>()
         .gives::<PieceView>(),
+        get("/api/logs", "kept_logs", "How many logs are kept, and what they take", Action::Look, api::logs::kept)
+            .gives::<KeptLogsView>(),
         get("/api/logs/search", "search_logs", "Lines of logs that match", Action::Look, api::logs::search)
             .described("One line of JSON for each build that prints the text, as it is found, and one at the end.")
             .query::<SearchQuery>()
@@ -183,12 +186,32 @@ pub(crate) fn operations() -> Vec<Operation> {
         get("/api/durations", "durations", "How long builds of a recipe took", Action::Look, api::durations)
             .query::<DurationsQuery>()
             .gives::<DurationsView>(),
-        get("/api/channels", "list_channels", "Where the streams and tags of channels point", Action::Look, api::channels)
+        get("/api/channels", "list_channels", "Where the streams and tags of channels point", Action::Look, api::channels::list)
             .described("As Vessel says it; where it does not answer, what it said last, with the reason.")
             .gives::<ChannelListView>(),
-        get("/api/channels/diff", "diff_channel", "What changed between two versions of a channel", Action::Look, api::channel_diff)
+        get("/api/channels/diff", "diff_channel", "What changed between two versions of a channel", Action::Look, api::channels::diff)
             .query::<DiffQuery>()
             .gives::<DiffReport>(),
+        post(
+            "/api/channels/{channel}/promote",
+            "promote_stream",
+            "Let a stream follow to a version",
+            Action::PromoteStream,
+            api::channels::promote,
+        )
+        .described("Vessel does it; the answer says where the stream was and is. As `moraine channel promote`, which asks Vessel itself.")
+        .takes::<Promotion>(r#"{"from": "stream/volatile", "stream": "stable"}"#)
+        .gives::<MovedReport>(),
+        post(
+            "/api/channels/{channel}/rollback",
+            "roll_back_stream",
+            "Move a stream back",
+            Action::RollBackStream,
+            api::channels::rollback,
+        )
+        .described("To where it was before, or to a version. As `moraine channel rollback`, which asks Vessel itself.")
+        .takes::<Rollback>(r#"{"stream": "stable"}"#)
+        .gives::<MovedReport>(),
         get("/api/plan/graph", "plan_graph", "The build graph in figures", Action::Look, api::plan_graph)
             .query::<ArenaQuery>()
             .gives::<GraphView>(),

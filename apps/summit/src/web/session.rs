@@ -17,7 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::error::{PageError, WebError};
-use super::pages::page;
+use super::pages::{Entry, Reader};
 use super::{Web, check};
 use crate::store::random;
 
@@ -72,19 +72,15 @@ fn own_place(next: Option<&str>) -> &str {
     next.filter(|text| text.len() < 500 && is_plain(text)).unwrap_or("/")
 }
 
-pub(crate) async fn show(
-    State(web): State<Web>,
-    Extension(actor): Extension<Actor>,
-    Query(next): Query<Next>,
-) -> Response {
-    form(&web, &actor, own_place(next.next.as_deref()), None)
+pub(crate) async fn show(reader: Reader, Query(next): Query<Next>) -> Response {
+    form(&reader, own_place(next.next.as_deref()), None)
 }
 
-fn form(web: &Web, actor: &Actor, next: &str, trouble: Option<&str>) -> Response {
+fn form(reader: &Reader, next: &str, trouble: Option<&str>) -> Response {
     let body = html! {
         h1 { "Sign in" }
         @if let Some(trouble) = trouble { p.warning role="alert" { (trouble) } }
-        @if let Actor::Token { name, .. } = actor {
+        @if let Actor::Token { name, .. } = reader.actor() {
             p.lead { "You are signed in with the token " code { (name) } "." }
             form method="post" action="/sign-out" { button type="submit" { "Sign out" } }
         } @else {
@@ -96,13 +92,13 @@ fn form(web: &Web, actor: &Actor, next: &str, trouble: Option<&str>) -> Response
             p.hint { "Whoever runs this farm makes one: " code { "summit token add NAME --scope operate --data DIR" } }
         }
     };
-    page("Sign in", &web.farm_name().twin("/api/whoami").read_by(web, actor), body).into_response()
+    reader.page("Sign in", Entry::Elsewhere, "/api/whoami", body).into_response()
 }
 
 /// Takes a token and gives a cookie. The form itself carries the secret, so that no other site can send it for somebody else.
 pub(crate) async fn sign_in(
     State(web): State<Web>,
-    Extension(actor): Extension<Actor>,
+    reader: Reader,
     Extension(peer): Extension<check::Peer>,
     headers: HeaderMap,
     sent: Result<Form<SignIn>, FormRejection>,
@@ -121,7 +117,7 @@ pub(crate) async fn sign_in(
     let Some(holder) = holder else {
         web.count_wrong_token(peer.0)?;
         let mut response =
-            form(&web, &actor, &next, Some("This token is not known here, was revoked, or has expired."));
+            form(&reader, &next, Some("This token is not known here, was revoked, or has expired."));
         *response.status_mut() = StatusCode::UNAUTHORIZED;
         return Ok(response);
     };

@@ -27,7 +27,7 @@ pub(crate) use channels::{ChannelListView, ChannelView, DiffQuery};
 pub(crate) use map::{MapPage, MapQuery, MapScope, MapView, NeighboursView, QueueMap, SignsView};
 pub(crate) use order::{GraphView, QueueView};
 pub(crate) use packages::{InputsView, OutputView, PackagePlaceView, PackageView, SourceBuildView};
-pub(crate) use status::{Head, ProjectListView, ProjectView, StatusView};
+pub(crate) use status::{ProjectListView, ProjectView, StatusView};
 pub(crate) use tasks::{AttemptView, TaskListView, TaskPageView, TaskView, task_view};
 pub(crate) use timeline::{DurationsQuery, DurationsView, HOURS, TimelineQuery, TimelineView};
 

@@ -1,23 +1,9 @@
 //! Who may do what, over the real HTTP of a real Summit.
 
-use std::process::Command;
-
 use serde_json::{Value, json};
 
 use crate::fixture::Farm;
 use crate::recipe;
-
-/// Makes a token on the data folder, as an operator does.
-fn token(farm: &Farm, name: &str, scopes: &[&str]) -> String {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_summit"));
-    command.args(["token", "add", name, "--data"]).arg(farm.data());
-    for scope in scopes {
-        command.args(["--scope", scope]);
-    }
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
 
 async fn with(farm: &Farm, method: &str, path: &str, token: &str) -> (u16, Value) {
     let header = format!("Authorization: Bearer {token}");
@@ -65,8 +51,8 @@ async fn malformed_bearer_tokens_of_any_kind_are_answered_401_at_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_allows_what_its_scopes_say_until_it_is_revoked() {
     let Some(farm) = Farm::start(&[("n/nano", &recipe("nano", 1, &[]))]).await else { return };
-    let operator = token(&farm, "operator", &["operate"]);
-    let admin = token(&farm, "admin", &["admin"]);
+    let operator = farm.token("operator", &["operate"]);
+    let admin = farm.token("admin", &["admin"]);
     let away = ["X-Forwarded-For: 192.0.2.1", "X-Moraine: 1"];
     // A visitor looks and changes nothing; the message says what to do.
     assert_eq!(farm.request("GET", "/api/status", &away).await.0, 200);
@@ -113,7 +99,7 @@ async fn a_summit_that_is_not_public_shows_nothing_without_a_token() {
     else {
         return;
     };
-    let reader = token(&farm, "reader", &["read"]);
+    let reader = farm.token("reader", &["read"]);
     for path in ["/api/status", "/api/tasks", "/", "/tasks", "/builders", "/events"] {
         assert_eq!(farm.request("GET", path, &["X-Moraine: 1"]).await.0, 401, "{path}");
     }
@@ -154,7 +140,7 @@ async fn requests_are_bounded() {
         codes.push(farm.request("GET", "/api/status", &["Authorization: Bearer x"]).await.0);
     }
     assert_eq!(codes, [401, 401, 401, 429, 429]);
-    let good = token(&farm, "good", &["operate"]);
+    let good = farm.token("good", &["operate"]);
     assert_eq!(with(&farm, "GET", "/api/status", &good).await.0, 200, "a good token is not held up");
     let mut codes = Vec::new();
     for _ in 0..5 {

@@ -40,6 +40,8 @@ pub struct Farm {
     pub more: String,
     /// Who may look and change.
     access: String,
+    /// Address, key and public address of a Vessel, instead of the one that the farm has.
+    another_vessel: Option<(String, PublicKey, String)>,
     /// Further text of the first project.
     more_of_project: String,
     running: Option<Running>,
@@ -91,6 +93,11 @@ impl Farm {
         self.access = access.to_owned();
     }
 
+    /// Publishes to another Vessel from the next start on.
+    pub fn publish_to(&mut self, address: &str, key: PublicKey, public_url: &str) {
+        self.another_vessel = Some((address.to_owned(), key, public_url.to_owned()));
+    }
+
     pub async fn run(&mut self) {
         fs_err::write(self.config_file(), self.config()).unwrap();
         let files = ConfigFiles::new(&self.config_file(), None);
@@ -133,6 +140,7 @@ impl Farm {
             lease_seconds: 60,
             more: String::new(),
             access: "loopback_is_operator = true".into(),
+            another_vessel: None,
             more_of_project: String::new(),
             running: None,
             program: None,
@@ -187,18 +195,18 @@ impl Farm {
                 format!("[[builder]]\nname = \"{name}\"\npublic_key = \"{}\"\n", identity.public_key())
             })
             .collect();
+        let public = format!("file://{}", self.folder.path().join("public").display());
+        let own = || (self.vessel.address.clone(), self.vessel.key, public);
+        let (address, key, public_url) = self.another_vessel.clone().unwrap_or_else(own);
         format!(
             "http_address = \"{}\"\ngrpc_address = \"127.0.0.1:0\"\npoll_seconds = 3600\nlease_seconds = {}\n\
              [access]\n{}\n[[project]]\nname = \"test\"\nrecipes = \"{}\"\n{}\
-             [vessel]\naddress = \"{}\"\npublic_key = \"{}\"\npublic_url = \"file://{}\"\n{builders}{}",
+             [vessel]\naddress = \"{address}\"\npublic_key = \"{key}\"\npublic_url = \"{public_url}\"\n{builders}{}",
             self.http_address,
             self.lease_seconds,
             self.access,
             self.recipes().display(),
             self.more_of_project,
-            self.vessel.address,
-            self.vessel.key,
-            self.folder.path().join("public").display(),
             self.more,
         )
     }
@@ -287,6 +295,26 @@ impl Farm {
         let headers = [headers, &["Content-Type: application/json"]].concat();
         let (code, body) = self.request_with("POST", path, &headers, &body.to_string()).await;
         (code, serde_json::from_str(&body).unwrap())
+    }
+
+    /// Makes a token on the data folder, as an operator does.
+    pub fn token(&self, name: &str, scopes: &[&str]) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_summit"));
+        command.args(["token", "add", name, "--data"]).arg(self.data());
+        for scope in scopes {
+            command.args(["--scope", scope]);
+        }
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// Signs in as a browser does, and answers the header with the cookie.
+    pub async fn sign_in(&self, token: &str) -> String {
+        let kind = "Content-Type: application/x-www-form-urlencoded";
+        let answer = self.whole("POST", "/sign-in", &[kind], &format!("token={token}&next=/")).await;
+        let cookie = answer.lines().find_map(|line| line.strip_prefix("set-cookie: ")).unwrap();
+        format!("Cookie: {}", cookie.split(';').next().unwrap())
     }
 
     /// One request on a connection of its own. Chunked bodies are returned with their chunk lines.

@@ -28,6 +28,8 @@ struct State {
     /// History and output.
     landed: HashMap<u64, (String, String)>,
     yields: Option<Yields>,
+    /// Source → its packages, where it has others than one of its own name.
+    packages: HashMap<String, Vec<PackageMeta>>,
     published: Vec<PackageMeta>,
     histories: u64,
     /// The source that each history brought, the oldest first.
@@ -125,6 +127,14 @@ impl FakeVessel {
         self.state.lock().unwrap().yields = Some(yields);
     }
 
+    /// Builds of these sources bring these packages; the source of each is in it.
+    pub fn packages(&self, packages: impl IntoIterator<Item = PackageMeta>) {
+        let mut state = self.state.lock().unwrap();
+        for package in packages {
+            state.packages.entry(package.source_id.clone()).or_default().push(package);
+        }
+    }
+
     pub fn refuse_next(&self, reason: &str) {
         self.state.lock().unwrap().refuse_next = Some(reason.into());
     }
@@ -153,8 +163,12 @@ impl FakeVessel {
         let expected = state.expected[&id].clone();
         state.histories += 1;
         let history = format!("{}-test", state.histories);
-        state.published.retain(|package| package.name != expected.source);
-        state.published.push(meta(&expected));
+        state.published.retain(|package| package.source_id != expected.source);
+        let brought: Vec<PackageMeta> = match state.packages.get(&expected.source) {
+            Some(packages) => packages.iter().map(|package| renamed(meta(&expected), package)).collect(),
+            None => vec![meta(&expected)],
+        };
+        state.published.extend(brought);
         write_tree(&self.public, &history, &state.published);
         state.brought.push((history.clone(), expected.source.clone()));
         let output = match state.yields {
@@ -188,6 +202,12 @@ pub fn write_tree(public: &Path, history: &str, packages: &[PackageMeta]) {
     let path = public.join("main/moss-root-index.json");
     fs_err::write(path.with_extension("new"), root).unwrap();
     fs_err::rename(path.with_extension("new"), path).unwrap();
+}
+
+/// What is built as one of the packages of its source.
+fn renamed(built: PackageMeta, package: &PackageMeta) -> PackageMeta {
+    let PackageMeta { name, depends, provides, .. } = package.clone();
+    PackageMeta { uri: Some(format!("../../../pool/{name}.stone")), name, depends, provides, ..built }
 }
 
 /// The package of an order, which has the name of its source.
@@ -294,7 +314,7 @@ impl Vessel for FakeVessel {
             return Ok(Response::new(ChangesReply { history, whole: true, ..ChangesReply::default() }));
         };
         let sources: Vec<&String> = state.brought[known + 1..].iter().map(|(_, source)| source).collect();
-        let packages = state.published.iter().filter(|package| sources.contains(&&package.name));
+        let packages = state.published.iter().filter(|package| sources.contains(&&package.source_id));
         let index = Index::new(packages.cloned()).unwrap();
         let arrived = index.write(Cursor::new(Vec::new()), stone::Packing::FAST).unwrap().into_inner();
         state.told_changes += 1;

@@ -74,6 +74,20 @@ pub(crate) async fn rows(
     Ok(Json(RowsView { begin: part.begin, end: part.end, html: rows_markup(&part.rows).into_string() }))
 }
 
+/// `/api/logs`: what is kept.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct KeptLogsView {
+    /// How many logs.
+    logs: u64,
+    /// Bytes of their files, as they are stored.
+    stored_bytes: u64,
+}
+
+pub(crate) async fn kept(State(web): State<Web>) -> Json<KeptLogsView> {
+    let usage = web.hub.logs.usage();
+    Json(KeptLogsView { logs: usage.logs, stored_bytes: usage.stored_bytes })
+}
+
 /// Which bytes of a log.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(crate) struct PieceQuery {

@@ -1,23 +1,17 @@
 //! Who did what.
 
-use access::Actor;
-use axum::Extension;
 use axum::extract::State;
 use maud::html;
 
 use super::figures::time;
-use super::{Page, page};
+use super::{Entry, Page, Reader};
 use crate::web::Web;
 use crate::web::api::{Asked, AuditQuery, asked};
 
 /// Rows of a page.
 const ROWS: u64 = 100;
 
-pub(crate) async fn audit(
-    State(web): State<Web>,
-    Extension(actor): Extension<Actor>,
-    query: Asked<AuditQuery>,
-) -> Page {
+pub(crate) async fn audit(State(web): State<Web>, reader: Reader, query: Asked<AuditQuery>) -> Page {
     let query = asked(query)?;
     let trail = web.hub.store.audit(query.before, ROWS).await?;
     let body = html! {
@@ -44,5 +38,6 @@ pub(crate) async fn audit(
             nav.paging aria-label="pages" { a href=(format!("/audit?before={older}")) rel="next" { "older →" } }
         }
     };
-    Ok(page("Who did what", &web.farm_name().at("").twin("/api/audit").read_by(&web, &actor), body))
+    let before = query.before.map(|before| format!("&before={before}")).unwrap_or_default();
+    Ok(reader.page("Who did what", Entry::Elsewhere, format!("/api/audit?count={ROWS}{before}"), body))
 }

@@ -1,13 +1,12 @@
 //! One builder: what it is, what it does, what it did.
 
-use access::{Action, Actor};
-use axum::Extension;
+use access::Action;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use maud::{Markup, html};
 
 use super::figures::{duration, in_address, size, time};
-use super::{Page, page};
+use super::{Entry, Page, Reader};
 use crate::store::Outcome;
 use crate::web::Web;
 use crate::web::api::builders::TriedView;
@@ -15,14 +14,14 @@ use crate::web::error::WebError;
 
 pub(crate) async fn builder(
     State(web): State<Web>,
-    Extension(actor): Extension<Actor>,
+    reader: Reader,
     name: Result<Path<String>, PathRejection>,
 ) -> Page {
     let Path(name) =
         name.map_err(|error| WebError::BadRequest { what: "the builder", why: error.body_text() })?;
     let view = web.builder_page(&name).await?;
     let builder = &view.builder;
-    let may_drain = web.judge(&actor, Action::DrainBuilder).is_ok();
+    let may_drain = reader.may(Action::DrainBuilder);
     let body = html! {
         div #builder data-live {
             h1 { (builder.name) span class=(format!("badge {}", builder.state)) { (builder.state) } }
@@ -48,8 +47,8 @@ pub(crate) async fn builder(
             @if view.attempts.is_empty() { p.empty { "It has not built anything yet." } } @else { (attempts(&view.attempts)) }
         }
     };
-    let head = web.farm_name().at("/builders").twin(format!("/api/builders/{}", in_address(&builder.name)));
-    Ok(page(&builder.name, &head.read_by(&web, &actor), body))
+    let twin = format!("/api/builders/{}", in_address(&builder.name));
+    Ok(reader.page(&builder.name, Entry::Builders, twin, body))
 }
 
 fn attempts(attempts: &[TriedView]) -> Markup {

@@ -1,19 +1,18 @@
 //! Who builds.
 
-use access::{Action, Actor};
-use axum::Extension;
+use access::Action;
 use axum::extract::State;
 use maud::{Markup, html};
 
 use super::figures::{duration, elapsed, in_address, size, time};
-use super::{Page, page};
+use super::{Entry, Page, Reader};
 use crate::web::Web;
 use crate::web::view::BuilderView;
 
-pub(crate) async fn builders(State(web): State<Web>, Extension(actor): Extension<Actor>) -> Page {
+pub(crate) async fn builders(State(web): State<Web>, reader: Reader) -> Page {
     let builders = web.builder_list().await?;
     let now = web.hub.clock.now().0;
-    let may_drain = web.judge(&actor, Action::DrainBuilder).is_ok();
+    let may_drain = reader.may(Action::DrainBuilder);
     let places: u32 = builders.iter().filter(|builder| builder.attached).map(|builder| builder.slots).sum();
     let taken: usize = builders.iter().map(|builder| builder.running.len()).sum();
     let body = html! {
@@ -26,7 +25,7 @@ pub(crate) async fn builders(State(web): State<Web>, Extension(actor): Extension
         }
         p.hint { "Add one with " code { "moraine builder enrol NAME" } ", while Summit runs." }
     };
-    Ok(page("Builders", &web.farm_name().at("/builders").twin("/api/builders").read_by(&web, &actor), body))
+    Ok(reader.page("Builders", Entry::Builders, "/api/builders", body))
 }
 
 /// Where the page of a builder is.

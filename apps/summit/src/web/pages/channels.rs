@@ -1,11 +1,12 @@
 //! Where streams and tags point, how channels came there, and what changed between two versions.
 
+use access::Action;
 use axum::extract::State;
 use maud::{Markup, PreEscaped, html};
 use picture::{ChannelPicture, Flag, HistoryMark};
 
 use super::figures::{in_address, time};
-use super::{Page, page};
+use super::{Entry, Page, Reader};
 use crate::channels::{ChannelReport, DiffReport, HistoryReport};
 use crate::web::Web;
 use crate::web::api::{Asked, asked};
@@ -17,7 +18,7 @@ const LISTED_MAX: usize = 30;
 /// Packages of each kind that are listed: more than that is a new distribution.
 const PACKAGES_MAX: usize = 1_000;
 
-pub(crate) async fn channels(State(web): State<Web>) -> Page {
+pub(crate) async fn channels(State(web): State<Web>, reader: Reader) -> Page {
     let view = web.channel_list().await;
     let body = html! {
         h1 { "Channels" }
@@ -26,13 +27,13 @@ pub(crate) async fn channels(State(web): State<Web>) -> Page {
                 p.warning role="status" { "Vessel does not say which channels there are: " (trouble) }
             }
             @if view.channels.is_empty() { p.empty { "There is no channel, since no project publishes to one." } }
-            @for channel in &view.channels { (one(channel)) }
+            @for channel in &view.channels { (one(channel, &reader)) }
         }
     };
-    Ok(page("Channels", &web.farm_name().at("/channels").twin("/api/channels"), body))
+    Ok(reader.page("Channels", Entry::Channels, "/api/channels", body))
 }
 
-fn one(view: &ChannelView) -> Markup {
+fn one(view: &ChannelView, reader: &Reader) -> Markup {
     html! {
         h2 { (view.channel) @if !view.projects.is_empty() { small { " published to by " (view.projects.join(", ")) } } }
         @if let Some(trouble) = &view.trouble {
@@ -45,13 +46,13 @@ fn one(view: &ChannelView) -> Markup {
         }
         @match &view.report {
             Some(report) if report.histories.is_empty() => p.empty { "Nothing has been published yet." },
-            Some(report) => { (report_of(report)) }
+            Some(report) => { (report_of(report, reader)) }
             None => {}
         }
     }
 }
 
-fn report_of(report: &ChannelReport) -> Markup {
+fn report_of(report: &ChannelReport, reader: &Reader) -> Markup {
     // The newest come first; the picture goes the other way.
     let place = |id: &String| {
         let from_newest = report.histories.iter().position(|history| history.id == *id)?;
@@ -70,10 +71,11 @@ fn report_of(report: &ChannelReport) -> Markup {
     html! {
         (PreEscaped(picture::channel(&ChannelPicture { histories: &histories, flags: &flags })))
         (pointers(report))
+        (actions(report, reader))
         (compare(report))
         details.more {
             summary { "The newest histories" }
-            table {
+            div.table { table {
                 thead { tr { th { "History" } th.right { "Packages" } th.wide { "Why" } th { "When" } } }
                 tbody {
                     @for history in report.histories.iter().take(LISTED_MAX) {
@@ -86,13 +88,13 @@ fn report_of(report: &ChannelReport) -> Markup {
                                 @for (name, _) in report.streams.iter().filter(|(_, id)| **id == history.id) { " " span.badge.building { (name) } }
                                 @for (name, _) in report.tags.iter().filter(|(_, id)| **id == history.id) { " " span.badge.waiting { (name) } }
                             }
-                            td.right { (history.packages) }
+                            td.right data-label="packages" { (history.packages) }
                             td.wide { (history.cause) @if history.given_up_at.is_some() { " (given up)" } }
                             td { (time(milliseconds(history.recorded_at))) }
                         }
                     }
                 }
-            }
+            } }
         }
     }
 }
@@ -118,14 +120,14 @@ fn pointers(report: &ChannelReport) -> Markup {
         place.checked_sub(newest.unwrap_or(0))
     };
     html! {
-        table {
+        div.table { table {
             thead { tr { th { "Pointer" } th { "History" } th.right { "Behind" } th { "" } } }
             tbody {
                 @for (kind, name, id) in report.streams.iter().map(|(name, id)| ("stream", name, id)).chain(report.tags.iter().map(|(name, id)| ("tag", name, id))) {
                     tr {
                         td { (kind) " " strong { (name) } }
                         td { code { (id) } }
-                        td.right {
+                        td.right data-label="behind" {
                             @match behind(id) {
                                 Some(0) => "the newest",
                                 Some(1) => "1 history",
@@ -141,13 +143,41 @@ fn pointers(report: &ChannelReport) -> Markup {
                     }
                 }
             }
+        } }
+    }
+}
+
+/// How operators move streams.
+fn actions(report: &ChannelReport, reader: &Reader) -> Markup {
+    let (promote, roll_back) = (reader.may(Action::PromoteStream), reader.may(Action::RollBackStream));
+    let to = |verb: &str| format!("/api/channels/{}/{verb}", in_address(&report.channel));
+    let streams = format!("streams-{}", report.channel);
+    html! {
+        @if promote || roll_back {
+            div.actions role="group" aria-label=(format!("move a stream of {}", report.channel)) {
+                label { "Stream " input name="stream" list=(streams) placeholder="stable" maxlength="128" size="14"; }
+                @if promote {
+                    label { "to version " input name="from" list=(versions(report)) value="stream/volatile" maxlength="200"; }
+                    button type="button" data-post=(to("promote")) data-send="stream from" data-sure="Really move it?" { "Promote" }
+                }
+                @if roll_back {
+                    button.quiet type="button" data-post=(to("rollback")) data-send="stream" data-sure="Really move it back?" title="to where it was before" { "Roll back" }
+                }
+                span.answer role="status" {}
+                datalist id=(streams) { @for name in report.streams.keys() { option value=(name) {} } }
+            }
         }
     }
 }
 
+/// The id of the list of versions that a field offers.
+fn versions(report: &ChannelReport) -> String {
+    format!("versions-{}", report.channel)
+}
+
 /// A form for any two versions.
 fn compare(report: &ChannelReport) -> Markup {
-    let list = format!("versions-{}", report.channel);
+    let list = versions(report);
     let first = report.streams.keys().find(|name| *name != "volatile").map(|name| format!("stream/{name}"));
     let previous = report
         .histories
@@ -174,7 +204,7 @@ fn diff_address(channel: &str, from: &str, to: &str) -> String {
     format!("/channels/diff?channel={channel}&from=history%2F{from}&to=history%2F{to}")
 }
 
-pub(crate) async fn diff(State(web): State<Web>, query: Asked<DiffQuery>) -> Page {
+pub(crate) async fn diff(State(web): State<Web>, reader: Reader, query: Asked<DiffQuery>) -> Page {
     let query = asked(query)?;
     let report = web.channel_diff(&query).await?;
     let body = html! {
@@ -196,8 +226,7 @@ pub(crate) async fn diff(State(web): State<Web>, query: Asked<DiffQuery>) -> Pag
         in_address(&query.from),
         in_address(&query.to)
     );
-    let head = web.farm_name().at("/channels").twin(twin);
-    Ok(page(&format!("What changed in {}", report.channel), &head, body))
+    Ok(reader.page(&format!("What changed in {}", report.channel), Entry::Channels, twin, body))
 }
 
 fn swapped(report: &DiffReport) -> String {

@@ -3,8 +3,6 @@
 //! Without the script the page shows the end of a log, or with `?line=N` what is around a line, and links lead to the rest.
 //! The script goes on from there: it follows a log that grows and fetches what is not shown.
 
-use access::Actor;
-use axum::Extension;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use farm::ids::{AttemptId, TaskId};
@@ -12,7 +10,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::figures::size;
-use super::{Page, page};
+use super::{Entry, Page, Reader};
 use crate::logs::first_error::{self, FirstError};
 use crate::logs::rows::Row;
 use crate::logs::terminal::Style;
@@ -32,7 +30,7 @@ pub(crate) struct Place {
 /// `/tasks/ID/attempts/ATTEMPT?line=N`
 pub(crate) async fn log(
     State(web): State<Web>,
-    Extension(actor): Extension<Actor>,
+    reader: Reader,
     path: LogPath,
     place: Result<Query<Place>, QueryRejection>,
 ) -> Page {
@@ -63,8 +61,8 @@ pub(crate) async fn log(
         @if let Some(error) = &error { (first_error_markup(error, attempt)) }
         (panel)
     };
-    let head = web.farm_name().at("/tasks").twin(format!("/api{}/log", attempt.log_page_url));
-    Ok(page(&format!("{} – log {}", task.source, attempt.number), &head.read_by(&web, &actor), body))
+    let twin = format!("/api{}/log", attempt.log_page_url);
+    Ok(reader.page(&format!("{} – log {}", task.source, attempt.number), Entry::Tasks, twin, body))
 }
 
 /// Where the first error of a failed build is.

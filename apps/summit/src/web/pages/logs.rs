@@ -1,14 +1,14 @@
 //! The search over logs: which builds print a text, and what changed since the build before.
 
-use access::Actor;
-use axum::Extension;
+use std::fmt::Display;
+
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use farm::task::Phase;
 use maud::{Markup, html};
 
 use super::figures::{in_address, size, time};
-use super::{Page, page};
+use super::{Entry, Page, Reader};
 use crate::web::Web;
 use crate::web::error::WebError;
 use crate::web::search::{self, BeforeView, BuildView, HitView, LogHits, SearchEnd, SearchLine, SearchQuery};
@@ -16,7 +16,7 @@ use crate::web::search::{self, BeforeView, BuildView, HitView, LogHits, SearchEn
 /// `/logs?q=TEXT`
 pub(crate) async fn logs(
     State(web): State<Web>,
-    Extension(actor): Extension<Actor>,
+    reader: Reader,
     query: Result<Query<SearchQuery>, QueryRejection>,
 ) -> Page {
     let query = query.map_err(|error| WebError::BadRequest { what: "the search", why: error.body_text() })?.0;
@@ -41,14 +41,29 @@ pub(crate) async fn logs(
         @for log in &found { (log_markup(log, &query)) }
         @if end.is_some() && found.is_empty() { p.empty { "No log has it." } }
     };
-    Ok(page(
-        "Logs",
-        &web.farm_name()
-            .at("/logs")
-            .twin(format!("/api/logs/search?q={}", in_address(&query.q)))
-            .read_by(&web, &actor),
-        body,
-    ))
+    let twin = match query.q.is_empty() {
+        true => "/api/logs".to_owned(),
+        false => format!("/api/logs/search?{}", asked_for(&query)),
+    };
+    Ok(reader.page("Logs", Entry::Logs, twin, body))
+}
+
+/// The search as it stands behind `?`.
+fn asked_for(query: &SearchQuery) -> String {
+    let number = |number: Option<u64>| number.map(|number| number.to_string());
+    let fields = [
+        ("q", Some(query.q.clone())),
+        ("regex", query.regex.clone()),
+        ("source", query.source.clone()),
+        ("project", query.project.clone()),
+        ("phase", query.phase.clone()),
+        ("since", query.since.clone()),
+        ("task", number(query.task)),
+        ("attempt", number(query.attempt)),
+    ];
+    let asked =
+        fields.into_iter().filter_map(|(name, value)| Some((name, value.filter(|value| !value.is_empty())?)));
+    asked.map(|(name, value)| format!("{name}={}", in_address(&value))).collect::<Vec<_>>().join("&")
 }
 
 fn form(query: &SearchQuery) -> Markup {
@@ -81,7 +96,7 @@ fn form(query: &SearchQuery) -> Markup {
 fn summary(end: &SearchEnd, builds: usize) -> Markup {
     html! {
         p.lead role="status" {
-            (end.hits) " lines in " (builds) " builds; " (end.logs) " logs, " (size(end.searched_bytes)) ", were searched in "
+            (counted(end.hits, "line")) " in " (counted(builds, "build")) "; " (counted(end.logs, "log")) ", " (size(end.searched_bytes)) ", were searched in "
             (format!("{:.1} s", end.seconds)) "."
             @match end.stopped_by.as_deref() {
                 Some("time") => " There was no time for older ones: name a recipe or a shorter time.",
@@ -90,6 +105,12 @@ fn summary(end: &SearchEnd, builds: usize) -> Markup {
             }
         }
     }
+}
+
+/// `1 line`, `2 lines`.
+fn counted<N: Display + PartialEq + From<u8>>(number: N, what: &str) -> String {
+    let ending = if number == N::from(1) { "" } else { "s" };
+    format!("{number} {what}{ending}")
 }
 
 fn log_markup(log: &LogHits, query: &SearchQuery) -> Markup {

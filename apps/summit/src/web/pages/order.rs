@@ -5,7 +5,7 @@ use maud::{Markup, PreEscaped, html};
 use picture::{QueuePicture, Sign};
 
 use super::figures::in_address;
-use super::{Page, page};
+use super::{Entry, Page, Reader};
 use crate::web::Web;
 use crate::web::api::{Asked, asked};
 use crate::web::view::{MapPage, MapQuery, MapScope, QueueMap};
@@ -13,7 +13,7 @@ use crate::web::view::{MapPage, MapQuery, MapScope, QueueMap};
 /// Recipes that are named as found or as steps of the critical path; the picture shows all.
 const NAMED_MAX: usize = 60;
 
-pub(crate) async fn queue(State(web): State<Web>, query: Asked<MapQuery>) -> Page {
+pub(crate) async fn queue(State(web): State<Web>, reader: Reader, query: Asked<MapQuery>) -> Page {
     let query = asked(query)?;
     let map = web.queue_map(&query).await?;
     let shows_list = query.view == MapPage::List;
@@ -51,7 +51,8 @@ pub(crate) async fn queue(State(web): State<Web>, query: Asked<MapQuery>) -> Pag
             }
         }
     };
-    Ok(page("Build order", &web.farm_name().at("/queue").twin("/api/queue/map"), body))
+    let twin = address(&map, false, "").replacen("/queue", "/api/queue/map", 1);
+    Ok(reader.page("Build order", Entry::Order, twin, body))
 }
 
 /// The address of this page with another view, or with everything.

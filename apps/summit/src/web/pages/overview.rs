@@ -2,15 +2,13 @@
 
 use std::cmp::Reverse;
 
-use access::Actor;
-use axum::Extension;
 use axum::extract::State;
 use farm::task::Phase;
 use maud::{Markup, html};
 
 use super::figures::{in_address, progress, time};
 use super::tasks::{detail, task_table};
-use super::{Page, page};
+use super::{Entry, Page, Reader};
 use crate::store::{TaskFilter, UnreadableRow};
 use crate::web::Web;
 use crate::web::error::WebError;
@@ -25,7 +23,7 @@ const RUNNING_ROWS: usize = 40;
 /// Files that cannot be read up to which each is shown.
 const UNREADABLE_ROWS: usize = 20;
 
-pub(crate) async fn overview(State(web): State<Web>, Extension(actor): Extension<Actor>) -> Page {
+pub(crate) async fn overview(State(web): State<Web>, reader: Reader) -> Page {
     let status = web.status().await?;
     let names = web.names().await?;
     let running = web.tasks_in(&[Phase::Leased, Phase::Building, Phase::Publishing], &names).await?;
@@ -52,7 +50,7 @@ pub(crate) async fn overview(State(web): State<Web>, Extension(actor): Extension
             (task_table(&recent, status.now_ms, "Nothing has been published yet."))
         }
     };
-    Ok(page("Overview", &web.farm_name().at("/").twin("/api/status").read_by(&web, &actor), body))
+    Ok(reader.page("Overview", Entry::Overview, "/api/status", body))
 }
 
 impl Web {

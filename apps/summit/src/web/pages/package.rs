@@ -1,14 +1,12 @@
 //! A recipe over time: what is published of it, what it needs and who needs it, how its builds went.
 
-use access::Actor;
-use axum::Extension;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 
 use super::figures::{about, badge, duration, in_address, size, time};
-use super::{forge, page};
+use super::{Entry, Reader, forge};
 use crate::store::Outcome;
 use crate::web::Web;
 use crate::web::error::{PageError, WebError};
@@ -23,7 +21,7 @@ pub(super) fn address(source: &str) -> String {
 
 pub(crate) async fn package(
     State(web): State<Web>,
-    Extension(actor): Extension<Actor>,
+    reader: Reader,
     name: Result<Path<String>, PathRejection>,
 ) -> Result<Response, PageError> {
     let Path(name) =
@@ -69,8 +67,8 @@ pub(crate) async fn package(
             }
         }
     };
-    let head = web.farm_name().at("/tasks").twin(format!("/api{}", address(&view.source)));
-    Ok(page(&view.source, &head.read_by(&web, &actor), body).into_response())
+    let twin = format!("/api{}", address(&view.source));
+    Ok(reader.page(&view.source, Entry::Tasks, twin, body).into_response())
 }
 
 fn place_markup(place: &PackagePlaceView, is_one_of_many: bool) -> Markup {

@@ -3,38 +3,44 @@
 use axum::extract::State;
 use maud::{Markup, PreEscaped, html};
 
-use super::figures::{duration, time};
-use super::{Page, page};
+use super::figures::{duration, in_address, time};
+use super::{Entry, Page, Reader, package};
 use crate::web::Web;
 use crate::web::api::{Asked, asked};
 use crate::web::view::{DurationsQuery, DurationsView};
 
-pub(crate) async fn durations(State(web): State<Web>, query: Asked<DurationsQuery>) -> Page {
+pub(crate) async fn durations(State(web): State<Web>, reader: Reader, query: Asked<DurationsQuery>) -> Page {
     let query = asked(query)?;
     let view = web.durations(&query).await?;
     let body = html! {
-        h1 { "How long " (view.source) " takes" }
+        h1 { span { "How long " a href=(package::address(&view.source)) { (view.source) } " takes" } }
         div #durations data-live {
             (durations_svg(&view))
             @if !view.attempts.is_empty() {
-                table {
+                div.table { table {
                     thead { tr { th { "Attempt" } th { "Builder" } th.right { "Took" } th.right { "Expected" } th { "Became" } } }
                     tbody {
                         @for attempt in view.attempts.iter().rev() {
                             tr {
                                 td { a href=(format!("/tasks/{}", attempt.task)) { (attempt.version) "-" (attempt.release) } " " (time(attempt.start_ms)) }
                                 td { (attempt.builder) }
-                                td.right { (duration(attempt.length_ms(view.now_ms))) }
-                                td.right { @if let Some(expected) = attempt.expected_ms { (duration(expected)) } @else { "not known" } }
+                                td.right data-label="took" { (duration(attempt.length_ms(view.now_ms))) }
+                                td.right data-label="expected" { @if let Some(expected) = attempt.expected_ms { (duration(expected)) } @else { "not known" } }
                                 td { (attempt.ending) }
                             }
                         }
                     }
-                }
+                } }
             }
         }
     };
-    Ok(page(&format!("How long {} takes", view.source), &web.farm_name(), body))
+    let mut twin = format!("/api/durations?source={}", in_address(&query.source));
+    for (key, value) in [("project", &query.project), ("arch", &query.arch)] {
+        if let Some(value) = value {
+            twin.push_str(&format!("&{key}={}", in_address(value)));
+        }
+    }
+    Ok(reader.page(&format!("How long {} takes", view.source), Entry::Tasks, twin, body))
 }
 
 /// A point for each attempt, the middle of those that went well, and what is expected of the next.

@@ -1,14 +1,13 @@
 //! One task: where it stands and why, its attempts, its log.
 
-use access::{Action, Actor};
-use axum::Extension;
+use access::Action;
 use axum::extract::State;
 use farm::schedule::Priority;
 use farm::task::Phase;
 use maud::{Markup, html};
 
 use super::figures::{about, badge, duration, elapsed, progress, size, time};
-use super::{Page, forge, log, package, page};
+use super::{Entry, Page, Reader, forge, log, package};
 use crate::logs::view::Window;
 use crate::store::Outcome;
 use crate::web::Web;
@@ -22,7 +21,7 @@ const PANEL_BYTES_MAX: u64 = 64 << 10;
 /// Recipes up to which each that needs this one is named.
 const NEEDED_BY_MAX: usize = 60;
 
-pub(crate) async fn task(State(web): State<Web>, Extension(actor): Extension<Actor>, id: MaybeId) -> Page {
+pub(crate) async fn task(State(web): State<Web>, reader: Reader, id: MaybeId) -> Page {
     let id = web.task_id(id).await?;
     let view = web.task_page(id).await?;
     let task = &view.task;
@@ -33,7 +32,6 @@ pub(crate) async fn task(State(web): State<Web>, Extension(actor): Extension<Act
     };
     let recipes_url =
         web.hub.config().project(&task.project).map(|project| project.recipes.clone()).unwrap_or_default();
-    let may = |action: Action| web.judge(&actor, action).is_ok();
     let body = html! {
         div #head data-live {
             h1 {
@@ -41,7 +39,7 @@ pub(crate) async fn task(State(web): State<Web>, Extension(actor): Extension<Act
                 small { (task.version) "-" (task.release) } " " (badge(task.phase))
             }
         }
-        div #actions data-live { (actions(task, &may)) }
+        div #actions data-live { (actions(task, &reader)) }
         div #why data-live { (why(&view)) }
         div #facts data-live { (facts(&view, &recipes_url, now)) }
         @match log {
@@ -77,11 +75,12 @@ pub(crate) async fn task(State(web): State<Web>, Extension(actor): Extension<Act
             @if view.events.is_empty() { p.empty { "Nothing yet." } }
         }
     };
-    let head = web.farm_name().at("/tasks").twin(format!("/api/tasks/{id}")).read_by(&web, &actor);
-    Ok(page(&format!("{} – task {id}", task.source), &head, body))
+    let title = format!("{} – task {id}", task.source);
+    Ok(reader.page(&title, Entry::Tasks, format!("/api/tasks/{id}"), body))
 }
 
-fn actions(task: &TaskView, may: &dyn Fn(Action) -> bool) -> Markup {
+fn actions(task: &TaskView, reader: &Reader) -> Markup {
+    let may = |action: Action| reader.may(action);
     let retry = matches!(task.phase, Phase::Failed | Phase::Cancelled) && may(Action::RetryTask);
     let cancel = task.phase.is_open() && task.phase != Phase::Publishing && may(Action::CancelTask);
     let release = task.phase == Phase::Held && may(Action::ReleaseTask);
@@ -94,8 +93,8 @@ fn actions(task: &TaskView, may: &dyn Fn(Action) -> bool) -> Markup {
                 @if retry { button type="button" data-post=(to("retry")) { "Try again" } }
                 @if release { button type="button" data-post=(to("release")) { "Release" } }
                 @if hold || cancel { input name="why" maxlength="500" placeholder="why (for others to read)" aria-label="why"; }
-                @if hold { button.quiet type="button" data-post=(to("hold")) data-why="1" { "Hold" } }
-                @if cancel { button.quiet type="button" data-post=(to("cancel")) data-why="1" data-sure="Really cancel?" { "Cancel" } }
+                @if hold { button.quiet type="button" data-post=(to("hold")) data-send="why" { "Hold" } }
+                @if cancel { button.quiet type="button" data-post=(to("cancel")) data-send="why" data-sure="Really cancel?" { "Cancel" } }
                 @if urge {
                     select name="priority" data-post=(to("priority")) aria-label="priority" {
                         option value="" selected[task.priority.is_none()] { "priority as configured" }

@@ -1,13 +1,11 @@
 //! Lists of tasks: to search, to filter, to sort, page by page.
 
-use access::Actor;
-use axum::Extension;
 use axum::extract::State;
 use farm::task::Phase;
 use maud::{Markup, html};
 
 use super::figures::{badge, in_address, progress, time};
-use super::{Page, page};
+use super::{Entry, Page, Reader};
 use crate::store::TaskOrder;
 use crate::web::Web;
 use crate::web::api::{Asked, ListQuery, asked};
@@ -54,11 +52,7 @@ impl Choice {
     }
 }
 
-pub(crate) async fn tasks(
-    State(web): State<Web>,
-    Extension(actor): Extension<Actor>,
-    list: Asked<ListQuery>,
-) -> Page {
+pub(crate) async fn tasks(State(web): State<Web>, reader: Reader, list: Asked<ListQuery>) -> Page {
     let query = asked(list)?;
     let (filter, page_number, per_page) = query.read()?;
     let status = web.status().await?;
@@ -110,8 +104,7 @@ pub(crate) async fn tasks(
             @if page_number < pages { a href=(choice.with(|other| other.page = page_number + 1)) rel="next" { "after →" } }
         }
     };
-    let head = web.farm_name().at("/tasks").twin(format!("/api/tasks?{}", choice.query()));
-    Ok(page("Tasks", &head.read_by(&web, &actor), body))
+    Ok(reader.page("Tasks", Entry::Tasks, format!("/api/tasks?{}", choice.query()), body))
 }
 
 fn search(choice: &Choice) -> Markup {

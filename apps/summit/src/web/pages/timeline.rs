@@ -5,7 +5,7 @@ use maud::{Markup, PreEscaped, html};
 use picture::Ending;
 
 use super::figures::time;
-use super::{Page, page};
+use super::{Entry, Page, Reader};
 use crate::web::Web;
 use crate::web::api::{Asked, asked};
 use crate::web::view::{HOURS, TimelineQuery, TimelineView};
@@ -14,7 +14,7 @@ use crate::web::view::{HOURS, TimelineQuery, TimelineView};
 const RANGES: [(u64, &str); 5] =
     [(1, "an hour"), (6, "6 hours"), (24, "a day"), (168, "a week"), (720, "30 days")];
 
-pub(crate) async fn timeline(State(web): State<Web>, query: Asked<TimelineQuery>) -> Page {
+pub(crate) async fn timeline(State(web): State<Web>, reader: Reader, query: Asked<TimelineQuery>) -> Page {
     let query = asked(query)?;
     let is_now = query.until_ms.is_none();
     let view = web.timeline(&query).await?;
@@ -34,7 +34,11 @@ pub(crate) async fn timeline(State(web): State<Web>, query: Asked<TimelineQuery>
         }
         div #timeline data-live[is_now] { (picture_of(&view)) }
     };
-    Ok(page("Timeline", &web.farm_name().at("/timeline").twin("/api/timeline"), body))
+    let mut twin = format!("/api/timeline?hours={}", view.hours);
+    if !is_now {
+        twin.push_str(&format!("&until_ms={}", view.until_ms));
+    }
+    Ok(reader.page("Timeline", Entry::Timeline, twin, body))
 }
 
 fn address(hours: u64, until_ms: u64) -> String {

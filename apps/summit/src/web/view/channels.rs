@@ -7,10 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::channels::{CHANNELS_MAX, ChannelReport, DiffReport};
 use crate::web::Web;
+use crate::web::api::channels::check_names;
 use crate::web::error::WebError;
-
-/// Characters of a channel or a version that are asked for; those of Vessel have at most 128.
-const NAME_CHARACTERS_MAX: usize = 200;
 
 /// `/api/channels`
 #[derive(Debug, Serialize, JsonSchema)]
@@ -72,12 +70,7 @@ impl Web {
     }
 
     pub(crate) async fn channel_diff(&self, query: &DiffQuery) -> Result<DiffReport, WebError> {
-        for name in [&query.channel, &query.from, &query.to] {
-            if name.is_empty() || name.chars().count() > NAME_CHARACTERS_MAX {
-                let why = format!("names have 1 to {NAME_CHARACTERS_MAX} characters");
-                return Err(WebError::BadRequest { what: "the version", why });
-            }
-        }
+        check_names([query.channel.as_str(), &query.from, &query.to])?;
         let found = self.channels.diff(&self.hub, &query.channel, &query.from, &query.to).await;
         Ok(found?)
     }

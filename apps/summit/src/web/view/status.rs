@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use access::{Action, Actor};
 use farm::ids::TaskId;
 use farm::queue::Blocker;
 use farm::task::{Phase, State};
@@ -73,48 +72,6 @@ pub(crate) struct StatusView {
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ProjectListView {
     pub(crate) projects: Vec<ProjectView>,
-}
-
-/// What every page begins with.
-pub(crate) struct Head {
-    pub(crate) name: String,
-    /// Who paused the queue.
-    pub(crate) paused: Option<Paused>,
-    /// The time of the server, from which browsers count.
-    pub(crate) now_ms: u64,
-    /// The entry of the navigation that the page belongs to.
-    pub(crate) place: &'static str,
-    /// Where the API says the same.
-    pub(crate) twin: Option<String>,
-    /// Who looks at it, when they are known.
-    pub(crate) reader: Option<String>,
-    /// Whether they may let a paused queue go on.
-    pub(crate) may_resume: bool,
-}
-
-impl Head {
-    /// It belongs to this entry of the navigation.
-    pub(crate) fn at(mut self, place: &'static str) -> Self {
-        self.place = place;
-        self
-    }
-
-    /// The API says the same there.
-    pub(crate) fn twin(mut self, address: impl Into<String>) -> Self {
-        self.twin = Some(address.into());
-        self
-    }
-
-    /// This is who looks at it.
-    pub(crate) fn read_by(mut self, web: &Web, actor: &Actor) -> Self {
-        self.reader = match actor {
-            Actor::Token { name, .. } => Some(name.clone()),
-            Actor::Local => Some("at this machine".into()),
-            _ => None,
-        };
-        self.may_resume = web.judge(actor, Action::ResumeQueue).is_ok();
-        self
-    }
 }
 
 /// One of `/api/projects`
@@ -329,21 +286,11 @@ impl Web {
     }
 
     /// What the pages are headed with.
-    pub(crate) fn farm_name(&self) -> Head {
-        let config = self.hub.config();
-        let name = match &config.projects[..] {
+    pub(crate) fn farm_name(&self) -> String {
+        match &self.hub.config().projects[..] {
             [] => "Summit".into(),
             [only] => only.name.clone(),
             [first, others @ ..] => format!("{} and {} more", first.name, others.len()),
-        };
-        Head {
-            name,
-            paused: self.hub.paused(),
-            now_ms: self.hub.clock.now().0,
-            place: "",
-            twin: None,
-            reader: None,
-            may_resume: false,
         }
     }
 }
