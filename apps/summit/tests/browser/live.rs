@@ -1,6 +1,6 @@
 //! What happens while somebody watches: lines of logs, states, a Summit that goes and comes back.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use testkit::Browser;
 use wire::summit::Order;
@@ -13,6 +13,9 @@ const LINES: usize = 200;
 
 /// How long a line may take from a builder to the screen, in 99 of 100 cases.
 const LINE_LIMIT_MS: f64 = 250.0;
+
+/// How long a dozen pages may take. A browser that waits for a connection does so for a minute.
+const LEFT_LIMIT: Duration = Duration::from_secs(45);
 
 /// Notes for every line `tick N` that is painted how long ago it was N.
 const NOTE_TICKS: &str = "
@@ -80,4 +83,30 @@ async fn a_page_follows_without_being_loaded_again_also_over_a_restart() {
     browser.until("it is published", "document.getElementById('recent').innerText.includes('nano')");
     browser.until("it is live again", "document.getElementById('live').className === 'on'");
     assert_eq!(browser.run("return window.loadedOnce === true;", &[]), true, "the page was not loaded again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_that_were_left_keep_nobody_waiting_and_are_live_when_one_comes_back() {
+    let Some(browser) = Browser::start() else { return };
+    let Some((farm, mut agent, order)) = one_build().await else { return };
+    let task = format!("/tasks/{}", order.task_id);
+    let begin = Instant::now();
+    // More than twice as many pages as a browser has connections to a host; the second of them has two streams.
+    for path in [task.as_str(), "/", "/tasks", "/queue", "/builders", "/timeline", "/logs"].repeat(2) {
+        browser.open(&format!("http://{}{path}", farm.http));
+        browser.until("it is live", "document.getElementById('live').className === 'on'");
+    }
+    assert!(begin.elapsed() < LEFT_LIMIT, "14 pages took {:?}", begin.elapsed());
+    browser.open(&format!("http://{}{task}", farm.http));
+    browser.run("location.href = '/builders';", &[]);
+    browser
+        .until("she has gone on", "location.pathname === '/builders' && document.readyState === 'complete'");
+    agent.log(&order, 0, b"==> phase build\nsaid meanwhile\n").await;
+    agent.build_and_publish(&farm.vessel, &order).await;
+    browser.run("history.back();", &[]);
+    browser.until(
+        "what happened meanwhile is there",
+        "document.querySelector('h1 .badge')?.innerText.includes('published') && document.getElementById('log')?.innerText.includes('said meanwhile')",
+    );
+    assert_eq!(browser.complaints(), Vec::<String>::new());
 }

@@ -149,35 +149,38 @@
     }
   }
 
-  function follow(offset = log.dataset.offset) {
-    let seen = offset;
-    const stream = new EventSource(`${base}/stream?offset=${offset}`);
-    stream.addEventListener("rows", (event) => {
-      const data = JSON.parse(event.data);
-      seen = event.lastEventId || seen;
-      for (const part of data.parts) {
-        let section = sections().at(-1);
-        if (part.phase || !section) section = newSection(part.phase || "log", part.line, part.begin);
-        section.append(piece(part.begin, part.end, part.html));
-        count(section, part.end);
-      }
-      tail.innerHTML = data.tail || "";
-      if (state) state.textContent = "";
-      shorten();
-      if (sticks) toEnd();
+  function follow() {
+    let seen = log.dataset.offset;
+    const end = listen(() => {
+      // The browser goes on by itself after what it has seen.
+      const stream = new EventSource(`${base}/stream?offset=${seen}`);
+      stream.addEventListener("rows", (event) => { seen = event.lastEventId || seen; show(JSON.parse(event.data)); });
+      stream.addEventListener("skip", (event) => {
+        seen = event.lastEventId || seen;
+        const data = JSON.parse(event.data);
+        const section = sections().at(-1);
+        if (section) section.append(pager(data.begin, data.end, false));
+        tail.innerHTML = "";
+      });
+      stream.addEventListener("end", () => {
+        end();
+        if (state && !log.querySelector(".r")) state.textContent = "The log is empty.";
+      });
+      return stream;
     });
-    stream.addEventListener("skip", (event) => {
-      const data = JSON.parse(event.data);
-      const section = sections().at(-1);
-      if (section) section.append(pager(data.begin, data.end, false));
-      tail.innerHTML = "";
-    });
-    // The browser goes on by itself after what it has seen, unless it got another answer than a log.
-    stream.onerror = () => { if (stream.readyState === EventSource.CLOSED) setTimeout(() => follow(seen), 3000); };
-    stream.addEventListener("end", () => {
-      stream.close();
-      if (state && !log.querySelector(".r")) state.textContent = "The log is empty.";
-    });
+  }
+
+  function show(data) {
+    for (const part of data.parts) {
+      let section = sections().at(-1);
+      if (part.phase || !section) section = newSection(part.phase || "log", part.line, part.begin);
+      section.append(piece(part.begin, part.end, part.html));
+      count(section, part.end);
+    }
+    tail.innerHTML = data.tail || "";
+    if (state) state.textContent = "";
+    shorten();
+    if (sticks) toEnd();
   }
 
   // What the page was opened for, such as the first error of a failed build, without moving the page itself.

@@ -47,19 +47,32 @@ function count() {
 const said = new WeakMap();
 for (const part of document.querySelectorAll("[data-live]")) said.set(part, part.innerHTML);
 
-// Whoever works in a part is not thrown out of it.
+// Parts that somebody works in, with what they will be.
+const waiting = new Map();
+const typed = (part) => [...part.querySelectorAll("input:not([type=hidden])")];
+
+// Whoever works in a part is not thrown out of it, and what they have typed stays.
 function exchange(part, markup) {
   const active = part.contains(document.activeElement) ? document.activeElement : null;
-  if (active && active.matches("input, select, textarea")) return false;
   const selection = getSelection();
-  if (selection && !selection.isCollapsed && part.contains(selection.anchorNode)) return false;
+  const isSelected = selection && !selection.isCollapsed && part.contains(selection.anchorNode);
+  if (active?.matches("input, select, textarea") || isSelected || part.querySelector("button.sure, button:disabled")) {
+    waiting.set(part, markup);
+    return;
+  }
+  waiting.delete(part);
+  const before = typed(part);
+  const pictures = () => [...part.querySelectorAll(".timeline, .channel")];
+  const scrolled = pictures().map((picture) => picture.scrollLeft);
   const key = active && ["id", "href", "data-post"].find((name) => active.hasAttribute(name));
   const place = key && `[${key}="${CSS.escape(active.getAttribute(key))}"]`;
   const open = [...part.querySelectorAll("details[open][id]")].map((details) => details.id);
   part.innerHTML = markup;
   for (const id of open) { const details = document.getElementById(id); if (details) details.open = true; }
+  const after = typed(part);
+  before.forEach((field, at) => { if (field.value !== field.defaultValue && after[at]?.name === field.name) after[at].value = field.value; });
+  pictures().forEach((picture, at) => { picture.scrollLeft = scrolled[at] ?? 0; });
   if (place) { const again = part.querySelector(place); if (again) again.focus({ preventScroll: true }); }
-  return true;
 }
 
 let refreshing = false;
@@ -83,7 +96,8 @@ async function refresh() {
       for (const part of document.querySelectorAll("[data-live]")) {
         const other = fresh.getElementById(part.id);
         if (!other || other.innerHTML === said.get(part)) continue;
-        if (exchange(part, other.innerHTML)) said.set(part, other.innerHTML); else wanted = true;
+        said.set(part, other.innerHTML);
+        exchange(part, other.innerHTML);
       }
       const log = document.getElementById("log");
       const newest = fresh.getElementById("log");
@@ -100,27 +114,50 @@ function tell(text) {
   say(lost, text || "");
 }
 
+// A browser has six connections to a host: for all tabs, and for pages that were left and are kept in case somebody comes back. So
+// only a page that is seen has streams. What `open` gives is opened again when it is seen again, until the function that is returned is called.
+function listen(open) {
+  let [stream, left, done] = [null, false, false];
+  const pause = () => { stream?.close(); stream = null; };
+  const resume = () => {
+    if (done || stream || left || document.hidden) return;
+    const own = stream = open();
+    // Whoever answered something else than a stream is not asked again by the browser.
+    own.addEventListener("error", () => {
+      if (own === stream && own.readyState === EventSource.CLOSED) { stream = null; setTimeout(resume, 3000); }
+    });
+  };
+  addEventListener("pagehide", () => { left = true; pause(); });
+  addEventListener("pageshow", () => { left = false; resume(); });
+  document.addEventListener("visibilitychange", () => { if (document.hidden) pause(); else resume(); });
+  resume();
+  return () => { done = true; pause(); };
+}
+
 let lostAt = 0;
+let wasLive = false;
 
 function watch() {
   const events = new EventSource("/events");
   events.onopen = () => {
     live.className = "on";
     say(live, "live");
+    if (lostAt && !gone) tell("");
+    lostAt = 0;
     // What happened meanwhile is caught up with.
-    if (lostAt) { lostAt = 0; if (!gone) tell(""); refresh(); document.dispatchEvent(new Event("moraine:change")); }
+    if (wasLive) { refresh(); document.dispatchEvent(new Event("moraine:change")); }
+    wasLive = true;
   };
   events.onerror = () => {
     lostAt = lostAt || Date.now();
     live.className = "off";
     say(live, "connecting");
-    // Whoever answered something else than news is not asked again by the browser.
-    if (events.readyState === EventSource.CLOSED) setTimeout(watch, 3000);
   };
   events.addEventListener("change", () => {
     document.dispatchEvent(new Event("moraine:change"));
     refresh();
   });
+  return events;
 }
 
 function complain() {
@@ -133,8 +170,9 @@ function complain() {
 async function act(element, body) {
   const actions = element.closest(".actions");
   const answerText = actions.querySelector(".answer");
-  const why = actions.querySelector("input[name=why]");
-  if (!body && why && element.dataset.why) body = { why: why.value };
+  // What stands in the fields beside it, if it is asked for.
+  const fields = (element.dataset.send ?? "").split(" ").filter(Boolean).map((name) => actions.querySelector(`[name=${name}]`));
+  if (!body && fields.length) body = Object.fromEntries(fields.map((field) => [field.name, field.value]));
   element.disabled = true;
   try {
     const headers = { "x-moraine": "1" };
@@ -142,7 +180,7 @@ async function act(element, body) {
     const answer = await fetch(element.dataset.post, { method: "POST", headers, body: body && JSON.stringify(body) });
     const told = await answer.json();
     if (answer.ok) {
-      if (why) why.value = "";
+      for (const field of fields) field.value = field.defaultValue;
       say(answerText, "");
       if (document.activeElement === element) element.blur();
       refresh();
@@ -151,18 +189,24 @@ async function act(element, body) {
   element.disabled = false;
 }
 
+function unsure(button) {
+  if (!button.classList.contains("sure")) return;
+  button.classList.remove("sure");
+  button.textContent = button.dataset.text;
+}
+
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button[data-post]");
   if (!button) return;
-  const question = button.dataset.sure;
-  if (question && !button.classList.contains("sure")) {
+  if (button.dataset.sure && !button.classList.contains("sure")) {
     // What cannot be taken back is asked for twice.
-    const text = button.textContent;
+    button.dataset.text = button.textContent;
     button.classList.add("sure");
-    button.textContent = question;
-    setTimeout(() => { button.classList.remove("sure"); button.textContent = text; }, 4000);
+    button.textContent = button.dataset.sure;
+    setTimeout(() => unsure(button), 4000);
     return;
   }
+  unsure(button);
   act(button);
 });
 
@@ -180,6 +224,9 @@ document.addEventListener("keydown", (event) => {
   if (field) { event.preventDefault(); field.focus(); }
 });
 
+// On a telephone there is no room for all entries: the one of this page is in sight.
+const entry = document.querySelector(".top nav [aria-current]");
+if (entry) entry.parentElement.scrollLeft = entry.offsetLeft - entry.parentElement.offsetLeft - (entry.parentElement.clientWidth - entry.offsetWidth) / 2;
 count();
-setInterval(() => { count(); complain(); }, 1000);
-if (document.body.dataset.now) watch();
+setInterval(() => { for (const [part, markup] of [...waiting]) exchange(part, markup); count(); complain(); }, 1000);
+if (document.body.dataset.now) listen(watch);
