@@ -58,6 +58,7 @@ pub(crate) struct Web {
     pub(crate) searches: Arc<Semaphore>,
     pub(crate) bounds: Arc<check::Bounds>,
     pub(crate) channels: Arc<Channels>,
+    pub(crate) drawings: Arc<view::Drawings>,
 }
 
 /// Serves browsers and tools until Summit stops.
@@ -77,6 +78,7 @@ fn router(hub: Arc<Hub>) -> Router {
         searches: Arc::new(Semaphore::new(search::SEARCHES_MAX)),
         bounds: Arc::default(),
         channels: Arc::default(),
+        drawings: Arc::default(),
     };
     routes::router(&web)
         .fallback(nothing_here)

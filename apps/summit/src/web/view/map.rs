@@ -1,8 +1,7 @@
 //! The build order as a map: where each recipe stands in the picture, how it stands, and who its neighbours are.
 //!
 //! The map of a queue has every recipe with a task that is not done, and those that were published since the oldest of the
-//! tasks that still move was made. So nothing leaves its place while a rebuild goes on: places follow from the graph and
-//! from who is on the map, and not from how anybody stands.
+//! tasks that still move was made. So nothing leaves its place while a rebuild goes on, see [`super::places`].
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -40,7 +39,7 @@ pub(crate) struct MapQuery {
 }
 
 /// Which recipes are on the map.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum MapScope {
     #[default]
@@ -65,7 +64,7 @@ pub(crate) struct QueueMap {
     pub(crate) world: Arc<World>,
     /// Recipes in the order in which `layers` and `cells` have them.
     pub(crate) order: Vec<RecipeId>,
-    pub(crate) layers: Layers,
+    pub(crate) layers: Arc<Layers>,
     pub(crate) cells: Vec<Cell>,
     pub(crate) tasks: Vec<Option<TaskId>>,
     /// Indices of the recipes on the critical path.
@@ -163,13 +162,14 @@ impl Web {
         let is_shown = |recipe: RecipeId| {
             query.show == MapScope::All || is_in_queue(newest.get(graph.source(recipe)), since)
         };
-        let (order, recipes) = farm::map::recipes(graph, is_shown);
+        let (order, layers) = self.drawings.of(&arena, query.show, &world, is_shown);
+        let has_place = |index: usize| layers.places.get(index).is_some_and(Option::is_some);
         let index: HashMap<RecipeId, usize> =
             order.iter().enumerate().map(|(index, &recipe)| (recipe, index)).collect();
         let critical = critical.iter().filter_map(|source| index.get(&graph.by_source(source)?).copied());
-        let critical = critical.filter(|&index| recipes[index].is_shown).collect();
+        let critical = critical.filter(|&index| has_place(index)).collect();
         let mut deferred = Vec::new();
-        for (user, &recipe) in order.iter().enumerate().filter(|(user, _)| recipes[*user].is_shown) {
+        for (user, &recipe) in order.iter().enumerate().filter(|(user, _)| has_place(*user)) {
             let ends = graph.deferred(recipe).filter_map(|needed| index.get(&needed).copied());
             deferred.extend(ends.map(|needed| (user, needed)));
         }
@@ -186,7 +186,6 @@ impl Web {
             });
             tasks.push(task.map(|task| task.id));
         }
-        let layers = picture::layers(&recipes);
         let scope = query.show;
         Ok(QueueMap { arena, scope, world, order, layers, cells, tasks, critical, critical_ms, deferred })
     }
