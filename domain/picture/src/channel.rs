@@ -85,10 +85,12 @@ pub fn channel(picture: &ChannelPicture<'_>) -> String {
     let rows = |flags: &[Placed]| flags.iter().map(|flag| flag.row + 1).max().unwrap_or(0);
     let line = 8 + rows(&streams) * FLAG_HEIGHT + 8 + BARS_HEIGHT;
     let height = line + 10 + rows(&tags) * FLAG_HEIGHT + 10;
+    let flags_end = streams.iter().chain(&tags).map(|flag| flag.left + flag.width).max().unwrap_or(0);
+    let width = (x_of(histories.len() - 1) + step / 2).max(flags_end) + MARGIN;
     let most = histories.iter().map(|history| history.packages).max().unwrap_or(0).max(1);
     let mut svg = format!(
-        "<div class=\"channel\" tabindex=\"0\" role=\"region\" aria-label=\"line of histories\"><svg viewBox=\"0 0 {WIDTH} {height}\" \
-         width=\"{WIDTH}\" height=\"{height}\" role=\"group\" aria-label=\"{} histories, the newest on the right\">\n\
+        "<div class=\"channel\" tabindex=\"0\" role=\"region\" aria-label=\"line of histories\"><svg viewBox=\"0 0 {width} {height}\" \
+         width=\"{width}\" height=\"{height}\" role=\"group\" aria-label=\"{} histories, the newest on the right\">\n\
          <path class=\"line\" d=\"M{} {line}H{}\"/>\n",
         histories.len(),
         MARGIN / 2,
