@@ -10,6 +10,8 @@
 mod agent;
 #[path = "browser/busy.rs"]
 mod busy;
+#[path = "browser/channels.rs"]
+mod channels;
 #[path = "farm/fixture.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod fixture;
@@ -21,6 +23,8 @@ mod live;
 mod looks;
 #[path = "browser/pictures.rs"]
 mod pictures;
+#[path = "farm/real_vessel.rs"]
+mod real_vessel;
 #[path = "farm/vessel.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod vessel;

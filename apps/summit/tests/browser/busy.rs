@@ -1,8 +1,10 @@
 //! A farm in the middle of its work: all recipes of the data pack queued, four agents, some builds done, some failed, some
 //! that run, with logs as builds write them.
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use package::{ManifestFile, PackageMeta};
 use testkit::Browser;
 use wire::summit::{FailureClass, Order};
 
@@ -43,6 +45,8 @@ impl Busy {
     pub async fn start() -> Option<Self> {
         let mut farm = Farm::prepare(&[("placeholder", "")]).await?;
         unpack(&farm)?;
+        // Without all packages that its manifest promises a recipe would be built again at once.
+        farm.vessel.packages(promised(&farm.recipes()));
         farm.commit(&[]);
         farm.call_builders(&BUILDERS.map(|(name, _)| name));
         // The clock goes forward by hours at once.
@@ -146,6 +150,24 @@ fn unpack(farm: &Farm) -> Option<()> {
     // Both are below the folder for temporary files.
     fs_err::rename(unpacked.path().join("recipes-dev/recipes"), farm.recipes()).unwrap();
     Some(())
+}
+
+/// The packages that the manifests beside the recipes promise.
+fn promised(recipes: &Path) -> Vec<PackageMeta> {
+    let folders = |folder: &Path| -> Vec<PathBuf> {
+        fs_err::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.is_dir())
+            .collect()
+    };
+    let recipes = folders(recipes).iter().flat_map(|letter| folders(letter)).collect::<Vec<_>>();
+    let manifests =
+        recipes.iter().filter_map(|recipe| fs_err::File::open(recipe.join("manifest.x86_64.bin")).ok());
+    manifests
+        .filter_map(|manifest| ManifestFile::read(manifest, &stone::Limits::small()).ok())
+        .flat_map(ManifestFile::into_packages)
+        .collect()
 }
 
 fn preparation(name: &str) -> String {

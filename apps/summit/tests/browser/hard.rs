@@ -24,6 +24,9 @@ const LARGE_LOG_BYTES_WITHOUT_TIME: usize = 24 << 20;
 /// How long a page may take to show a large log. It takes a second in an unoptimised build.
 const LARGE_LOG_LIMIT_SECONDS: u64 = 20;
 
+/// What looking at a large log may cost in memory, whatever its size.
+const LOOKING_BYTES_MAX: usize = 64 << 20;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn names_and_logs_full_of_markup_stay_text() {
     let Some(browser) = Browser::start() else { return };
@@ -100,6 +103,7 @@ async fn a_large_log_is_shown_at_once_and_line_by_line() {
     agent.send(failed(&order, FailureClass::Build, "make failed", "build")).await;
     agent.released(order.attempt_id).await;
     let began = Instant::now();
+    let before = forget_memory_peak();
     browser.open(&format!("http://{}/tasks/{}/attempts/{}", farm.http, order.task_id, order.attempt_id));
     assert!(began.elapsed().as_secs() < LARGE_LOG_LIMIT_SECONDS, "the page took {:?}", began.elapsed());
     let rows = browser.run("return document.querySelectorAll('#log .r').length;", &[]).as_u64().unwrap();
@@ -117,6 +121,73 @@ async fn a_large_log_is_shown_at_once_and_line_by_line() {
         "(() => {{ const row = document.getElementById('L{middle}').getBoundingClientRect(); return row.top >= 0 && row.bottom <= innerHeight; }})()"
     );
     browser.until("the line is in sight", &seen);
+    // What is before and after it comes when it is asked for, and what is far away goes.
+    for _ in 0..6 {
+        let first = "return Number(document.querySelector('#log .r > a').innerText);";
+        let before = browser.run(first, &[]);
+        browser.run("document.querySelector('#log .more a[data-back]').click();", &[]);
+        browser.until("earlier lines are there", &format!("(() => {{ {first} }})() < {before}"));
+        let rows = browser.run("return document.querySelectorAll('#log .r').length;", &[]).as_u64().unwrap();
+        assert!(rows < 9_000, "{rows} rows");
+    }
+    let grown = memory_peak_bytes().saturating_sub(before);
+    eprintln!("looking at a log of {size} bytes took {} MB of memory", grown >> 20);
+    assert!(grown < LOOKING_BYTES_MAX, "{grown} bytes");
+}
+
+/// Most memory that this process had at once, with the Summit in it (proc(5): `VmHWM`).
+fn memory_peak_bytes() -> usize {
+    let status = fs_err::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() << 10
+}
+
+/// From now on only what comes counts (proc(5): `clear_refs`, 5). What there is now.
+fn forget_memory_peak() -> usize {
+    fs_err::write("/proc/self/clear_refs", "5").unwrap();
+    memory_peak_bytes()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_are_complete_without_scripts_and_on_paper() {
+    let Some(browser) = Browser::start() else { return };
+    let Some((farm, mut agent, order)) = one_build().await else { return };
+    let lines: String = (1..400).map(|number| format!("line {number}\n")).collect();
+    agent.log(&order, 0, format!("==> phase build\n{lines}").as_bytes()).await;
+    agent.send(failed(&order, FailureClass::Build, "make failed", "build")).await;
+    agent.released(order.attempt_id).await;
+    let task = format!("http://{}/tasks/{}", farm.http, order.task_id);
+    browser.scripts(false);
+    for path in
+        ["/", "/tasks", "/packages/nano", "/queue", "/timeline", "/channels", "/builders", "/logs?q=line"]
+    {
+        browser.open(&format!("http://{}{path}", farm.http));
+        let main = browser.text("main");
+        assert!(main.contains("nano") || main.contains("one") || main.contains("main"), "{path}: {main}");
+        let shown = "return [...document.querySelectorAll('[data-post]')].filter((button) => button.getClientRects().length).length;";
+        assert_eq!(browser.run(shown, &[]), 0, "{path}: what needs a script is not shown");
+    }
+    browser.open(&task);
+    assert!(browser.text("#log").contains("line 399"));
+    assert!(browser.text("#history time").ends_with(" UTC"), "a time is told in full");
+    browser.open(&format!("http://{}/tasks", farm.http));
+    browser.type_into("input[name=q]", "nan");
+    browser.press(keys::ENTER);
+    browser.until("the search is done", "location.search.includes('q=nan')");
+    assert!(browser.text("#list").contains("nano"));
+
+    browser.scripts(true);
+    browser.as_printed();
+    browser.open(&task);
+    browser.screenshot("task-printed");
+    let log = browser
+        .run("const log = document.getElementById('log'); return log.scrollHeight - log.clientHeight;", &[]);
+    assert_eq!(log, 0, "all of the log is on paper");
+    for gone in [".top nav", ".bottom", ".logbar", ".who"] {
+        let display = browser
+            .run("return getComputedStyle(document.querySelector(arguments[0])).display;", &[gone.into()]);
+        assert_eq!(display, "none", "{gone} is of no use on paper");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
