@@ -1,12 +1,10 @@
 //! A Vessel as it is, with packages in it that were delivered to it.
 
-use std::io::Cursor;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use package::PackageMeta;
-use stone::{Digest, Entry, EntryFile, FileType, Packing, Slice, Writer};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use vessel::Sha256;
@@ -66,6 +64,7 @@ impl RealVessel {
             channels: vec!["main".into()],
             operators: Vec::new(),
             retention: Default::default(),
+            prune_pause: None,
             delivery: Default::default(),
             purge: Vec::new(),
             signing: Default::default(),
@@ -102,7 +101,7 @@ impl RealVessel {
             ..ExpectRequest::default()
         };
         let meta = PackageMeta { uri: None, hash: None, download_size_bytes: None, ..meta(&request) };
-        let bytes = package(&meta);
+        let bytes = testkit::packages::stone(&meta, meta.name.as_bytes());
         let sha256 = Sha256::of(&bytes).to_string();
         let artefact = Artefact {
             kind: ArtefactKind::Package.into(),
@@ -122,17 +121,4 @@ impl RealVessel {
         let channel = connect(&self.addresses.grpc.to_string(), self.addresses.key, identity).await.unwrap();
         VesselClient::new(channel)
     }
-}
-
-/// A package with one file in it.
-fn package(meta: &PackageMeta) -> Vec<u8> {
-    let content = meta.name.as_bytes();
-    let (digest, end) = (Digest::of(content), u64::try_from(content.len()).unwrap());
-    let mut writer = Writer::with_packing(Cursor::new(Vec::new()), FileType::Binary, Packing::FAST).unwrap();
-    writer.meta(&meta.to_records()).unwrap();
-    let (target, file) = (format!("share/{}/file", meta.name), EntryFile::Regular(digest));
-    writer.layout(&[Entry { uid: 0, gid: 0, mode: 0o100_644, target, file }]).unwrap();
-    writer.index(&[Slice { start: 0, end, digest }]).unwrap();
-    writer.content(end, content).unwrap();
-    writer.finish().unwrap().into_inner()
 }

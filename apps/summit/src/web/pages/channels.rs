@@ -121,17 +121,17 @@ fn pointers(report: &ChannelReport) -> Markup {
     };
     html! {
         div.table { table {
-            thead { tr { th { "Pointer" } th { "History" } th.right { "Behind" } th { "" } } }
+            thead { tr { th { "Pointer" } th { "History" } th.right { "Where it is" } th { "" } } }
             tbody {
                 @for (kind, name, id) in report.streams.iter().map(|(name, id)| ("stream", name, id)).chain(report.tags.iter().map(|(name, id)| ("tag", name, id))) {
                     tr {
                         td { (kind) " " strong { (name) } }
                         td { code { (id) } }
-                        td.right data-label="behind" {
+                        td.right {
                             @match behind(id) {
                                 Some(0) => "the newest",
-                                Some(1) => "1 history",
-                                Some(count) => { (count) " histories" }
+                                Some(1) => "1 history behind",
+                                Some(count) => { (count) " histories behind" }
                                 None => "older than all that are shown",
                             }
                         }
