@@ -17,13 +17,16 @@ use wire::{Identity, IdentityError, PublicKey, WireError, limits};
 use crate::folder::{FolderError, Running};
 use crate::http::{self, Shown};
 use crate::publisher::{PublishError, Publisher};
-use crate::purge;
+use crate::purge::{self, Moves};
 use crate::service::Service;
 use crate::settings::Settings;
 
 /// How often is looked whether pointers must be signed anew. Each is when a day of its fourteen is over, so that a signer may be
 /// gone for days before anybody sees it.
 const RENEWAL_PAUSE: Duration = Duration::from_secs(600);
+
+/// How often memory is given back while packages land.
+const GIVE_BACK_EVERY: Duration = Duration::from_secs(15);
 
 /// Where a running Vessel is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,6 +149,7 @@ pub async fn serve(
         // They end with the runtime: what is not told any more, caches find out by themselves.
         tokio::spawn(purge::run(purge, publisher.moves()));
     }
+    tokio::spawn(give_memory_back(publisher.moves()));
     let renewal = tokio::spawn(sign_anew(Arc::clone(&publisher)));
     let pruning = settings.prune_pause.map(|pause| {
         let publisher = Arc::clone(&publisher);
@@ -184,6 +188,16 @@ async fn sign_anew(publisher: Arc<Publisher>) {
         tokio::time::sleep(RENEWAL_PAUSE).await;
         // What fails is in the log, and is tried again.
         drop(publisher.renew().await);
+    }
+}
+
+/// Gives back what landings leave free in memory: a quarter of what a Vessel holds after some hundred of them. They come close
+/// together, so not after each. Ends with the publisher.
+async fn give_memory_back(mut moves: watch::Receiver<Moves>) {
+    while moves.changed().await.is_ok() {
+        // It is no matter whether it comes to its end.
+        drop(tokio::task::spawn_blocking(observe::give_memory_back).await);
+        tokio::time::sleep(GIVE_BACK_EVERY).await;
     }
 }
 
