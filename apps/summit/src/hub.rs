@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use access::{Action, Actor};
@@ -74,7 +75,9 @@ pub(crate) struct Hub {
     pub(crate) logs: Logs,
     pub(crate) clock: Clock,
     pub(crate) sessions: Sessions,
-    pub(crate) news: broadcast::Sender<News>,
+    news: broadcast::Sender<News>,
+    /// How much news there was.
+    told: AtomicU64,
     /// What is counted.
     pub(crate) metrics: Metrics,
     /// The folder with everything that Summit keeps.
@@ -127,6 +130,7 @@ impl Hub {
             data: data.to_path_buf(),
             older_logs: OnceLock::new(),
             news: broadcast::channel(NEWS_MAX).0,
+            told: AtomicU64::new(0),
             dispatch: Notify::new(),
             publish: Notify::new(),
             projects_changed: Notify::new(),
@@ -311,7 +315,18 @@ impl Hub {
 
     /// Nobody listening is no reason to worry.
     pub(crate) fn tell(&self, news: News) {
+        self.told.fetch_add(1, Ordering::SeqCst);
         drop(self.news.send(news));
+    }
+
+    /// How much news there was until now.
+    pub(crate) fn told(&self) -> u64 {
+        self.told.load(Ordering::SeqCst)
+    }
+
+    /// The news from now on.
+    pub(crate) fn listen(&self) -> broadcast::Receiver<News> {
+        self.news.subscribe()
     }
 
     /// Notes that `actor` did `action` to `subject`, and what became of it. It has happened already: what cannot be noted

@@ -1,6 +1,7 @@
 //! What browsers see as it happens: news by server-sent events, and logs that can be resumed by offset.
 
 use std::convert::Infallible;
+use std::future::ready;
 use std::time::Duration;
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
@@ -42,6 +43,12 @@ const PIECES_MAX: usize = 4;
 type Pieces = Sse<axum::response::sse::KeepAliveStream<ReceiverStream<Result<Event, Infallible>>>>;
 pub(crate) type LogPath = Result<Path<(u64, u64)>, PathRejection>;
 
+/// What a page has seen.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Seen {
+    told: Option<u64>,
+}
+
 /// Where a log is to be read from.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct From {
@@ -49,15 +56,24 @@ pub(crate) struct From {
 }
 
 /// `/events`: one event `change` for each change; the data says of what: `task`, `builders`, `recipes`,
-/// `channels`.
-pub(crate) async fn events(State(web): State<Web>) -> Result<Pieces, WebError> {
+/// `channels`. With `?told=N`, the number in the page, the first is `all` when the page is older than the stream.
+pub(crate) async fn events(
+    State(web): State<Web>,
+    seen: Result<Query<Seen>, QueryRejection>,
+) -> Result<Pieces, WebError> {
+    let Query(seen) =
+        seen.map_err(|error| WebError::BadRequest { what: "the query", why: error.body_text() })?;
     let place = web.watchers.clone().try_acquire_owned().map_err(|_| WebError::TooMany)?;
-    let mut news = web.hub.news.subscribe();
+    // In this order: what is told in between is told twice.
+    let mut news = web.hub.listen();
+    let mut missed = seen.told.is_some_and(|told| told != web.hub.told());
     let (sender, receiver) = mpsc::channel(PIECES_MAX);
     tokio::spawn(async move {
         let _place = place;
         loop {
             let data = tokio::select! {
+                biased;
+                () = ready(()), if std::mem::take(&mut missed) => "all".into(),
                 news = news.recv() => match news {
                     Ok(News::Task(task)) => format!("task {task}"),
                     Ok(News::Builders) => "builders".into(),

@@ -59,9 +59,12 @@ struct Viewer {
 
 impl Viewer {
     async fn open(farm: &Farm, order: &Order, offset: u64, headers: &[&str]) -> Self {
+        Self::at(farm, &format!("{}/stream?offset={offset}", log_url(order)), headers).await
+    }
+
+    async fn at(farm: &Farm, path: &str, headers: &[&str]) -> Self {
         let mut stream = tokio::net::TcpStream::connect(farm.http()).await.unwrap();
         let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
-        let path = format!("{}/stream?offset={offset}", log_url(order));
         // No Referer, as privacy settings have it.
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: {}\r\nAccept: text/event-stream\r\n{headers}\r\n",
@@ -118,6 +121,31 @@ async fn row_u1_u6_a_log_is_seen_live_in_colour_and_resumed_by_offset() {
     assert!(!page.contains("style=\""), "the content policy allows no inline styles: {page}");
     let (code, body) = farm.request("GET", "/tasks/1/attempts/99", &[]).await;
     assert!(code == 404 && body.contains("attempt 99"), "row U6: a missing page is missing: {code}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_is_told_of_what_happened_before_its_stream_began() {
+    let Some(farm) = Farm::start(&[("n/nano", &recipe("nano", 1, &[]))]).await else { return };
+    let told = |page: &str| {
+        let (_, rest) = page.split_once("data-told=\"").unwrap();
+        rest.split_once('"').unwrap().0.to_owned()
+    };
+    let page = farm.text("/").await;
+    farm.post("/api/queue/pause").await;
+    Viewer::at(&farm, &format!("/events?told={}", told(&page)), &[]).await.until("data: all").await;
+
+    // A page that has seen everything is told of the next thing only. Something else may happen in between, but not each time.
+    for tries_left in (0..20).rev() {
+        let page = farm.text("/").await;
+        let mut viewer = Viewer::at(&farm, &format!("/events?told={}", told(&page)), &[]).await;
+        viewer.until("200 OK").await;
+        let change = if tries_left % 2 == 1 { "resume" } else { "pause" };
+        farm.post(&format!("/api/queue/{change}")).await;
+        if !viewer.until("data: recipes").await.contains("data: all") {
+            return;
+        }
+        assert!(tries_left > 0, "every page is told that it is old");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

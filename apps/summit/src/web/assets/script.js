@@ -93,6 +93,7 @@ async function refresh() {
     } else if (answer.ok) {
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
       ahead = Number(fresh.body.dataset.now) - Date.now();
+      document.body.dataset.told = fresh.body.dataset.told;
       for (const part of document.querySelectorAll("[data-live]")) {
         const other = fresh.getElementById(part.id);
         if (!other || other.innerHTML === said.get(part)) continue;
@@ -138,7 +139,8 @@ let lostAt = 0;
 let wasLive = false;
 
 function watch() {
-  const events = new EventSource("/events");
+  const { told } = document.body.dataset;
+  const events = new EventSource(told ? `/events?told=${told}` : "/events");
   events.onopen = () => {
     live.className = "on";
     say(live, "live");

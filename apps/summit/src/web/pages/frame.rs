@@ -23,6 +23,8 @@ use crate::web::error::WebError;
 pub(crate) struct Reader {
     web: Web,
     actor: Actor,
+    /// How much news there was before the page was made.
+    told: u64,
 }
 
 /// An entry of the navigation.
@@ -68,7 +70,7 @@ impl FromRequestParts<Web> for Reader {
 
 impl Reader {
     pub(crate) fn new(web: &Web, actor: Actor) -> Self {
-        Self { web: web.clone(), actor }
+        Self { web: web.clone(), actor, told: web.hub.told() }
     }
 
     pub(crate) fn actor(&self) -> &Actor {
@@ -125,7 +127,7 @@ impl Reader {
                     script src="/log.js" defer {}
                 }
                 // An error has nothing that could be kept up to date.
-                body data-now=[twin.map(|_| now_ms)] {
+                body data-now=[twin.map(|_| now_ms)] data-told=[twin.map(|_| self.told)] {
                     a.skip href="#main" { "Skip to the content" }
                     header.top {
                         a.home href="/" { img src="/icon.svg" alt="" width="24" height="24"; (name) }
