@@ -186,23 +186,10 @@ mod tests {
 
     fn meta(name: &str, release: u64) -> PackageMeta {
         PackageMeta {
-            name: name.into(),
-            version: "1".into(),
-            release,
-            build_release: 1,
-            architecture: "x86_64".into(),
-            summary: "s".into(),
-            description: "d".into(),
-            source_id: name.into(),
-            homepage: "https://example.org".into(),
-            licenses: vec!["MIT".into()],
-            depends: [].into(),
-            provides: [].into(),
-            conflicts: [].into(),
-            build_depends: [].into(),
             uri: Some(format!("../../../pool/{name}.stone")),
             hash: Some("0".repeat(64)),
             download_size_bytes: Some(3),
+            ..testkit::packages::meta(name, name, release)
         }
     }
 

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use vessel::Sha256;
 use vessel::serve::{Addresses, ServeError, serve};
-use vessel::settings::Settings;
+use vessel::settings::Written;
 use wire::tonic::transport::Channel;
 use wire::vessel::vessel_client::VesselClient;
 use wire::vessel::{Artefact, ArtefactKind, CommitRequest, ExpectRequest, PutChunk};
@@ -54,23 +54,14 @@ pub struct RealVessel {
 impl RealVessel {
     /// One that listens to `hub`, at an address that stays the same over a restart.
     pub async fn start(data: &Path, hub: Identity, grpc: SocketAddr) -> Self {
-        let settings = Settings {
-            store: None,
-            data: data.to_path_buf(),
-            grpc,
-            http: "127.0.0.1:0".parse().unwrap(),
+        let settings = Written {
+            data: Some(data.to_path_buf()),
+            grpc: Some(grpc),
+            http: Some("127.0.0.1:0".parse().unwrap()),
             hub_keys: vec![hub.public_key()],
-            public_url: None,
-            channels: vec!["main".into()],
-            operators: Vec::new(),
-            retention: Default::default(),
-            prune_pause: None,
-            delivery: Default::default(),
-            purge: Vec::new(),
-            signing: Default::default(),
-            stone_index: Default::default(),
-            closure: Default::default(),
+            ..Written::default()
         };
+        let settings = settings.complete().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let (tell, told) = oneshot::channel();
         let task = tokio::spawn(async move {

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use vessel::Sha256;
 use vessel::serve::{Addresses, ServeError, serve};
-use vessel::settings::Settings;
+use vessel::settings::{Settings, Written};
 use wire::tonic::Status;
 use wire::tonic::transport::Channel;
 use wire::vessel::vessel_client::VesselClient;
@@ -43,23 +43,14 @@ impl Running {
 
     pub(crate) async fn start_with(data: &Path, hub: Identity, change: impl FnOnce(&mut Settings)) -> Self {
         let any = "127.0.0.1:0".parse().unwrap();
-        let mut settings = Settings {
-            store: None,
-            data: data.to_path_buf(),
-            grpc: any,
-            http: any,
+        let settings = Written {
+            data: Some(data.to_path_buf()),
+            grpc: Some(any),
+            http: Some(any),
             hub_keys: vec![hub.public_key()],
-            public_url: None,
-            channels: vec!["main".into()],
-            operators: Vec::new(),
-            retention: Default::default(),
-            prune_pause: None,
-            delivery: Default::default(),
-            purge: Vec::new(),
-            signing: Default::default(),
-            stone_index: Default::default(),
-            closure: Default::default(),
+            ..Written::default()
         };
+        let mut settings = settings.complete().unwrap();
         change(&mut settings);
         let (stop, stopped) = oneshot::channel::<()>();
         let (tell, told) = oneshot::channel();
