@@ -52,6 +52,23 @@ struct Line {
 }
 
 impl Line {
+    fn of(stage: &Stage) -> Self {
+        Self {
+            address: stage.grpc(),
+            hub: stage.hub_file.clone(),
+            builder: stage.builder_file.clone(),
+            data: stage.vessel_data(),
+        }
+    }
+
+    /// Has an operator's word done; none when Vessel is away, or says no.
+    async fn say(&self, word: &serde_json::Value) -> Option<serde_json::Value> {
+        let own = Identity::load(&self.data.join("identity.key")).ok()?;
+        let mut client = self.client(&own).await?;
+        let answer = client.operate(OperateRequest { operation: word.to_string() }).await.ok()?;
+        serde_json::from_str(&answer.into_inner().outcome).ok()
+    }
+
     async fn client(&self, own: &Identity) -> Option<VesselClient<Channel>> {
         let key = Identity::load(&self.data.join("identity.key")).ok()?.public_key();
         Some(VesselClient::new(connect(&self.address, key, own).await.ok()?))
@@ -72,12 +89,7 @@ impl Publishers {
         record: &Arc<Record>,
         over: &Arc<AtomicBool>,
     ) -> Result<Self, FireError> {
-        let line = Line {
-            address: stage.grpc(),
-            hub: stage.hub_file.clone(),
-            builder: stage.builder_file.clone(),
-            data: stage.vessel_data(),
-        };
+        let line = Line::of(stage);
         let mut publishers = Self { threads: Vec::new(), landed: Arc::default() };
         for number in 0..BUILDERS {
             let builder = Builder {
@@ -128,23 +140,25 @@ impl Publishers {
     }
 }
 
-/// How many histories there ever were.
-pub(super) fn histories(stage: &Stage) -> Result<usize, FireError> {
-    let client = fetch::Client::default();
-    let url = format!("{}/main/moss-root-index.json", stage.url());
-    let failed = |why: String| FireError::Refused { action: "count histories".into(), why };
-    let body = client
-        .get(&url, &fetch::Validators::default(), 4 << 20)
-        .map_err(|error| failed(error.to_string()))?;
-    let fetch::Body::Bytes { bytes, .. } = body else { return Err(failed("there is no pointer".into())) };
-    let root = repository::RootIndex::from_json(&bytes).map_err(|error| failed(error.to_string()))?;
-    let number =
-        |id: &repository::Identifier| id.as_str().split_once('-').and_then(|(number, _)| number.parse().ok());
-    Ok(root.history.keys().filter_map(number).max().unwrap_or(0))
+/// How many histories there ever were, and how many of them were removed, by whatever pruning got so far.
+pub(super) fn histories(stage: &Stage) -> Result<(usize, usize), FireError> {
+    let word = serde_json::json!({ "operation": "histories", "channel": "main", "limit": u32::MAX });
+    let outcome = runtime().and_then(|runtime| runtime.block_on(Line::of(stage).say(&word)));
+    let failed =
+        || FireError::Refused { action: "count histories".into(), why: "Vessel does not tell".into() };
+    let outcome = outcome.ok_or_else(failed)?;
+    let left = outcome["histories"].as_array().ok_or_else(failed)?;
+    let number = |history: &serde_json::Value| history["id"].as_str()?.split_once('-')?.0.parse().ok();
+    let ever: usize = left.iter().filter_map(number).max().ok_or_else(failed)?;
+    Ok((ever, ever.saturating_sub(left.len())))
+}
+
+fn runtime() -> Option<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().ok()
 }
 
 fn block_on(work: impl Future<Output = ()>) {
-    if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    if let Some(runtime) = runtime() {
         runtime.block_on(work);
     }
 }
@@ -242,11 +256,8 @@ impl Operator {
         while !self.over.load(Ordering::Relaxed) {
             let word = self.word();
             // A version that is not there any more, or a Vessel that is away: the next word is another one.
-            if let Some(outcome) = self.say(&word).await {
+            if self.line.say(&word).await.is_some() {
                 self.record.was_operated();
-                let channels = outcome["channels"].as_array().cloned().unwrap_or_default();
-                let removed = channels.iter().filter_map(|channel| channel["removed"].as_array());
-                self.record.removed(removed.map(Vec::len).sum());
             }
             tokio::time::sleep(Duration::from_millis(self.random.below(OPERATE_MS_MAX))).await;
         }
@@ -275,12 +286,5 @@ impl Operator {
             8 => serde_json::json!({ "operation": "remove-stream", "channel": "main", "stream": "stable" }),
             _ => serde_json::json!({ "operation": "prune", "channel": "main", "dry_run": false }),
         }
-    }
-
-    async fn say(&self, word: &serde_json::Value) -> Option<serde_json::Value> {
-        let own = Identity::load(&self.line.data.join("identity.key")).ok()?;
-        let mut client = self.line.client(&own).await?;
-        let answer = client.operate(OperateRequest { operation: word.to_string() }).await.ok()?;
-        serde_json::from_str(&answer.into_inner().outcome).ok()
     }
 }

@@ -36,7 +36,6 @@ pub(super) struct Record {
     oldest_pointer_ms: AtomicU64,
     landings: AtomicU64,
     operations: AtomicU64,
-    removed: AtomicU64,
     kills: AtomicU64,
     imports: AtomicU64,
     syncs: AtomicU64,
@@ -112,11 +111,6 @@ impl Record {
         }
     }
 
-    /// Pruning removed so many histories.
-    pub(super) fn removed(&self, histories: usize) {
-        self.removed.fetch_add(u64::try_from(histories).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
-
     /// What must not happen has happened.
     pub(super) fn trouble(&self, trouble: Trouble, text: String) {
         let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
@@ -149,7 +143,7 @@ impl Record {
         arguments: &FireArguments,
         caches: &Caches,
         time: Duration,
-        histories: usize,
+        (histories, removed): (usize, usize),
     ) -> Outcome {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
@@ -170,7 +164,7 @@ impl Record {
             landings: count(&self.landings),
             operations: count(&self.operations),
             imports: count(&self.imports),
-            removed: count(&self.removed),
+            removed,
             systems: arguments.systems,
             syncs: count(&self.syncs),
             rollbacks_offered: count(&self.rollbacks_offered),
@@ -209,7 +203,7 @@ pub(super) struct Outcome {
     pub(super) operations: u64,
     pub(super) imports: u64,
     /// Histories that pruning removed.
-    pub(super) removed: u64,
+    pub(super) removed: usize,
     /// Moss installations, and how often they followed.
     pub(super) systems: u32,
     pub(super) syncs: u64,

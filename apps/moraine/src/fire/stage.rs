@@ -32,13 +32,14 @@ const IMPORT_MS_MAX: u64 = 400;
 pub(super) struct Mishaps {
     random: Random,
     next: Duration,
+    kills: u64,
     imports: u64,
 }
 
 impl Mishaps {
     pub(super) fn new(seed: u64) -> Self {
         let mut mishaps =
-            Self { random: Random::of(seed, "fire", "mishaps"), next: Duration::ZERO, imports: 0 };
+            Self { random: Random::of(seed, "fire", "mishaps"), next: Duration::ZERO, kills: 0, imports: 0 };
         mishaps.plan(Duration::ZERO);
         mishaps
     }
@@ -183,6 +184,11 @@ impl Stage {
         if now < mishaps.next {
             return Ok(());
         }
+        // Every other kill hits it wherever it is; the rest let it begin, or a slow machine would see starts only.
+        if mishaps.kills % 2 == 1 && !self.listens() {
+            return Ok(());
+        }
+        mishaps.kills += 1;
         let begin = Instant::now();
         self.kill();
         record.was_killed();
@@ -245,6 +251,10 @@ impl Stage {
         Ok(())
     }
 
+    fn listens(&self) -> bool {
+        std::net::TcpStream::connect(self.http).is_ok()
+    }
+
     /// SIGKILL.
     fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
@@ -259,7 +269,7 @@ impl Stage {
             self.start()?;
         }
         let begin = Instant::now();
-        while std::net::TcpStream::connect(self.http).is_err() {
+        while !self.listens() {
             self.check()?;
             if begin.elapsed() > Duration::from_secs(60) {
                 return Err(FireError::Start { program: "vessel".into(), why: "nobody listens".into() });
