@@ -290,6 +290,8 @@ async fn a_forge_wakes_summit_up_when_it_proves_that_it_knows_the_secret() {
     let file = secret(farm.folder());
     farm.configure_project(&format!("wake_up_secret_file = \"{}\"\n", file.display()));
     farm.restart().await;
+    // Or the first look would see the commit, and not the one that is asked for.
+    eventually("everything was read", async || farm.get("/api/status").await["looked_ms"].is_u64()).await;
     farm.commit(&[("l/less", &recipe("less", 1, &[]))]);
     let (head, said) = split(farm.whole("POST", "/hooks/forge/test", &push, body).await);
     let said: Value = serde_json::from_str(&said).unwrap();
