@@ -753,7 +753,7 @@ fn try_again(task: TaskId) -> String {
 }
 
 fn log_page(snapshot: &Snapshot<'_>, attempt: AttemptId) -> String {
-    format!("/tasks/{}/log/{attempt} in the dashboard", snapshot.task)
+    format!("/tasks/{}/attempts/{attempt} in the dashboard", snapshot.task)
 }
 
 fn left(until: Moment, now: Moment) -> String {
