@@ -1,7 +1,7 @@
 //! Which package owns which path, to see when a second one brings the same.
 //!
-//! Pure. Paths are kept as hashes, so that what is known of a large channel fits into some ten megabytes; two paths with one hash
-//! would be told as one, and are looked at again by whoever tells it. What is found is a remark and never a reason to refuse: a path
+//! Pure. Paths are kept as hashes, some twenty to forty bytes for each; two paths with one hash would be told as one, and are looked
+//! at again by whoever tells it. What is found is a remark and never a reason to refuse: a path
 //! may move from one package to another, and clients say by themselves when two that are installed have the same.
 
 use std::collections::HashMap;
@@ -9,8 +9,8 @@ use std::hash::{DefaultHasher, Hasher};
 
 use repository::signed::Digest;
 
-/// Paths of all packages together. A distribution of 50,000 packages has some millions; beyond that nothing is looked for.
-const PATHS_MAX: usize = 8 << 20;
+/// Paths of all packages of an architecture that are remembered: some 70 MB. What comes beyond that is not looked at.
+const PATHS_MAX: usize = 2 << 20;
 
 /// Collisions that are told; a person reads the first few.
 pub(crate) const TOLD_MAX: usize = 5;

@@ -94,7 +94,7 @@ pub(crate) fn describe(
         let Lists { bytes, old, fresh } = made.file_lists(before)?;
         let remembered = Remembered { files: Arc::new(bytes.clone()), ..remembered };
         own.push(made.file(FILES_FILE, bytes));
-        let (owners, found) = made.collisions(memory.owners.remove(&architecture), &old, &fresh)?;
+        let (owners, found) = made.collisions(memory.owners.remove(&architecture), &old, &fresh);
         memory.owners.insert(architecture.clone(), (plan.id.clone(), owners));
         collisions.extend(found);
         own.extend(index);
@@ -223,7 +223,7 @@ impl Architecture<'_> {
         before: Option<(Identifier, Owners)>,
         old: &[u8],
         fresh: &HashMap<Digest, Vec<u8>>,
-    ) -> Result<(Owners, Vec<Collision>), TreeError> {
+    ) -> (Owners, Vec<Collision>) {
         let paths = |packed: &[u8]| compact::unpack_paths(packed).unwrap_or_default();
         let here: HashMap<Digest, &Package> =
             self.packages.iter().map(|package| (digest_of(package), *package)).collect();
@@ -260,14 +260,22 @@ impl Architecture<'_> {
         };
         let mut layouts: HashMap<Digest, Vec<Entry>> = HashMap::new();
         let mut found = Vec::new();
-        for (newcomer, owner, path) in candidates {
+        'candidates: for (newcomer, owner, path) in candidates {
             let Some(owner) = by_short.get(&owner) else { continue };
             let mut entries = Vec::new();
             for package in [newcomer, owner] {
                 let digest = digest_of(package);
                 let layout = match layouts.entry(digest) {
                     Place::Occupied(known) => known.into_mut(),
-                    Place::Vacant(place) => place.insert(self.shelf.layout(package)?),
+                    Place::Vacant(place) => match self.shelf.layout(package) {
+                        Ok(layout) => place.insert(layout),
+                        Err(error) => {
+                            // What lands is in order; what was there before is another matter.
+                            let reason = fault::chain(&error).join(": ");
+                            tracing::warn!(package = %package.meta.name, reason, "cannot see whether packages share a path");
+                            continue 'candidates;
+                        }
+                    },
                 };
                 entries.extend(layout.iter().find(|entry| entry.target == path).cloned());
             }
@@ -279,7 +287,7 @@ impl Architecture<'_> {
                 found.push(Collision { newcomer, owner, path });
             }
         }
-        Ok((owners, found))
+        (owners, found)
     }
 
     /// A delta from each base that has an image.

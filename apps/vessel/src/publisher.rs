@@ -523,9 +523,9 @@ impl Publisher {
             self.ledger.give_versions(&channel.name, &names)
         );
         let Written { snapshot, statement, index_time, collisions } = written?;
-        for remark in [collisions].into_iter().filter(|it| !it.is_empty()) {
-            new.remarks = if new.remarks.is_empty() { remark } else { format!("{}; {remark}", new.remarks) };
-        }
+        let mut remarks = vec![std::mem::take(&mut new.remarks), collisions];
+        remarks.retain(|remark| !remark.is_empty());
+        new.remarks = remarks.join("; ");
         let target = signing::Target { what, history: plan.id, format: plan.format, statement };
         new.signed = self.sign_targets(&channel.name, vec![target], &versions?).await?;
         let snapshot = Arc::new(snapshot);

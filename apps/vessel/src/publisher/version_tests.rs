@@ -344,4 +344,13 @@ async fn a_path_with_two_owners_is_told_and_lands() {
     fs_err::write(folder.path().join(meta.file_name()), bytes).unwrap();
     let imported = publisher.import(folder.path(), "main").await.unwrap();
     assert_eq!(imported.remarks, "/usr/bin/moved of e is in d as well");
+    // One of before that cannot be read any more keeps nothing from landing.
+    let spoilt = crate::format::pool_path(&testkit::packages::meta("d", "d", 2));
+    fs_err::write(data.path().join("public/main").join(spoilt), "spoilt").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let meta = testkit::packages::meta("f", "f", 1);
+    fs_err::write(folder.path().join(meta.file_name()), testkit::packages::stone_with(&meta, &[moved]))
+        .unwrap();
+    let imported = publisher.import(folder.path(), "main").await.unwrap();
+    assert_eq!((imported.is_new, imported.remarks.as_str()), (true, ""));
 }
